@@ -1,0 +1,29 @@
+"""What every optimizee is: something with parameters, a loss and random batches."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from l2o_tf import coordinates, registry, seeds
+
+Params = coordinates.Params
+Batch = Any  # A nest of tensors, () where the loss needs no data.
+
+OPTIMIZEES: registry.Registry["Optimizee"] = registry.Registry("optimizee")
+register = OPTIMIZEES.register
+
+
+class Optimizee:
+    """A function to minimise. All methods are pure functions of their arguments."""
+
+    def init(self, seed: seeds.Seed) -> list[tf.Tensor]:
+        """Draws initial parameters: a list of tensors of static shape, in a fixed order."""
+        raise NotImplementedError
+
+    def loss(self, params: Params, batch: Batch) -> tf.Tensor:
+        """The scalar loss of `params` on a batch."""
+        raise NotImplementedError
+
+    def batch(self, seed: seeds.Seed) -> Batch:
+        """Draws the batch that belongs to `seed`."""
+        return ()
