@@ -1,0 +1,24 @@
+"""Finds the reference numbers of the legacy code; tests that need them skip where they are absent."""
+
+import os
+import pathlib
+
+import numpy as np
+import pytest
+
+_BESIDE_THE_CHECKOUT = pathlib.Path(__file__).resolve().parents[2] / "shared"
+ROOT = pathlib.Path(os.environ.get("L2O_TF_REFERENCE_DATA", _BESIDE_THE_CHECKOUT))
+
+
+def path(relative: str) -> pathlib.Path:
+    """The path of one reference file or folder; skips the calling test where it is absent."""
+    found = ROOT / relative
+    if not found.exists():
+        pytest.skip(f"reference data {relative} not found; set L2O_TF_REFERENCE_DATA to its folder")
+    return found
+
+
+def arrays(relative: str) -> dict[str, np.ndarray]:
+    """The arrays of one reference .npz file by name."""
+    with np.load(path(relative)) as file:
+        return {name: file[name] for name in file.files}
