@@ -66,6 +66,13 @@ def adam_features(
     t = tf.cast(step, grads.dtype)
     first = beta1 * moments.first + (1 - beta1) * grads
     second = beta2 * moments.second + (1 - beta2) * tf.square(grads)
-    scale = tf.sqrt(second / (1 - beta2**t)) + epsilon
+    scale = _root(second / (1 - beta2**t)) + epsilon
     features = tf.stack([first / (1 - beta1**t) / scale, grads / scale])
     return features, Moments(first, second, step)
+
+
+def _root(x: tf.Tensor) -> tf.Tensor:
+    # A pixel that is always black has g = 0 for ever, and the derivative of a plain root at 0 is
+    # infinite: second derivatives would be NaN.
+    positive = x > 0
+    return tf.where(positive, tf.sqrt(tf.where(positive, x, 1)), 0)

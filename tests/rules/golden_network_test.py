@@ -6,18 +6,14 @@ import tensorflow as tf
 
 from l2o_tf import rules
 from l2o_tf.rules import preprocess
-from tests import reference
-
-
-def golden_weights(arrays, prefix="w/"):
-    return {k[len(prefix) :]: tf.constant(v) for k, v in arrays.items() if k.startswith(prefix)}
+from tests import legacy_mnist, reference
 
 
 @pytest.mark.parametrize("name", ["dm", "rnnprop"])
 def test_outputs_and_states_equal_the_legacy_network(name):
     golden = reference.arrays(f"golden/dm/net_{name}.npz")
     rule = rules.create(name)
-    rule.assign(golden_weights(golden))
+    rule.assign(legacy_mnist.weights(golden, "w/"))
     params = [tf.zeros([37])]
     state = rule.init(params)
     update = tf.function(rule.update)
