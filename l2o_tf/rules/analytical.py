@@ -26,6 +26,9 @@ class SGD(base.CoordinatewiseRule):
         super().__init__(name=name)
         self.learning_rate = _check_learning_rate(learning_rate)
 
+    def options(self):
+        return {"learning_rate": self.learning_rate}
+
     def init_coordinates(self, num_coordinates, dtype):
         return ()
 
@@ -43,6 +46,9 @@ class Momentum(base.CoordinatewiseRule):
         super().__init__(name=name)
         self.learning_rate = _check_learning_rate(learning_rate)
         self.momentum = momentum
+
+    def options(self):
+        return {"learning_rate": self.learning_rate, "momentum": self.momentum}
 
     def init_coordinates(self, num_coordinates, dtype):
         return tf.zeros([num_coordinates], dtype)
@@ -84,6 +90,14 @@ class Adam(base.CoordinatewiseRule):
         self.learning_rate = _check_learning_rate(learning_rate)
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
 
+    def options(self):
+        return {
+            "learning_rate": self.learning_rate,
+            "beta1": self.beta1,
+            "beta2": self.beta2,
+            "epsilon": self.epsilon,
+        }
+
     def init_coordinates(self, num_coordinates, dtype):
         zeros = tf.zeros([num_coordinates], dtype)
         return AdamState(zeros, zeros, tf.constant(0))
@@ -112,6 +126,13 @@ class RMSProp(base.CoordinatewiseRule):
         self.learning_rate = _check_learning_rate(learning_rate)
         self.decay, self.epsilon = decay, epsilon
 
+    def options(self):
+        return {
+            "learning_rate": self.learning_rate,
+            "decay": self.decay,
+            "epsilon": self.epsilon,
+        }
+
     def init_coordinates(self, num_coordinates, dtype):
         return tf.ones([num_coordinates], dtype)
 
@@ -133,6 +154,12 @@ class Adagrad(base.CoordinatewiseRule):
         super().__init__(name=name)
         self.learning_rate = _check_learning_rate(learning_rate)
         self.initial_accumulator = initial_accumulator
+
+    def options(self):
+        return {
+            "learning_rate": self.learning_rate,
+            "initial_accumulator": self.initial_accumulator,
+        }
 
     def init_coordinates(self, num_coordinates, dtype):
         return tf.fill([num_coordinates], tf.cast(self.initial_accumulator, dtype))

@@ -12,7 +12,16 @@ State = Any  # A nest of tensors whose structure never changes.
 Weights = dict[str, tf.Tensor]
 
 RULES: registry.Registry["UpdateRule"] = registry.Registry("update rule")
-register = RULES.register
+
+
+def register(name: str):
+    """Files a rule class in the registry under `name`, which becomes its `registered_name`."""
+
+    def add(rule_class: type["UpdateRule"]) -> type["UpdateRule"]:
+        rule_class.registered_name = name
+        return RULES.register(name)(rule_class)
+
+    return add
 
 
 class UpdateRule(snt.Module):
@@ -21,6 +30,8 @@ class UpdateRule(snt.Module):
     `init` and `update` are pure functions of their arguments: they create and assign no
     variables, so that a rule can run inside a compiled loop and be differentiated through.
     """
+
+    registered_name: str | None = None
 
     def __init__(self, initial_weights: Weights | None = None, name: str | None = None):
         """Creates the meta-parameters.
@@ -50,6 +61,10 @@ class UpdateRule(snt.Module):
             raise ValueError(f"weights of {self.name} have shapes {expected}, got {shapes}")
         for key, variable in self._variables.items():
             variable.assign(weights[key])
+
+    def options(self) -> dict[str, Any]:
+        """The arguments, JSON values, with which the registry creates this rule again."""
+        return {}
 
     def init(self, params: Params, seed: seeds.Seed | None = None) -> State:
         """Returns the state before the first step of a trajectory.

@@ -26,6 +26,9 @@ class DM(base.CoordinatewiseRule):
         self.units = tuple(units)
         self.output_scale = output_scale
 
+    def options(self):
+        return {"units": list(self.units), "output_scale": self.output_scale}
+
     def init_coordinates(self, num_coordinates, dtype):
         return recurrent.initial_state(self.units, num_coordinates, dtype)
 

@@ -35,7 +35,15 @@ class RNNprop(base.CoordinatewiseRule):
         seed = seeds.make_seed(0, "rule") if seed is None else seed
         super().__init__(recurrent.initial_weights(seed, 2, units, num_projected), name=name)
         self.units = tuple(units)
+        self.num_projected = num_projected
         self.output_scale = output_scale
+
+    def options(self):
+        return {
+            "units": list(self.units),
+            "num_projected": self.num_projected,
+            "output_scale": self.output_scale,
+        }
 
     def init_coordinates(self, num_coordinates, dtype):
         return RNNpropState(
