@@ -102,9 +102,24 @@ def help_page(config_class: type, description: str) -> str:
     return "\n".join(lines)
 
 
-def quiet_tensorflow() -> None:
-    """Keeps TensorFlow's C++ start-up messages off the terminal; call it before the import."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+def import_tensorflow_quietly() -> None:
+    """Imports TensorFlow and opens its devices without the messages of its C++ side.
+
+    They are written to file descriptor 2 before any log level applies. Python's own errors are
+    not affected.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
 
 
 def _help_lines(field: dataclasses.Field) -> list[str]:

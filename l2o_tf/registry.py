@@ -34,8 +34,8 @@ class Registry(Generic[T]):
         """The registered names, in order of registration."""
         return list(self._factories)
 
-    def create(self, name: str, *args, **kwargs) -> T:
-        """Calls the factory filed under `name`.
+    def get(self, name: str) -> Callable[..., T]:
+        """The factory filed under `name`.
 
         Raises:
             InputError: if there is none; the message lists the known names.
@@ -44,4 +44,8 @@ class Registry(Generic[T]):
             raise errors.InputError(
                 f"unknown {self.kind} {name!r}; known: {', '.join(self.names())}"
             )
-        return self._factories[name](*args, **kwargs)
+        return self._factories[name]
+
+    def create(self, name: str, *args, **kwargs) -> T:
+        """Calls the factory filed under `name`; raises as `get` does."""
+        return self.get(name)(*args, **kwargs)

@@ -5,3 +5,4 @@ from l2o_tf.optimizees.base import OPTIMIZEES, Optimizee, register
 
 create = OPTIMIZEES.create
 names = OPTIMIZEES.names
+get = OPTIMIZEES.get

@@ -12,8 +12,8 @@ from l2o_tf.optimizees import base
 class Simple(base.Optimizee):
     """f(x) = x^2 from x = 1. Source: legacy `problems.py`, simple."""
 
-    def __init__(self, dataset=None):
-        del dataset
+    def __init__(self, dataset=None, batch_size=None):
+        del dataset, batch_size
 
     def init(self, seed):
         return [tf.ones([])]

@@ -1,11 +1,25 @@
 """Update rules by name: `create("adam", learning_rate=0.01)`, `from_spec("adam:0.01")`."""
 
-from l2o_tf import errors
+from l2o_tf import errors, seeds
 from l2o_tf.rules import analytical, lstm, rnnprop  # noqa: F401  (fills the registry)
 from l2o_tf.rules.base import RULES, CoordinatewiseRule, UpdateRule, register
 
 create = RULES.create
 names = RULES.names
+
+
+def create_learned(name: str, seed: seeds.Seed) -> UpdateRule:
+    """Creates a rule with fresh weights drawn from `seed`, int32 [2].
+
+    Raises:
+        InputError: for an unknown name or a rule that has nothing to learn.
+    """
+    if not RULES.get(name).learned:
+        learned = [known for known in names() if RULES.get(known).learned]
+        raise errors.InputError(
+            f"{name!r} has no weights to train; rules that have: {', '.join(learned)}"
+        )
+    return create(name, seed=seed)
 
 
 def from_spec(spec: str) -> UpdateRule:

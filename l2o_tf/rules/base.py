@@ -32,6 +32,7 @@ class UpdateRule(snt.Module):
     """
 
     registered_name: str | None = None
+    learned = False  # Whether there are weights to train; then `seed` is a constructor argument.
 
     def __init__(self, initial_weights: Weights | None = None, name: str | None = None):
         """Creates the meta-parameters.

@@ -13,6 +13,8 @@ class DM(base.CoordinatewiseRule):
     Source: paper section 5, "L2O-DM"; legacy `networks.py`, StandardDeepLSTM.
     """
 
+    learned = True
+
     def __init__(
         self,
         seed: seeds.Seed | None = None,

@@ -23,6 +23,8 @@ class RNNprop(base.CoordinatewiseRule):
     Source: legacy `meta_rnnprop_train.py`, `networks.py` RNNprop.
     """
 
+    learned = True
+
     def __init__(
         self,
         seed: seeds.Seed | None = None,

@@ -31,12 +31,14 @@ class Unroll(NamedTuple):
         losses: [num_steps], the loss before each step, on the batch of the step.
         gradients: tensors [num_steps, *shape_i], what the rule was given; () if not kept.
         updates: tensors [num_steps, *shape_i], what the rule returned; () if not kept.
+        scores: [num_steps], the loss after each step, on another batch; () if not asked for.
     """
 
     end: Trajectory
     losses: tf.Tensor
     gradients: Any
     updates: Any
+    scores: Any
 
 
 def start(optimizee: Optimizee, rule: UpdateRule, seed: seeds.Seed) -> Trajectory:
@@ -70,6 +72,7 @@ def unroll(
     weights: Weights | None = None,
     keep_gradients: bool = False,
     keep_updates: bool = False,
+    scoring_batches: Batches | None = None,
 ) -> Unroll:
     """Runs `rule` on `optimizee`.
 
@@ -83,6 +86,7 @@ def unroll(
         weights: the rule's meta-parameters, its own by default.
         keep_gradients: whether to record the gradients.
         keep_updates: whether to record the updates.
+        scoring_batches: the batch on which the parameters after step t are scored.
     """
     params = list(trajectory.params)
 
@@ -90,15 +94,20 @@ def unroll(
         loss, grads = loss_and_gradients(optimizee, current.params, batches(t))
         updates, rule_state = rule.update(grads, current.rule_state, current.params, weights)
         moved = [p + u for p, u in zip(current.params, updates)]
-        record = (loss, grads if keep_gradients else (), updates if keep_updates else ())
+        score = () if scoring_batches is None else optimizee.loss(moved, scoring_batches(t))
+        record = (
+            loss, grads if keep_gradients else (), updates if keep_updates else (), score
+        )  # fmt: skip
         return Trajectory(moved, rule_state), record
 
+    scalar = tf.TensorSpec([], params[0].dtype)
     like = (
-        tf.TensorSpec([], params[0].dtype),
+        scalar,
         params if keep_gradients else (),
         params if keep_updates else (),
+        () if scoring_batches is None else scalar,
     )
-    end, (losses, gradients, updates) = loops.scan(
+    end, records = loops.scan(
         step, Trajectory(params, trajectory.rule_state), num_steps, like
     )
-    return Unroll(end, losses, gradients, updates)
+    return Unroll(end, *records)

@@ -1,0 +1,28 @@
+"""Meta-trains an update rule: `python -m l2o_tf.train`."""
+
+from l2o_tf import cli, config
+
+DESCRIPTION = """\
+Meta-trains an update rule (a learned optimizer) by truncated unrolls, with a curriculum and with
+imitation of analytical optimizers, as in "Training Stronger Baselines for Learning to Optimize".
+
+usage: python -m l2o_tf.train --workdir=DIR [flags]
+
+example: python -m l2o_tf.train --curriculum --imitation_r=0.2 --workdir=runs/dm_cl_il
+         python -m l2o_tf.train --flagfile=flags/l2o_dm_cl_il.flags --workdir=runs/dm_cl_il
+         python -m l2o_tf.train --dataset=digits --num_epochs=200 --workdir=runs/first
+
+The same command on an existing directory resumes the run. Ctrl-C saves first."""
+
+
+def main(run_config: config.TrainConfig) -> int:
+    """Runs the command; returns its exit code."""
+    # Late, because --help and a wrong flag must not wait for TensorFlow.
+    cli.import_tensorflow_quietly()
+    from l2o_tf.training import session
+
+    return session.train(run_config)
+
+
+if __name__ == "__main__":
+    cli.run(config.TrainConfig, DESCRIPTION, main)
