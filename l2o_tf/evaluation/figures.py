@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from l2o_tf import errors
-from l2o_tf.evaluation import paper_figures, published, results, statistics
+from l2o_tf.evaluation import comparison, paper_figures, published, results, statistics
 
 # Okabe and Ito's colour-blind-safe palette without its yellow, too pale for a line on white.
 _BLUE, _VERMILLION, _GREEN = "#0072B2", "#D55E00", "#009E73"
@@ -144,10 +144,7 @@ def loss_curves(
         text = textwrap.fill(caption, 42)
         corner.legend(handles=handles, loc="center", title=text, **_LEGEND)
     else:
-        text = textwrap.fill(caption, int(width * 15))
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=columns + 1, title=text, **_LEGEND
-        )
+        _legend_below(figure, handles, caption)
     _save(figure, path)
 
 
@@ -184,10 +181,44 @@ def quick_look(runs: Sequence[results.Run], path: str | os.PathLike) -> None:
     _label(axis, "training iterations", "training loss")
     figure.suptitle(optimizees[0] if len(optimizees) == 1 else "", fontsize=11)
     caption = f"Lines: geometric mean over {window} steps and seeds; bands: one standard deviation"
-    columns = 3 if len(optimizees) == 1 else 2
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=columns, title=caption, **_LEGEND
+    _legend_below(figure, handles, caption)
+    _save(figure, path)
+
+
+def comparison_figure(
+    compared: comparison.Comparison, tolerance: float, path: str | os.PathLike
+) -> None:
+    """Draws both curves of a comparison over their difference with its 95 % interval.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    figure = Figure(figsize=(6.4, 6.0), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    steps = compared.a.steps
+    for side, color, line in (("a", _BLUE, "-"), ("b", _VERMILLION, "--")):
+        source = getattr(compared, side)
+        mean, sd, _ = statistics.over_seeds(source.values)
+        top.plot(steps, mean, color=color, linestyle=line, linewidth=1.5, label=f"{side.upper()}: {source.name}")
+        top.fill_between(steps, mean - sd, mean + sd, color=color, alpha=_BAND, lw=0)
+    low = compared.difference - compared.half_width
+    high = compared.difference + compared.half_width
+    bottom.axhspan(-tolerance, tolerance, color="0.9", label=f"tolerance {tolerance:g}")
+    bottom.fill_between(steps, low, high, color=_GREEN, alpha=0.3, lw=0, label="95 % interval")
+    bottom.plot(steps, compared.difference, color=_GREEN, linewidth=1.5, label="difference")
+    significant = compared.significant
+    bottom.plot(
+        steps[significant],
+        compared.difference[significant],
+        "X",
+        color=_BLACK,
+        markersize=4,
+        label="significant (Bonferroni)",
     )
+    bottom.axhline(0.0, color="0.3", linewidth=0.8)
+    _label(top, "", "training loss (ln)")
+    _label(bottom, "training iterations", "difference in ln loss")
+    figure.legend(loc="outside lower center", ncols=2, **_LEGEND)
     _save(figure, path)
 
 
@@ -274,6 +305,19 @@ def _handle(style: _Style, label: str) -> Line2D:
         linestyle=style.line,
         markersize=4,
         label=textwrap.fill(label, 42),
+    )
+
+
+def _legend_below(figure: Figure, handles: Sequence[Line2D], caption: str) -> None:
+    """A legend under the panels, with as many columns as the longest label leaves room for."""
+    characters = 15 * figure.get_figwidth()
+    longest = max(len(line) for handle in handles for line in handle.get_label().splitlines())
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=max(1, min(len(handles), int(characters / (longest + 9)))),
+        title=textwrap.fill(caption, int(characters)),
+        **_LEGEND,
     )
 
 
