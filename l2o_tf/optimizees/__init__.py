@@ -1,0 +1,7 @@
+"""Optimizees by name: `create("mlp", dataset=...)`; those without data ignore the data set."""
+
+from l2o_tf.optimizees import mlp, toy  # noqa: F401  (fills the registry)
+from l2o_tf.optimizees.base import OPTIMIZEES, Optimizee, register
+
+create = OPTIMIZEES.create
+names = OPTIMIZEES.names

@@ -24,6 +24,12 @@ class Optimizee:
         """The scalar loss of `params` on a batch."""
         raise NotImplementedError
 
-    def batch(self, seed: seeds.Seed) -> Batch:
-        """Draws the batch that belongs to `seed`."""
+    def batch(self, seed: seeds.Seed, step: tf.Tensor) -> Batch:
+        """Draws the batch of one step.
+
+        Args:
+            seed: int32 [2], the same for all steps of a trajectory: a random problem draws what
+                stays fixed along a trajectory from it.
+            step: int32 scalar, different for every batch of the trajectory.
+        """
         return ()

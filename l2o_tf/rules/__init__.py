@@ -1,0 +1,26 @@
+"""Update rules by name: `create("adam", learning_rate=0.01)`, `from_spec("adam:0.01")`."""
+
+from l2o_tf import errors
+from l2o_tf.rules import analytical, lstm, rnnprop  # noqa: F401  (fills the registry)
+from l2o_tf.rules.base import RULES, CoordinatewiseRule, UpdateRule, register
+
+create = RULES.create
+names = RULES.names
+
+
+def from_spec(spec: str) -> UpdateRule:
+    """Creates an analytical rule from "name" or "name:learning_rate", such as "adam:0.01".
+
+    Raises:
+        InputError: for an unknown name or a learning rate that is not a positive number.
+    """
+    name, colon, rate = spec.strip().partition(":")
+    if not colon:
+        return create(name)
+    try:
+        learning_rate = float(rate)
+    except ValueError:
+        raise errors.InputError(
+            f"{spec!r} is not a rule: expected name:learning_rate, such as adam:0.01"
+        ) from None
+    return create(name, learning_rate=learning_rate)

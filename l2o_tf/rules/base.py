@@ -5,14 +5,23 @@ from typing import Any
 import sonnet as snt
 import tensorflow as tf
 
-from l2o_tf import coordinates, registry, seeds
+from l2o_tf import coordinates, loops, registry, seeds
 
 Params = coordinates.Params
 State = Any  # A nest of tensors whose structure never changes.
 Weights = dict[str, tf.Tensor]
 
 RULES: registry.Registry["UpdateRule"] = registry.Registry("update rule")
-register = RULES.register
+
+
+def register(name: str):
+    """Files a rule class in the registry under `name`, which becomes its `registered_name`."""
+
+    def add(rule_class: type["UpdateRule"]) -> type["UpdateRule"]:
+        rule_class.registered_name = name
+        return RULES.register(name)(rule_class)
+
+    return add
 
 
 class UpdateRule(snt.Module):
@@ -22,14 +31,40 @@ class UpdateRule(snt.Module):
     variables, so that a rule can run inside a compiled loop and be differentiated through.
     """
 
+    registered_name: str | None = None
+
+    def __init__(self, initial_weights: Weights | None = None, name: str | None = None):
+        """Creates the meta-parameters.
+
+        Args:
+            initial_weights: their initial values by name; none for analytical rules.
+            name: the module's name.
+        """
+        super().__init__(name=name)
+        self._variables = {
+            key: tf.Variable(value, name=key) for key, value in (initial_weights or {}).items()
+        }
+
     def weights(self) -> Weights:
         """The current values of the meta-parameters by name; empty for analytical rules."""
-        return {}
+        return {key: tf.convert_to_tensor(variable) for key, variable in self._variables.items()}
 
     def assign(self, weights: Weights) -> None:
-        """Sets the meta-parameters to values as returned by `weights`."""
-        if weights:
-            raise ValueError(f"{self.name} has no meta-parameters, got {sorted(weights)}")
+        """Sets the meta-parameters to values as returned by `weights`.
+
+        Raises:
+            ValueError: if the names or the shapes are not those of this rule.
+        """
+        shapes = {key: tuple(value.shape) for key, value in weights.items()}
+        expected = {key: tuple(variable.shape) for key, variable in self._variables.items()}
+        if shapes != expected:
+            raise ValueError(f"weights of {self.name} have shapes {expected}, got {shapes}")
+        for key, variable in self._variables.items():
+            variable.assign(weights[key])
+
+    def options(self) -> dict[str, Any]:
+        """The arguments, JSON values, with which the registry creates this rule again."""
+        return {}
 
     def init(self, params: Params, seed: seeds.Seed | None = None) -> State:
         """Returns the state before the first step of a trajectory.
@@ -56,6 +91,32 @@ class UpdateRule(snt.Module):
             The updates, shaped like `params`, and the state after the step.
         """
         raise NotImplementedError
+
+    def replay(
+        self, grads: Params, state: State, params: Params, weights: Weights | None = None
+    ) -> tuple[Params, State]:
+        """Computes the updates for a recorded sequence of gradients.
+
+        Equal to calling `update` step by step, but a rule may have a faster way because the
+        gradients are known in advance. This is the only place where meta-training without
+        second derivatives, and imitation, differentiate a rule.
+
+        Args:
+            grads: gradients, tensors [num_steps, *shape_i].
+            state: the state before the first of them.
+            params: tensors [*shape_i]; only their shapes and dtypes matter.
+            weights: as in `update`.
+
+        Returns:
+            The updates, tensors [num_steps, *shape_i], and the state after the last step.
+        """
+
+        def step(state, t):
+            updates, state = self.update([g[t] for g in grads], state, params, weights)
+            return state, updates
+
+        state, updates = loops.scan(step, state, grads[0].shape[0], like=list(params))
+        return updates, state
 
 
 class CoordinatewiseRule(UpdateRule):

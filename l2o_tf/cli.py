@@ -1,0 +1,170 @@
+"""Command lines from frozen dataclasses: one place for flags, defaults, help and config.json.
+
+A field becomes an absl flag by way of `flag(...)`; checks that need several fields are in the
+dataclass's `__post_init__`, which raises InputError. Command lines end with exit code 0, 1 for a
+negative answer or 2 for bad input, and never with a traceback for bad input.
+"""
+
+import contextlib
+import dataclasses
+import os
+import sys
+import textwrap
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from absl import flags
+
+from l2o_tf import errors
+
+WIDTH = 96
+
+
+def flag(default: Any, help: str, group: str, identity: bool = True) -> Any:
+    """A dataclass field that is a flag.
+
+    Args:
+        default: the default value; None for "decided from the other flags".
+        help: one or two sentences, without the default.
+        group: the heading under which --help lists it.
+        identity: whether a run with another value is another run (else it may change on resume).
+    """
+    metadata = {"help": help, "group": group, "identity": identity}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def run(config_class: type, description: str, main: Callable[[Any], int | None]) -> None:
+    """Parses sys.argv into `config_class`, calls `main` with it and exits.
+
+    Args:
+        config_class: a frozen dataclass whose fields are made with `flag`.
+        description: the text above the flags in --help: usage, purpose, an example.
+        main: what the command does; returns the exit code (None is 0).
+    """
+    with report_input_errors():
+        if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in sys.argv[1:]):
+            sys.stdout.write(help_page(config_class, description))
+            sys.exit(0)
+        sys.exit(main(parse(config_class, sys.argv)) or 0)
+
+
+@contextlib.contextmanager
+def report_input_errors() -> Iterator[None]:
+    """Turns an InputError into one line on stderr and exit code 2."""
+    try:
+        yield
+    except errors.InputError as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        sys.exit(2)
+
+
+def parse(config_class: type, argv: list[str]) -> Any:
+    """Parses a command line, --flagfile included.
+
+    Raises:
+        InputError: for an unknown flag, a value of the wrong type or one out of range.
+    """
+    values = flags.FlagValues()
+    for field in dataclasses.fields(config_class):
+        _define(field, values)
+    try:
+        rest = values(argv)[1:]
+    except (flags.Error, OSError) as error:
+        raise errors.InputError(f"{error} (--help lists the flags)") from None
+    if rest:
+        raise errors.InputError(
+            f"unexpected argument {rest[0]!r}; flags are written as --name=value"
+        )
+    return config_class(
+        **{
+            field.name: _from_flag(field, values[field.name].value)
+            for field in dataclasses.fields(config_class)
+        }
+    )
+
+
+def help_page(config_class: type, description: str) -> str:
+    """The text of --help: the description, then the flags by group with their defaults."""
+    lines = [description.strip(), ""]
+    groups: dict[str, list[dataclasses.Field]] = {}
+    for field in dataclasses.fields(config_class):
+        groups.setdefault(field.metadata["group"], []).append(field)
+    for group, fields in groups.items():
+        lines.append(f"{group}:")
+        for field in fields:
+            lines += _help_lines(field)
+        lines.append("")
+    lines += [
+        "Flags can also be read from a file, one per line: --flagfile=FILE",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def quiet_tensorflow() -> None:
+    """Keeps TensorFlow's C++ start-up messages off the terminal; call it before the import."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def _help_lines(field: dataclasses.Field) -> list[str]:
+    default = _to_text(field.default)
+    name = f"  --[no]{field.name}" if _kind(field) is bool else f"  --{field.name}"
+    text = field.metadata["help"] + (f" [{default}]" if default else "")
+    wrapped = textwrap.wrap(text, WIDTH - 26)
+    if len(name) > 24:
+        return [name, *(" " * 26 + line for line in wrapped)]
+    return [name.ljust(26) + wrapped[0], *(" " * 26 + line for line in wrapped[1:])]
+
+
+def _kind(field: dataclasses.Field) -> Any:
+    """The type of a field without `| None`."""
+    options = [t for t in typing.get_args(field.type) if t is not type(None)]
+    is_union = type(None) in typing.get_args(field.type)
+    return options[0] if is_union else field.type
+
+
+def _define(field: dataclasses.Field, values: flags.FlagValues) -> None:
+    kind = _kind(field)
+    define = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float}
+    if kind in define:
+        define[kind](field.name, field.default, field.metadata["help"], flag_values=values)
+        return
+    default = None if field.default is None else _to_text(field.default)
+    flags.DEFINE_string(field.name, default, field.metadata["help"], flag_values=values)
+
+
+def _from_flag(field: dataclasses.Field, value: Any) -> Any:
+    kind = _kind(field)
+    if value is None or typing.get_origin(kind) is not tuple:
+        return value
+    item = typing.get_args(kind)[0]
+    try:
+        return tuple(item(part.strip()) for part in value.split(",") if part.strip())
+    except ValueError:
+        expected = {int: "integers", float: "numbers"}[item]
+        raise errors.InputError(
+            f"--{field.name}={value} is not a list of {expected} separated by commas"
+        ) from None
+
+
+def _to_text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def to_flags(config: Any) -> str:
+    """The flags of a config that differ from the defaults, as they would be typed."""
+    parts = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value == field.default:
+            continue
+        if _kind(field) is bool:
+            parts.append(f"--{'' if value else 'no'}{field.name}")
+        else:
+            parts.append(f"--{field.name}={_to_text(value)}")
+    return " ".join(parts)

@@ -1,0 +1,47 @@
+"""A compiled loop that carries a state and stacks what every step returns."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import tensorflow as tf
+
+Carry = TypeVar("Carry")
+
+
+def scan(
+    step: Callable[[Carry, tf.Tensor], tuple[Carry, Any]],
+    carry: Carry,
+    num_steps: int | tf.Tensor,
+    like: Any = (),
+) -> tuple[Carry, Any]:
+    """Calls `step(carry, t) -> (carry, outputs)` for t = 0, 1, ..., num_steps - 1.
+
+    Args:
+        step: one step; the structure, shapes and dtypes of the carry never change.
+        carry: the state before the first step, a nest of tensors.
+        num_steps: an int, or an int32 scalar for a loop that is not differentiated under XLA
+            (its gradient needs a bound that is known at compile time).
+        like: a nest of tensors or `tf.TensorSpec` with the structure of `outputs`.
+
+    Returns:
+        The carry after the last step, and the outputs stacked to [num_steps, ...].
+    """
+
+    def array(spec):
+        return tf.TensorArray(spec.dtype, size=num_steps, element_shape=spec.shape)
+
+    def body(t, carry, arrays):
+        carry, outputs = step(carry, t)
+        tf.nest.assert_same_structure(arrays, outputs)
+        written = [
+            a.write(t, o) for a, o in zip(tf.nest.flatten(arrays), tf.nest.flatten(outputs))
+        ]
+        return t + 1, carry, tf.nest.pack_sequence_as(arrays, written)
+
+    _, carry, arrays = tf.while_loop(
+        lambda t, *_: t < num_steps,
+        body,
+        (tf.constant(0), carry, tf.nest.map_structure(array, like)),
+        maximum_iterations=num_steps if isinstance(num_steps, int) else None,
+    )
+    return carry, tf.nest.map_structure(lambda a: a.stack(), arrays)

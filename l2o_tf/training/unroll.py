@@ -1,0 +1,104 @@
+"""The unroll: a rule runs on an optimizee for some steps.
+
+Meta-training differentiates what an unroll recorded, validation and evaluation run it as it is,
+imitation runs it with a teacher.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from l2o_tf import loops, seeds
+from l2o_tf.optimizees.base import Batch, Optimizee, Params
+from l2o_tf.rules.base import State, UpdateRule, Weights
+
+Batches = Callable[[tf.Tensor], Batch]
+
+
+class Trajectory(NamedTuple):
+    """Where a rule stands on an optimizee: the parameters and the rule's state."""
+
+    params: Params
+    rule_state: State
+
+
+class Unroll(NamedTuple):
+    """What happened in an unroll of num_steps steps.
+
+    Attributes:
+        end: where the trajectory stands after the last step.
+        losses: [num_steps], the loss before each step, on the batch of the step.
+        gradients: tensors [num_steps, *shape_i], what the rule was given; () if not kept.
+        updates: tensors [num_steps, *shape_i], what the rule returned; () if not kept.
+    """
+
+    end: Trajectory
+    losses: tf.Tensor
+    gradients: Any
+    updates: Any
+
+
+def start(optimizee: Optimizee, rule: UpdateRule, seed: seeds.Seed) -> Trajectory:
+    """Draws the first point of a trajectory from `seed`, int32 [2]."""
+    params = optimizee.init(seeds.fold(seed, 0))
+    return Trajectory(params, rule.init(params, seeds.fold(seed, 1)))
+
+
+def random_batches(optimizee: Optimizee, seed: seeds.Seed, first: int | tf.Tensor) -> Batches:
+    """The batches of the trajectory of `seed`, counted from number `first` on."""
+    batch_seed = seeds.fold(seed, 2)
+    return lambda t: optimizee.batch(batch_seed, first + t)
+
+
+def loss_and_gradients(
+    optimizee: Optimizee, params: Params, batch: Batch
+) -> tuple[tf.Tensor, Params]:
+    """The loss, a scalar, and its gradients, shaped like `params`."""
+    with tf.GradientTape() as tape:
+        tape.watch(params)
+        loss = optimizee.loss(params, batch)
+    return loss, tape.gradient(loss, params, unconnected_gradients="zero")
+
+
+def unroll(
+    rule: UpdateRule,
+    optimizee: Optimizee,
+    trajectory: Trajectory,
+    batches: Batches,
+    num_steps: int,
+    weights: Weights | None = None,
+    keep_gradients: bool = False,
+    keep_updates: bool = False,
+) -> Unroll:
+    """Runs `rule` on `optimizee`.
+
+    Args:
+        rule: the update rule.
+        optimizee: what it optimizes.
+        trajectory: where to start from.
+        batches: the batch of step t = 0, ..., num_steps - 1; its loss is recorded and its
+            gradient is given to the rule.
+        num_steps: the number of steps.
+        weights: the rule's meta-parameters, its own by default.
+        keep_gradients: whether to record the gradients.
+        keep_updates: whether to record the updates.
+    """
+    params = list(trajectory.params)
+
+    def step(current, t):
+        loss, grads = loss_and_gradients(optimizee, current.params, batches(t))
+        updates, rule_state = rule.update(grads, current.rule_state, current.params, weights)
+        moved = [p + u for p, u in zip(current.params, updates)]
+        record = (loss, grads if keep_gradients else (), updates if keep_updates else ())
+        return Trajectory(moved, rule_state), record
+
+    like = (
+        tf.TensorSpec([], params[0].dtype),
+        params if keep_gradients else (),
+        params if keep_updates else (),
+    )
+    end, (losses, gradients, updates) = loops.scan(
+        step, Trajectory(params, trajectory.rule_state), num_steps, like
+    )
+    return Unroll(end, losses, gradients, updates)
