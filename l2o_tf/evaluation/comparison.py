@@ -13,6 +13,7 @@ errors of published curves are not in the intervals: choose a tolerance above th
 """
 
 import csv
+import io
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from l2o_tf import errors
+from l2o_tf import errors, files
 from l2o_tf.evaluation import sources, statistics
 
 LEVEL = 0.95
@@ -143,19 +144,17 @@ def write_csv(comparisons: Sequence[Comparison], path: str | os.PathLike) -> Non
     Raises:
         InputError: if the file cannot be written.
     """
-    try:
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(_COLUMNS)
-            for one in comparisons:
-                means = [np.nanmean(side.values, axis=0) for side in (one.a, one.b)]
-                low, high = one.difference - one.half_width, one.difference + one.half_width
-                numbers = np.stack([*means, one.difference, low, high], axis=1)
-                for step, row, flag in zip(one.a.steps, numbers, one.significant):
-                    cells = ["" if np.isnan(value) else f"{value:.6g}" for value in row]
-                    writer.writerow([one.a.name, one.b.name, step, *cells, int(flag)])
-    except OSError as error:
-        raise errors.InputError(f"cannot write {path}: {error.strerror or error}") from error
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for one in comparisons:
+        means = [np.nanmean(side.values, axis=0) for side in (one.a, one.b)]
+        low, high = one.difference - one.half_width, one.difference + one.half_width
+        numbers = np.stack([*means, one.difference, low, high], axis=1)
+        for step, row, flag in zip(one.a.steps, numbers, one.significant):
+            cells = ["" if np.isnan(value) else f"{value:.6g}" for value in row]
+            writer.writerow([one.a.name, one.b.name, step, *cells, int(flag)])
+    files.write_atomically(path, text.getvalue().encode())
 
 
 def file_stem(comparison: Comparison, index: int) -> str:

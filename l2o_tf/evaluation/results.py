@@ -13,19 +13,18 @@ import csv
 import io
 import os
 import pathlib
-import tempfile
 import urllib.parse
 from collections.abc import Callable, Sequence
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from l2o_tf import errors
+from l2o_tf import errors, files
 
 WINDOW = 100  # Steps that one reported loss is averaged over, as in the paper's figures.
 _DECADES = (100, 1_000, 10_000)
 _COLUMNS = ("rule", "optimizee", "dataset", "split", "seed", "num_steps", "diverged_at")
-_MAX_FILE_NAME = 200  # File systems allow 255 bytes; the temporary name is a little longer.
+_MAX_FILE_NAME = 200  # File systems allow 255 bytes.
 
 
 class Run(NamedTuple):
@@ -80,7 +79,8 @@ def append(directory: str | os.PathLike, run: Run) -> None:
     if len(name) > _MAX_FILE_NAME:
         raise errors.InputError(f"labels of {run.key} are too long to be a file name: shorten them")
     fields = run._asdict() | {"losses": losses}
-    _replace(pathlib.Path(directory) / "runs" / name, lambda file: np.savez(file, **fields))
+    path = pathlib.Path(directory) / "runs" / name
+    files.write_atomically(path, _npz(np.savez, fields))
 
 
 def consolidate(directory: str | os.PathLike) -> None:
@@ -94,8 +94,8 @@ def consolidate(directory: str | os.PathLike) -> None:
     losses = {run.key: run.losses for run in runs}
     # The arrays go first: a reader between the two renames finds extra arrays whose per-run
     # files still exist, and never a row without its array.
-    _replace(directory / "losses.npz", lambda file: np.savez_compressed(file, **losses))
-    _replace(directory / "results.csv", lambda file: file.write(_csv(runs).encode()))
+    files.write_atomically(directory / "losses.npz", _npz(np.savez_compressed, losses))
+    files.write_atomically(directory / "results.csv", _csv(runs).encode())
 
 
 def load(directory: str | os.PathLike) -> list[Run]:
@@ -110,6 +110,25 @@ def load(directory: str | os.PathLike) -> list[Run]:
     if not runs:
         raise errors.InputError(f"no results in {directory}: pass a directory filled by evaluate")
     return sorted(runs.values(), key=lambda run: (run.rule, run.optimizee, run.seed))
+
+
+def load_all(directories: Sequence[str | os.PathLike]) -> list[Run]:
+    """Reads the runs of several results directories.
+
+    Raises:
+        InputError: as `load`, or if two directories hold the same run, which would count twice.
+    """
+    origin: dict[str, str | os.PathLike] = {}
+    runs = []
+    for directory in directories:
+        for run in load(directory):
+            if run.key in origin:
+                raise errors.InputError(
+                    f"{run.key} is in {origin[run.key]} and in {directory}: pass only one of them"
+                )
+            origin[run.key] = directory
+            runs.append(run)
+    return runs
 
 
 def done(directory: str | os.PathLike) -> set[str]:
@@ -159,12 +178,13 @@ def _read_consolidated(directory: pathlib.Path) -> tuple[dict[str, np.ndarray], 
                 fields["seed"] = int(row["seed"])
                 rows["|".join([row["rule"], row["optimizee"], row["seed"]])] = fields
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-        raise _unreadable(rows_path, error) from error
-    return _read_arrays(arrays_path), rows
+        reason = " ".join(str(error).split())
+        raise errors.InputError(f"cannot read results from {rows_path}: {reason}") from error
+    return files.read_arrays(arrays_path), rows
 
 
 def _read_run(path: pathlib.Path) -> Run:
-    arrays = _read_arrays(path)
+    arrays = files.read_arrays(path)
     losses = arrays.pop("losses", None)
     labels = {name: array.item() for name, array in arrays.items() if not array.shape}
     if losses is None or {"losses", *labels} != set(Run._fields):
@@ -185,36 +205,10 @@ def _run(path: pathlib.Path, **fields) -> Run:
     return run
 
 
-def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except Exception as error:  # Damage surfaces as any of a dozen types from zipfile and NumPy.
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: pathlib.Path, error: Exception) -> errors.InputError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return errors.InputError(f"cannot read results from {path}: {reason}")
-
-
-def _replace(path: pathlib.Path, write: Callable[[BinaryIO], object]) -> None:
-    """Writes a file completely, then renames it into place."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-    except OSError as error:
-        raise errors.InputError(f"cannot write {path}: {error.strerror or error}") from error
+def _npz(save: Callable[..., None], arrays: dict) -> bytes:
+    buffer = io.BytesIO()
+    save(buffer, **arrays)
+    return buffer.getvalue()
 
 
 def _csv(runs: Sequence[Run]) -> str:

@@ -1,6 +1,7 @@
 """Results survive interruption, are read back bit for bit, and refuse what is not theirs."""
 
 import csv
+import os
 import pickle
 
 import numpy as np
@@ -94,12 +95,10 @@ def test_an_interrupted_write_leaves_the_old_state(tmp_path, monkeypatch):
     results.consolidate(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
-    def die_halfway(file, **arrays):
-        file.write(b"PK\x03\x04 half of it")
+    def interrupt(descriptor):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(np, "savez", die_halfway)
-    monkeypatch.setattr(np, "savez_compressed", die_halfway)
+    monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         results.append(tmp_path, make_run(num_steps=3))
     with pytest.raises(KeyboardInterrupt):
@@ -166,7 +165,7 @@ def _consolidated(tmp_path) -> None:
 def test_half_of_the_consolidated_pair(tmp_path, name):
     _consolidated(tmp_path)
     (tmp_path / name).unlink()
-    with pytest.raises(errors.InputError, match=f"cannot read results from .*{name}"):
+    with pytest.raises(errors.InputError, match=f"cannot read .* from .*{name}"):
         results.load(tmp_path)
 
 
@@ -222,7 +221,7 @@ def test_foreign_npz_among_the_runs(tmp_path, content):
 def test_pickle_in_place_of_losses_is_not_executed(tmp_path):
     _consolidated(tmp_path)
     (tmp_path / "losses.npz").write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(errors.InputError, match="cannot read results"):
+    with pytest.raises(errors.InputError, match="cannot read arrays"):
         results.load(tmp_path)
 
 
