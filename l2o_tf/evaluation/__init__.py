@@ -1,0 +1,1 @@
+"""Evaluation of trained rules: results on disk, statistics over seeds, figures, comparison."""

@@ -1,0 +1,137 @@
+"""The figures of the paper as data: panels, series and the labels of their results.
+
+Source: Chen et al., "Training Stronger Baselines for Learning to Optimize", NeurIPS 2020.
+"""
+
+from typing import NamedTuple
+
+
+class Series(NamedTuple):
+    """One curve: its label in the paper and the rule label of its results."""
+
+    label: str
+    rule: str
+
+
+class Panel(NamedTuple):
+    """One panel: its title in the paper, the optimizee of its results, its curves."""
+
+    title: str
+    optimizee: str
+    series: tuple[Series, ...]
+
+
+class PaperFigure(NamedTuple):
+    """One figure; `published` says whether its curves are in `data/published`."""
+
+    caption: str
+    panels: tuple[Panel, ...]
+    published: bool = True
+
+
+_DM = Series("L2O-DM", "dm")
+_DM_CL_IL = Series("L2O-DM-CL-IL", "dm_cl_il")
+_RNNPROP = Series("RNNprop", "rnnprop")
+_SCALE = Series("L2O-Scale", "scale")
+_FIVE_OPTIMIZEES = {
+    "MLP-orig": "mlp",
+    "MLP-ReLU": "mlp_relu",
+    "MLP-deeper": "mlp_deeper",
+    "Conv-MNIST": "conv_mnist",
+    "Conv-CIFAR": "conv_cifar",
+}
+
+
+def _on_five(*series: Series) -> tuple[Panel, ...]:
+    return tuple(Panel(title, name, series) for title, name in _FIVE_OPTIMIZEES.items())
+
+
+_ANALYTICAL = (
+    Series("Adam", "tuned:adam"),
+    Series("RMSProp", "tuned:rmsprop"),
+    Series("SGD", "tuned:sgd"),
+)
+
+# Figure 4 has one rule per training setting: trajectories of so many steps, so many epochs.
+TRAINING_LENGTHS = (100, 200, 500, 1000)
+TRAINING_EPOCHS = tuple(range(1000, 10_001, 1000))
+
+
+def training_setting(num_steps: int, num_epochs: int) -> str:
+    """The rule label of L2O-DM trained with one setting of figure 4."""
+    return f"dm_steps{num_steps}_epochs{num_epochs}"
+
+
+FIGURES: dict[int, PaperFigure] = {
+    2: PaperFigure(
+        "Enhanced L2O-DM and previous learned optimizers",
+        _on_five(Series("L2O-Scale-Meta", "scale_meta"), _SCALE, _DM_CL_IL, _DM, _RNNPROP),
+    ),
+    3: PaperFigure(
+        "Learned optimizers with and without curriculum and imitation learning",
+        _on_five(
+            _SCALE,
+            Series("L2O-Scale-CL-IL", "scale_cl_il"),
+            _RNNPROP,
+            Series("RNNprop-CL-IL", "rnnprop_cl_il"),
+        ),
+    ),
+    4: PaperFigure(
+        "L2O-DM after 10,000 steps of MLP-orig, by training setting",
+        (
+            Panel(
+                "MLP-orig",
+                "mlp",
+                tuple(
+                    Series(f"{steps} steps, {epochs} epochs", training_setting(steps, epochs))
+                    for steps in TRAINING_LENGTHS
+                    for epochs in TRAINING_EPOCHS
+                ),
+            ),
+        ),
+        published=False,
+    ),
+    5: PaperFigure(
+        "Variants of L2O-DM",
+        _on_five(
+            _DM,
+            Series("L2O-DM-AUG", "dm_aug"),
+            Series("L2O-DM-IL", "dm_il"),
+            Series("L2O-DM-CL", "dm_cl"),
+        ),
+    ),
+    6: PaperFigure(
+        "Imitation learning and self-improving",
+        (
+            Panel(
+                "Conv-MNIST",
+                "conv_mnist",
+                (
+                    Series("Baseline", "scale"),
+                    Series("Self Improving", "scale_si"),
+                    Series("Imitation Learning", "scale_il"),
+                ),
+            ),
+        ),
+    ),
+    7: PaperFigure(
+        "Against tuned analytical optimizers; larger optimizees",
+        (
+            Panel("[a] MLP-orig", "mlp", (_DM, _DM_CL_IL, *_ANALYTICAL)),
+            Panel("[b] Conv-MNIST", "conv_mnist", (_DM, _DM_CL_IL, *_ANALYTICAL)),
+            Panel("[c] NAS-CIFAR", "nas_cifar", (_DM, _DM_CL_IL)),
+            Panel("[d] LeNet", "lenet", (_DM, _DM_CL_IL)),
+        ),
+        published=False,
+    ),
+}
+
+
+def labels_of(panel: str, series: str) -> tuple[str, str] | None:
+    """Our (rule, optimizee) for a panel and a series as named in the paper; None if unknown."""
+    for figure in FIGURES.values():
+        for candidate in figure.panels:
+            for curve in candidate.series:
+                if (candidate.title, curve.label) == (panel, series):
+                    return curve.rule, candidate.optimizee
+    return None

@@ -1,0 +1,72 @@
+"""Draws evaluation results: `python -m l2o_tf.plot`."""
+
+import dataclasses
+import sys
+
+from l2o_tf import cli, errors
+from l2o_tf.evaluation import figures, paper_figures, published, results
+
+DESCRIPTION = """\
+Draws loss curves from evaluation results: one of the paper's figures, or all curves in one panel.
+
+usage: python -m l2o_tf.plot --results=DIR[,DIR...] --out=PNG [--figure=N [--published]]
+
+example: python -m l2o_tf.plot --results=runs/first --out=first.png
+         python -m l2o_tf.plot --figure=2 --results=runs/figure2 --out=figure2.png --published
+
+A figure of the paper shows the natural log of the training loss as means over 100 steps and over
+seeds, with a band of one standard deviation; series that the results lack are named."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PlotConfig:
+    """The flags of `python -m l2o_tf.plot`.
+
+    Raises:
+        InputError: if flags are missing or do not fit together.
+    """
+
+    results: tuple[str, ...] = cli.flag(
+        (), "Results directories, written by evaluate, separated by commas.", "Input"
+    )
+    figure: int | None = cli.flag(
+        None,
+        f"Which figure of the paper: {', '.join(map(str, paper_figures.FIGURES))}. "
+        "Default: all curves in one panel.",
+        "Input",
+    )
+    published: bool = cli.flag(
+        False, "Overlay the paper's published curves, dashed (figures 2, 3, 5, 6).", "Input"
+    )
+    published_dir: str | None = cli.flag(
+        None, "Where the published curves are. Default: data/published of the checkout.", "Input"
+    )
+    out: str = cli.flag("", "The PNG file to write.", "Output")
+
+    def __post_init__(self):
+        if not self.results:
+            raise errors.InputError("--results=DIR is missing: pass a directory of results")
+        if not self.out.endswith(".png"):
+            raise errors.InputError(f"--out={self.out} must name a file that ends in .png")
+        if self.published and self.figure is None:
+            raise errors.InputError("--published needs --figure: it overlays a figure's curves")
+
+
+def main(config: PlotConfig) -> None:
+    """Draws what the flags ask for and says where it is and what is missing."""
+    runs = results.load_all(config.results)
+    missing = []
+    if config.figure is None:
+        figures.quick_look(runs, config.out)
+    else:
+        curves = None
+        if config.published:
+            curves = published.figure(config.figure, config.published_dir)
+        missing = figures.paper_figure(config.figure, runs, config.out, curves)
+    sys.stdout.write(f"wrote {config.out}\n")
+    if missing:
+        sys.stdout.write(f"missing from the results: {'; '.join(missing)}\n")
+
+
+if __name__ == "__main__":
+    cli.run(PlotConfig, DESCRIPTION, main)
