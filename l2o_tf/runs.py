@@ -14,7 +14,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import artifacts, config, errors
+from l2o_tf import config, errors, files
 from l2o_tf.training import curriculum, trainer
 
 KEPT_CHECKPOINTS = 3
@@ -33,7 +33,7 @@ class RunDirectory:
             InputError: if it holds another run or something else.
         """
         if self._config.exists():
-            config.check_same_run(run_config, artifacts.read_json(self._config))
+            config.check_same_run(run_config, files.read_json(self._config))
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise errors.InputError(
                 f"--workdir={self.path} exists and holds no run; choose an empty or new directory"
@@ -41,7 +41,7 @@ class RunDirectory:
 
     def create(self, run_config: config.TrainConfig) -> None:
         """Creates the directory of a run that has passed `check`."""
-        artifacts.write_json(self._config, run_config.identity())
+        files.write_json(self._config, run_config.identity())
 
     @property
     def metrics(self) -> pathlib.Path:
@@ -56,7 +56,7 @@ class RunDirectory:
         state = {"schedule": progress.schedule.to_json(), "num_events": progress.num_events}
         arrays["state"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
         name = f"epoch_{progress.schedule.epoch:06d}_{progress.num_events:06d}.npz"
-        artifacts.write_arrays(self._checkpoints / name, arrays)
+        files.write_arrays(self._checkpoints / name, arrays)
         for old in self._saved()[:-KEPT_CHECKPOINTS]:
             old.unlink()
 
@@ -72,7 +72,7 @@ class RunDirectory:
         saved = self._saved()
         if not saved:
             return None
-        arrays = artifacts.read_arrays(saved[-1])
+        arrays = files.read_arrays(saved[-1])
         template = tf.nest.flatten(_tensors(like))
         names = [f"{i:03d}" for i in range(len(template))]
         fits = arrays.keys() == {*names, "state"} and all(

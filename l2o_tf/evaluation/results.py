@@ -14,7 +14,7 @@ import io
 import os
 import pathlib
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -80,7 +80,7 @@ def append(directory: str | os.PathLike, run: Run) -> None:
         raise errors.InputError(f"labels of {run.key} are too long to be a file name: shorten them")
     fields = run._asdict() | {"losses": losses}
     path = pathlib.Path(directory) / "runs" / name
-    files.write_atomically(path, _npz(np.savez, fields))
+    files.write_arrays(path, fields)
 
 
 def consolidate(directory: str | os.PathLike) -> None:
@@ -94,7 +94,7 @@ def consolidate(directory: str | os.PathLike) -> None:
     losses = {run.key: run.losses for run in runs}
     # The arrays go first: a reader between the two renames finds extra arrays whose per-run
     # files still exist, and never a row without its array.
-    files.write_atomically(directory / "losses.npz", _npz(np.savez_compressed, losses))
+    files.write_arrays(directory / "losses.npz", losses, compressed=True)
     files.write_atomically(directory / "results.csv", _csv(runs).encode())
 
 
@@ -203,12 +203,6 @@ def _run(path: pathlib.Path, **fields) -> Run:
             "not float32 [num_steps]: evaluate again"
         )
     return run
-
-
-def _npz(save: Callable[..., None], arrays: dict) -> bytes:
-    buffer = io.BytesIO()
-    save(buffer, **arrays)
-    return buffer.getvalue()
 
 
 def _csv(runs: Sequence[Run]) -> str:

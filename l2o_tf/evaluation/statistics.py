@@ -113,7 +113,7 @@ def group(runs: Sequence[results.Run]) -> dict[tuple[str, str], list[results.Run
 
 
 def table(runs: Sequence[results.Run]) -> str:
-    """A text table: the loss at 100, 1,000 and 10,000 steps, over seeds.
+    """A text table: the loss at 100, 1,000 and 10,000 steps and at the end, over seeds.
 
     Each cell is mean ± standard deviation, over seeds, of the 100-step window that ends at the
     step. Lines under the table name the runs that diverged; their windows before that count.
@@ -121,8 +121,10 @@ def table(runs: Sequence[results.Run]) -> str:
     Raises:
         InputError: if runs of one rule and optimizee are on different data.
     """
+    longest = max(run.losses.size for run in runs) // results.WINDOW * results.WINDOW
+    steps = sorted({step for step in TABLE_STEPS if step <= longest} | {longest} - {0})
     header = ["optimizee", "rule", "seeds", "diverged"]
-    for step in TABLE_STEPS:
+    for step in steps:
         header += [f"ln(mean) @{step}", f"mean(ln) @{step}"]
     rows, diverged = [header], []
     for (rule, optimizee), members in sorted(
@@ -130,7 +132,7 @@ def table(runs: Sequence[results.Run]) -> str:
     ):
         bad = [run for run in members if run.diverged_at]
         cells = [optimizee, rule, str(len(members)), str(len(bad))]
-        for step in TABLE_STEPS:
+        for step in steps:
             cells += [_cell(members, step, log_of_mean), _cell(members, step, mean_of_log)]
         rows.append(cells)
         diverged += [

@@ -5,7 +5,6 @@ Such a file is a pickle, made by dill, of {module: {variable: array}} with the m
 it with `dill.load` (networks.py, `factory`).
 """
 
-import contextlib
 import os
 import pathlib
 import pickle
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from l2o_tf import errors
+from l2o_tf import errors, files
 from l2o_tf.legacy import pickles
 
 # LogAndSign of a gradient (L2O-DM) or its two moment ratios (RNNprop).
@@ -77,18 +76,7 @@ def write(path: str | os.PathLike[str], weights: Mapping[str, Any]) -> None:
     # Only the first match is the name of the module (later uses refer back to it): a second one
     # would be the data of an array.
     data = pickle.dumps(nested, protocol=2).replace(_NEW_GLOBAL, _OLD_GLOBAL, 1)
-    _write_atomically(path, data)
-
-
-def _write_atomically(path: pathlib.Path, data: bytes) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise errors.InputError(f"cannot write {path}: {error.strerror}") from error
+    files.write_atomically(path, data)
 
 
 def _flatten(where: str, content: Any) -> dict[str, np.ndarray]:

@@ -6,3 +6,8 @@ from l2o_tf.optimizees.base import OPTIMIZEES, Optimizee, register
 create = OPTIMIZEES.create
 names = OPTIMIZEES.names
 get = OPTIMIZEES.get
+
+
+def default_dataset(name: str) -> str:
+    """The data set on which the paper runs an optimizee."""
+    return "cifar10" if name in ("conv_cifar", "nas_cifar", "lenet") else "mnist"

@@ -8,6 +8,16 @@ create = RULES.create
 names = RULES.names
 
 
+def learned_names() -> list[str]:
+    """The names of the rules that have weights to train."""
+    return [name for name in names() if RULES.get(name).learned]
+
+
+def analytical_names() -> list[str]:
+    """The names of the rules without weights."""
+    return [name for name in names() if not RULES.get(name).learned]
+
+
 def create_learned(name: str, seed: seeds.Seed) -> UpdateRule:
     """Creates a rule with fresh weights drawn from `seed`, int32 [2].
 
@@ -15,9 +25,8 @@ def create_learned(name: str, seed: seeds.Seed) -> UpdateRule:
         InputError: for an unknown name or a rule that has nothing to learn.
     """
     if not RULES.get(name).learned:
-        learned = [known for known in names() if RULES.get(known).learned]
         raise errors.InputError(
-            f"{name!r} has no weights to train; rules that have: {', '.join(learned)}"
+            f"{name!r} has no weights to train; rules that have: {', '.join(learned_names())}"
         )
     return create(name, seed=seed)
 

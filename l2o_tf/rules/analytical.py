@@ -12,51 +12,69 @@ from l2o_tf import errors
 from l2o_tf.rules import base
 
 
-def _check_learning_rate(learning_rate: float) -> float:
-    if not 0 < learning_rate < float("inf"):
-        raise errors.InputError(f"a learning rate must be positive, got {learning_rate}")
-    return learning_rate
+class AnalyticalRule(base.CoordinatewiseRule):
+    """A rule with a formula; its one meta-parameter is the learning rate.
 
+    That the learning rate is a meta-parameter lets one compiled loop serve a whole grid of them.
+    """
 
-@base.register("sgd")
-class SGD(base.CoordinatewiseRule):
-    """Gradient descent: u = -lr g."""
-
-    def __init__(self, learning_rate: float = 0.1, name: str | None = None):
+    def __init__(self, learning_rate: float, name: str | None = None):
+        if not 0 < learning_rate < float("inf"):
+            raise errors.InputError(f"a learning rate must be positive, got {learning_rate}")
         super().__init__(name=name)
-        self.learning_rate = _check_learning_rate(learning_rate)
+        self.learning_rate = learning_rate
+
+    def weights(self):
+        return {"learning_rate": tf.constant(self.learning_rate)}
 
     def options(self):
         return {"learning_rate": self.learning_rate}
 
+    def update_coordinates(self, grads, state, weights=None):
+        rate = self.learning_rate if weights is None else weights["learning_rate"]
+        return self.step(grads, state, tf.cast(rate, grads.dtype))
+
+    def step(
+        self, grads: tf.Tensor, state: base.State, learning_rate: tf.Tensor
+    ) -> tuple[tf.Tensor, base.State]:
+        """Maps gradients [num_coordinates] to updates [num_coordinates] and the next state."""
+        raise NotImplementedError
+
+
+@base.register("sgd")
+class SGD(AnalyticalRule):
+    """Gradient descent: u = -lr g."""
+
+    def __init__(self, learning_rate: float = 0.1, name: str | None = None):
+        super().__init__(learning_rate, name=name)
+
     def init_coordinates(self, num_coordinates, dtype):
         return ()
 
-    def update_coordinates(self, grads, state, weights=None):
-        return -self.learning_rate * grads, state
+    def step(self, grads, state, learning_rate):
+        return -learning_rate * grads, state
 
 
 @base.register("momentum")
-class Momentum(base.CoordinatewiseRule):
+class Momentum(AnalyticalRule):
     """Momentum: a' = mu a + g, u = -lr a' (Nesterov: u = -lr (g + mu a')). State: a [N]."""
 
     nesterov = False
 
     def __init__(self, learning_rate: float = 0.01, momentum: float = 0.9, name: str | None = None):
-        super().__init__(name=name)
-        self.learning_rate = _check_learning_rate(learning_rate)
+        super().__init__(learning_rate, name=name)
         self.momentum = momentum
 
     def options(self):
-        return {"learning_rate": self.learning_rate, "momentum": self.momentum}
+        return {**super().options(), "momentum": self.momentum}
 
     def init_coordinates(self, num_coordinates, dtype):
         return tf.zeros([num_coordinates], dtype)
 
-    def update_coordinates(self, grads, state, weights=None):
+    def step(self, grads, state, learning_rate):
         accumulator = self.momentum * state + grads
         direction = grads + self.momentum * accumulator if self.nesterov else accumulator
-        return -self.learning_rate * direction, accumulator
+        return -learning_rate * direction, accumulator
 
 
 @base.register("nesterov")
@@ -75,7 +93,7 @@ class AdamState(NamedTuple):
 
 
 @base.register("adam")
-class Adam(base.CoordinatewiseRule):
+class Adam(AnalyticalRule):
     """Adam with epsilon outside the bias correction ("epsilon hat" in the Adam paper)."""
 
     def __init__(
@@ -86,13 +104,12 @@ class Adam(base.CoordinatewiseRule):
         epsilon: float = 1e-8,
         name: str | None = None,
     ):
-        super().__init__(name=name)
-        self.learning_rate = _check_learning_rate(learning_rate)
+        super().__init__(learning_rate, name=name)
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
 
     def options(self):
         return {
-            "learning_rate": self.learning_rate,
+            **super().options(),
             "beta1": self.beta1,
             "beta2": self.beta2,
             "epsilon": self.epsilon,
@@ -102,17 +119,17 @@ class Adam(base.CoordinatewiseRule):
         zeros = tf.zeros([num_coordinates], dtype)
         return AdamState(zeros, zeros, tf.constant(0))
 
-    def update_coordinates(self, grads, state, weights=None):
+    def step(self, grads, state, learning_rate):
         step = state.step + 1
         t = tf.cast(step, grads.dtype)
         first = self.beta1 * state.first + (1 - self.beta1) * grads
         second = self.beta2 * state.second + (1 - self.beta2) * tf.square(grads)
-        rate = self.learning_rate * tf.sqrt(1 - self.beta2**t) / (1 - self.beta1**t)
+        rate = learning_rate * tf.sqrt(1 - self.beta2**t) / (1 - self.beta1**t)
         return -rate * first / (tf.sqrt(second) + self.epsilon), AdamState(first, second, step)
 
 
 @base.register("rmsprop")
-class RMSProp(base.CoordinatewiseRule):
+class RMSProp(AnalyticalRule):
     """RMSProp: s' = d s + (1 - d) g^2 from s = 1, u = -lr g / sqrt(s' + epsilon). State: s [N]."""
 
     def __init__(
@@ -122,13 +139,12 @@ class RMSProp(base.CoordinatewiseRule):
         epsilon: float = 1e-10,
         name: str | None = None,
     ):
-        super().__init__(name=name)
-        self.learning_rate = _check_learning_rate(learning_rate)
+        super().__init__(learning_rate, name=name)
         self.decay, self.epsilon = decay, epsilon
 
     def options(self):
         return {
-            "learning_rate": self.learning_rate,
+            **super().options(),
             "decay": self.decay,
             "epsilon": self.epsilon,
         }
@@ -136,13 +152,13 @@ class RMSProp(base.CoordinatewiseRule):
     def init_coordinates(self, num_coordinates, dtype):
         return tf.ones([num_coordinates], dtype)
 
-    def update_coordinates(self, grads, state, weights=None):
+    def step(self, grads, state, learning_rate):
         square = self.decay * state + (1 - self.decay) * tf.square(grads)
-        return -self.learning_rate * grads * tf.math.rsqrt(square + self.epsilon), square
+        return -learning_rate * grads * tf.math.rsqrt(square + self.epsilon), square
 
 
 @base.register("adagrad")
-class Adagrad(base.CoordinatewiseRule):
+class Adagrad(AnalyticalRule):
     """Adagrad: s' = s + g^2 from s = 0.1, u = -lr g / sqrt(s'). State: s [N]."""
 
     def __init__(
@@ -151,19 +167,18 @@ class Adagrad(base.CoordinatewiseRule):
         initial_accumulator: float = 0.1,
         name: str | None = None,
     ):
-        super().__init__(name=name)
-        self.learning_rate = _check_learning_rate(learning_rate)
+        super().__init__(learning_rate, name=name)
         self.initial_accumulator = initial_accumulator
 
     def options(self):
         return {
-            "learning_rate": self.learning_rate,
+            **super().options(),
             "initial_accumulator": self.initial_accumulator,
         }
 
     def init_coordinates(self, num_coordinates, dtype):
         return tf.fill([num_coordinates], tf.cast(self.initial_accumulator, dtype))
 
-    def update_coordinates(self, grads, state, weights=None):
+    def step(self, grads, state, learning_rate):
         square = state + tf.square(grads)
-        return -self.learning_rate * grads * tf.math.rsqrt(square), square
+        return -learning_rate * grads * tf.math.rsqrt(square), square

@@ -38,7 +38,7 @@ class UpdateRule(snt.Module):
         """Creates the meta-parameters.
 
         Args:
-            initial_weights: their initial values by name; none for analytical rules.
+            initial_weights: their initial values by name.
             name: the module's name.
         """
         super().__init__(name=name)
@@ -47,7 +47,7 @@ class UpdateRule(snt.Module):
         }
 
     def weights(self) -> Weights:
-        """The current values of the meta-parameters by name; empty for analytical rules."""
+        """The current values of the meta-parameters by name."""
         return {key: tf.convert_to_tensor(variable) for key, variable in self._variables.items()}
 
     def assign(self, weights: Weights) -> None:

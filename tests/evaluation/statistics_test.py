@@ -105,15 +105,24 @@ def test_table():
     assert lines[0].split("  ")[0] == "optimizee"
     assert "ln(mean) @100  mean(ln) @100  ln(mean) @1000" in lines[0]
     conv, mlp = lines[2:4]
-    assert conv.split() == ["conv", "tuned:adam", "1", "1", *["1.00"] * 4, "-", "-"]
+    assert conv.split() == ["conv", "tuned:adam", "1", "1", *["1.00"] * 4]
     early = ["1.00", "±", "1.41"] * 2  # Mean and sd of 0 and 2.
-    assert mlp.split() == ["mlp", "dm_cl_il", "2", "1", *early, "2.00", "2.00", "-", "-"]
+    assert mlp.split() == ["mlp", "dm_cl_il", "2", "1", *early, "2.00", "2.00"]
     assert lines[4:] == [
         "diverged: tuned:adam on conv, seed 0, at step 401",
         "diverged: dm_cl_il on mlp, seed 0, at step 501",
     ]
+    assert "@10000" not in lines[0], "no column that no run reaches"
     ends = {line.index("100") + 3 for line in lines[:1]} | {conv.index("1.00") + 4}
     assert mlp.index("1.41") + 4 in ends, "columns are aligned on the right"
+
+
+def test_table_ends_with_the_last_whole_window():
+    short = [run._replace(losses=run.losses[:570]) for run in _runs("dm", [1.0])]
+    assert statistics.table(short).splitlines()[0].split("  ")[-2:] == [
+        "ln(mean) @500",
+        "mean(ln) @500",
+    ]
 
 
 def test_table_of_runs_that_all_diverged_at_once():

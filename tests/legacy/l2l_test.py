@@ -184,28 +184,6 @@ def test_data_that_spell_a_module_name_survive(tmp_path):
     assert "numpy.core.multiarray _reconstruct" in names
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "cw.l2l-0"
-    weights = _weights(SMALL_SHAPES)
-    l2l.write(path, weights)
-
-    def disk_full(self, data):
-        with open(self, "wb") as file:
-            file.write(data[:10])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(pathlib.Path, "write_bytes", disk_full)
-    with pytest.raises(errors.InputError, match=f"^cannot write {path}: No space left on device$"):
-        l2l.write(path, {name: value + 1 for name, value in weights.items()})
-    _assert_same(l2l.read(path), weights)
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_missing_folder_is_reported(tmp_path):
-    with pytest.raises(errors.InputError, match="No such file or directory$"):
-        l2l.write(tmp_path / "missing" / "file", _weights(SMALL_SHAPES))
-
-
 def _without(*names):
     return {n: v for n, v in _weights(DM_SHAPES).items() if n not in names}
 

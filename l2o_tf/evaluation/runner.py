@@ -1,0 +1,79 @@
+"""Long runs of rules on optimizees, without meta-training: what evaluate and tune measure with."""
+
+import json
+
+import numpy as np
+import tensorflow as tf
+
+from l2o_tf import loops, seeds
+from l2o_tf.optimizees.base import Optimizee
+from l2o_tf.rules.base import UpdateRule
+from l2o_tf.training import unroll as unrolls
+
+_CHUNK = 100  # Steps per XLA-compiled unroll; the loop over chunks is in the graph as well.
+
+
+class Runner:
+    """Runs rules on one optimizee.
+
+    Rules of the same architecture share a compiled loop, to which the weights are an argument.
+    """
+
+    def __init__(self, optimizee: Optimizee):
+        self._optimizee = optimizee
+        self._compiled = {}
+
+    def run(self, rule: UpdateRule, seed: seeds.Seed, num_steps: int) -> np.ndarray:
+        """Optimizes for `num_steps` steps from the trajectory `seed`, int32 [2].
+
+        Source: the legacy `evaluate_dm.py`: every step is scored after its update, on a fresh
+        batch.
+
+        Returns:
+            float32 [num_steps]: f(theta_1), f(theta_2), ..., not finite from where a rule
+            diverged.
+        """
+        architecture = _architecture(rule)
+        if architecture not in self._compiled:
+            self._compiled[architecture] = self._compile(rule)
+        num_chunks = -(-num_steps // _CHUNK)
+        losses = self._compiled[architecture](rule.weights(), seed, tf.constant(num_chunks))
+        return losses.numpy().ravel()[:num_steps]
+
+    def _compile(self, rule: UpdateRule):
+        optimizee = self._optimizee
+
+        @tf.function(jit_compile=True, autograph=False)
+        def unroll(weights, trajectory, seed, first_step):
+            # Even batches give the gradients, odd ones the recorded losses.
+            batches = unrolls.random_batches(optimizee, seed, 0)
+            run = unrolls.unroll(
+                rule,
+                optimizee,
+                trajectory,
+                lambda t: batches(2 * (first_step + t)),
+                _CHUNK,
+                weights,
+                scoring_batches=lambda t: batches(2 * (first_step + t) + 1),
+            )
+            return run.end, run.scores
+
+        @tf.function(autograph=False)
+        def run(weights, seed, num_chunks):
+            def step(trajectory, k):
+                return unroll(weights, trajectory, seed, k * _CHUNK)
+
+            start = unrolls.start(optimizee, rule, seed)
+            _, losses = loops.scan(step, start, num_chunks, tf.TensorSpec([_CHUNK], tf.float32))
+            return losses
+
+        return run
+
+
+def _architecture(rule: UpdateRule):
+    """Equal for rules that differ in their meta-parameters only."""
+    if rule.registered_name is None:
+        return rule
+    weights = rule.weights()
+    options = {key: value for key, value in rule.options().items() if key not in weights}
+    return rule.registered_name, json.dumps(options, sort_keys=True)

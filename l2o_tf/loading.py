@@ -1,0 +1,55 @@
+"""Any rule by name or path."""
+
+import os
+import pathlib
+
+from l2o_tf import artifacts, errors, rules
+from l2o_tf.legacy import l2l
+from l2o_tf.rules.base import UpdateRule
+
+PRETRAINED = pathlib.Path(__file__).parent / "pretrained"
+
+
+def list_pretrained() -> list[str]:
+    """The names of the trained rules that come with the package."""
+    return sorted(path.parent.name for path in PRETRAINED.glob(f"*/{artifacts.RULE_CARD}"))
+
+
+def load(source: str | os.PathLike) -> UpdateRule:
+    """Loads or creates a rule.
+
+    Args:
+        source: the directory of a run or of an exported rule, a legacy `.l2l` file, the name of
+            a pretrained rule, or an analytical rule such as "adam:0.01".
+
+    Raises:
+        InputError: if it is none of these, or cannot be read.
+    """
+    path = pathlib.Path(source)
+    if path.is_dir():
+        return artifacts.load_rule(path)
+    if path.is_file():
+        return _load_legacy(path)
+    name = os.fspath(source)
+    if name in list_pretrained():
+        return artifacts.load_rule(PRETRAINED / name)
+    if name.partition(":")[0] in rules.analytical_names():
+        return rules.from_spec(name)
+    raise errors.InputError(
+        f"no rule {name!r}: expected a run directory, an exported rule, a .l2l file, a pretrained "
+        f"rule ({', '.join(list_pretrained()) or 'none yet'}) or name:learning_rate with one of "
+        f"{', '.join(rules.analytical_names())}"
+    )
+
+
+def _load_legacy(path: pathlib.Path) -> UpdateRule:
+    weights = l2l.read(path)
+    layers = sum(name.endswith("/w_gates") for name in weights)
+    units = [weights[f"lstm_{i}/b_gates"].size // 4 for i in range(1, layers + 1)]
+    name = l2l.rule_name(weights)
+    options = {"units": units}
+    if name == "rnnprop":
+        options["num_projected"] = weights["input_projection/b"].size
+    rule = rules.create(name, **options)
+    rule.assign(weights)
+    return rule

@@ -1,0 +1,25 @@
+"""Tunes analytical rules on optimizees: `python -m l2o_tf.tune`."""
+
+from l2o_tf import cli
+from l2o_tf.evaluation.config import TuneConfig
+
+DESCRIPTION = """\
+Searches a grid for the best learning rate of analytical rules on optimizees: the baselines of the
+paper's figure 7. The results are cached where evaluate finds them for tuned:adam and the like.
+
+usage: python -m l2o_tf.tune [flags]
+
+example: python -m l2o_tf.tune --rules=adam,sgd --optimizees=mlp --num_steps=1000"""
+
+
+def main(config: TuneConfig) -> int:
+    """Runs the command; returns its exit code."""
+    # Late, because --help and a wrong flag must not wait for TensorFlow.
+    cli.import_tensorflow_quietly()
+    from l2o_tf.evaluation import session
+
+    return session.tune(config)
+
+
+if __name__ == "__main__":
+    cli.run(TuneConfig, DESCRIPTION, main)
