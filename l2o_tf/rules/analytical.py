@@ -122,9 +122,11 @@ class Adam(AnalyticalRule):
     def step(self, grads, state, learning_rate):
         step = state.step + 1
         t = tf.cast(step, grads.dtype)
-        first = self.beta1 * state.first + (1 - self.beta1) * grads
-        second = self.beta2 * state.second + (1 - self.beta2) * tf.square(grads)
-        rate = learning_rate * tf.sqrt(1 - self.beta2**t) / (1 - self.beta1**t)
+        # TensorFlow's kernel rounds beta before it subtracts, which 1 - 0.999 shows.
+        beta1, beta2 = tf.cast(self.beta1, grads.dtype), tf.cast(self.beta2, grads.dtype)
+        first = state.first + (1 - beta1) * (grads - state.first)
+        second = state.second + (1 - beta2) * (tf.square(grads) - state.second)
+        rate = learning_rate * tf.sqrt(1 - beta2**t) / (1 - beta1**t)
         return -rate * first / (tf.sqrt(second) + self.epsilon), AdamState(first, second, step)
 
 
@@ -153,7 +155,8 @@ class RMSProp(AnalyticalRule):
         return tf.ones([num_coordinates], dtype)
 
     def step(self, grads, state, learning_rate):
-        square = self.decay * state + (1 - self.decay) * tf.square(grads)
+        decay = tf.cast(self.decay, grads.dtype)
+        square = state + (1 - decay) * (tf.square(grads) - state)
         return -learning_rate * grads * tf.math.rsqrt(square + self.epsilon), square
 
 

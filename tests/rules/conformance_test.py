@@ -1,0 +1,107 @@
+"""What holds for every registered rule."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2o_tf import coordinates, rules
+
+SHAPES = [(3, 2), (), (5,)]
+PARAMS = [tf.ones(shape) for shape in SHAPES]
+NUM_COORDINATES = coordinates.count(PARAMS)
+
+
+def gradients(seed, num_steps=None):
+    rng = np.random.default_rng(seed)
+    leading = () if num_steps is None else (num_steps,)
+    return [tf.constant(rng.normal(size=(*leading, *s)), tf.float32) for s in SHAPES]
+
+
+@pytest.mark.parametrize("name", rules.names())
+def test_update_keeps_structure_shapes_and_dtypes(name):
+    rule = rules.create(name)
+    state = rule.init(PARAMS)
+    updates, after = rule.update(gradients(0), state, PARAMS)
+    tf.nest.assert_same_structure(after, state)
+    for new, old in zip(tf.nest.flatten((updates, after)), tf.nest.flatten((PARAMS, state))):
+        assert (new.shape, new.dtype) == (old.shape, old.dtype)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-8, 1e10])
+@pytest.mark.parametrize("name", rules.names())
+def test_updates_are_finite(name, scale):
+    rule = rules.create(name)
+    state = rule.init(PARAMS)
+    for t in range(3):
+        updates, state = rule.update([scale * g for g in gradients(t)], state, PARAMS)
+    assert all(np.isfinite(u).all() for u in updates)
+
+
+@pytest.mark.parametrize("name", rules.names())
+def test_coordinatewise_rules_do_not_mind_the_order_of_coordinates(name):
+    rule = rules.create(name)
+    if not isinstance(rule, rules.CoordinatewiseRule):
+        pytest.skip("sees tensors, not coordinates")
+    order = np.random.default_rng(1).permutation(NUM_COORDINATES)
+    flat = coordinates.flatten(gradients(0))
+    plain, _ = rule.update_coordinates(flat, rule.init(PARAMS))
+    permuted, _ = rule.update_coordinates(tf.gather(flat, order), rule.init(PARAMS))
+    np.testing.assert_allclose(permuted, tf.gather(plain, order), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", rules.names())
+def test_a_replay_equals_the_updates_step_by_step(name):
+    rule = rules.create(name)
+    recorded = gradients(3, num_steps=6)
+    state = rule.init(PARAMS)
+    replayed, end = tf.function(rule.replay)(recorded, state, PARAMS)
+    for t in range(6):
+        updates, state = rule.update([g[t] for g in recorded], state, PARAMS)
+        for actual, expected in zip(replayed, updates):
+            np.testing.assert_allclose(actual[t], expected, rtol=1e-5, atol=1e-8)
+    for actual, expected in zip(tf.nest.flatten(end), tf.nest.flatten(state)):
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", rules.learned_names())
+def test_weights_can_be_read_passed_and_assigned(name):
+    rule, other = rules.create(name), rules.create(name, seed=tf.constant([7, 7]))
+    params = [tf.ones([4])]
+    grads = [tf.constant([1.0, -2.0, 0.1, 0.0])]
+    expected, _ = other.update(grads, other.init(params), params)
+    passed, _ = rule.update(grads, rule.init(params), params, other.weights())
+    before, _ = rule.update(grads, rule.init(params), params)
+    rule.assign(other.weights())
+    assigned, _ = rule.update(grads, rule.init(params), params)
+    np.testing.assert_array_equal(passed[0], expected[0])
+    np.testing.assert_array_equal(assigned[0], expected[0])
+    assert np.abs(np.asarray(before[0]) - expected[0]).max() > 1e-6
+
+
+@pytest.mark.parametrize("name", rules.learned_names())
+def test_weights_of_another_shape_are_refused(name):
+    rule = rules.create(name)
+    weights = rule.weights()
+    first = next(iter(weights))
+    for wrong in ({}, {**weights, first: weights[first][:-1]}, {**weights, "extra": tf.ones([])}):
+        with pytest.raises(ValueError, match="have shapes"):
+            rule.assign(wrong)
+
+
+@pytest.mark.parametrize("name", ["dm", "rnnprop"])
+def test_initial_weights_have_the_legacy_distribution(name):
+    weights = rules.create_learned(name, tf.constant([3, 4])).weights()
+    for key, fan_in in [("lstm_1/w_gates", None), ("lstm_1/b_gates", None), ("linear/w", 20)]:
+        fan_in = fan_in or weights["lstm_1/w_gates"].shape[0]
+        values = np.ravel(weights[key]) * np.sqrt(fan_in)
+        assert np.abs(values).max() <= 2
+        # The standard deviation of a normal distribution cut at two standard deviations.
+        standard_error = 0.88 / np.sqrt(2 * values.size)
+        assert abs(values.std() - 0.8796) < 4 * standard_error
+    assert not np.any(weights["linear/b"])
+
+
+def test_fresh_weights_follow_from_the_seed_alone():
+    a, b, c = (rules.create("dm", seed=tf.constant(s)).weights() for s in ([1, 2], [1, 2], [1, 3]))
+    assert all(np.array_equal(a[name], b[name]) for name in a)
+    assert not np.array_equal(a["linear/w"], c["linear/w"])
