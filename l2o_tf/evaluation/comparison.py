@@ -110,9 +110,10 @@ def compare(
     a, b = _common_windows(a, b)
     difference = np.nanmean(a.values, axis=0) - np.nanmean(b.values, axis=0)
     error, df = _standard_error(a, b)
-    half_width = error * statistics.t_quantile(0.5 + LEVEL / 2, df)
     bonferroni = 1 - (1 - LEVEL) / len(difference)
-    significant = np.abs(difference) > error * statistics.t_quantile(0.5 + bonferroni / 2, df)
+    levels = np.array([[LEVEL], [bonferroni]])
+    half_width, half_width_of_all = error * statistics.t_quantile(0.5 + levels / 2, df)
+    significant = np.abs(difference) > half_width_of_all
     overall, overall_half_width = _overall(a, b)
     if abs(overall) > tolerance:
         reasons.append(f"the difference over all windows, {overall:+.3f}, exceeds {tolerance:g}")

@@ -198,8 +198,9 @@ def comparison_figure(
     steps = compared.a.steps
     for side, color, line in (("a", _BLUE, "-"), ("b", _VERMILLION, "--")):
         source = getattr(compared, side)
+        label = f"{side.upper()}: {source.name}"
         mean, sd, _ = statistics.over_seeds(source.values)
-        top.plot(steps, mean, color=color, linestyle=line, linewidth=1.5, label=f"{side.upper()}: {source.name}")
+        top.plot(steps, mean, color=color, linestyle=line, linewidth=1.5, label=label)
         top.fill_between(steps, mean - sd, mean + sd, color=color, alpha=_BAND, lw=0)
     low = compared.difference - compared.half_width
     high = compared.difference + compared.half_width

@@ -147,7 +147,8 @@ def test_unknown_rules_get_free_looks():
 def test_nothing_covers_anything(drawn, number, share):
     figure = paper_figures.FIGURES[number]
     keys = [(series.rule, panel.optimizee) for panel in figure.panels for series in panel.series]
-    figures.paper_figure(number, [run for key in keys[::share] for run in make_runs(*key)], "unused")
+    runs = [run for key in keys[::share] for run in make_runs(*key)]
+    figures.paper_figure(number, runs, "unused")
     (figure,) = drawn
     renderer = backend_agg.FigureCanvasAgg(figure).get_renderer()
     figure.draw_without_rendering()
