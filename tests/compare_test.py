@@ -43,7 +43,7 @@ def test_exit_code_1_and_files(tmp_path):
 
 
 def test_exit_code_0_against_a_legacy_record(tmp_path, capsys):
-    store(tmp_path / "a", "dm", 0.0)
+    store(tmp_path / "a", "dm", 0.0, num_seeds=10)
     record = tmp_path / "L2L_eval_loss_record.pickle-mnist"
     losses = np.exp(-np.arange(1000) / 500)
     record.write_bytes(pickle.dumps([float(loss) for loss in losses]))

@@ -28,8 +28,14 @@ def test_paper_figure(directory, tmp_path):
     out = tmp_path / "figure.png"
     done = run_plot(f"--results={directory}", "--figure=2", "--published", f"--out={out}")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"wrote {out}\nmissing from the results: L2O-Scale-Meta on")
-    assert done.stdout.count("(scale_meta on") == 5
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"wrote {out}"
+    assert lines[1] == (
+        "missing from the results: L2O-Scale-Meta (scale_meta) on "
+        "MLP-orig, MLP-ReLU, MLP-deeper, Conv-MNIST, Conv-CIFAR"
+    )
+    assert lines[5].endswith("L2O-DM (dm) on MLP-ReLU, MLP-deeper, Conv-MNIST, Conv-CIFAR")
+    assert len(lines) == 6
     assert out.read_bytes().startswith(b"\x89PNG")
 
 

@@ -163,6 +163,9 @@ def test_report_and_csv(tmp_path):
     assert lines[3] == ["100", "1.000", "6.000", "-5.000", *interval]
     assert "DIFFER: the difference over all windows" in text
     assert text.endswith("The results differ in 1 of 1 series (tolerance 0.3 in ln loss).\n")
+    # Equal means of two runs each, far apart: nothing is shown either way.
+    vague = comparison.report([comparison.compare(column(0, 9), column(9, 0), 0.3)], 0.3)
+    assert "Agree within the tolerance, but that says little" in vague
     comparison.write_csv(compared, tmp_path / "x.csv")
     header, first, _ = (tmp_path / "x.csv").read_text().splitlines()
     assert header == "a,b,step,ln_a,ln_b,difference,low,high,significant"
