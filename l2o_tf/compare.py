@@ -28,6 +28,8 @@ significant if Welch's interval over seeds, at 5 % over all windows together (Bo
 0. One run, or a published mean of ten, borrows the other side's spread; where neither side has two
 runs nothing is significant, and every window must be within the tolerance."""
 
+_MAX_NAMED = 5
+
 
 @dataclasses.dataclass(frozen=True)
 class CompareConfig:
@@ -72,7 +74,8 @@ def main(config: CompareConfig) -> int:
     for side, name in ((a, "A"), (b, "B")):
         alone = [source.name for source in side.values() if id(source) not in paired]
         if alone:
-            text += f"Only in {name}: {', '.join(alone)}.\n"
+            more = f" and {len(alone) - _MAX_NAMED} more" if len(alone) > _MAX_NAMED else ""
+            text += f"Only in {name}: {', '.join(alone[:_MAX_NAMED])}{more}.\n"
     sys.stdout.write(text)
     if config.out:
         out = pathlib.Path(config.out)

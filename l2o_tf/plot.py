@@ -64,8 +64,8 @@ def main(config: PlotConfig) -> None:
             curves = published.figure(config.figure, config.published_dir)
         missing = figures.paper_figure(config.figure, runs, config.out, curves)
     sys.stdout.write(f"wrote {config.out}\n")
-    if missing:
-        sys.stdout.write(f"missing from the results: {'; '.join(missing)}\n")
+    for series in missing:
+        sys.stdout.write(f"missing from the results: {series}\n")
 
 
 if __name__ == "__main__":

@@ -110,9 +110,10 @@ def compare(
     a, b = _common_windows(a, b)
     difference = np.nanmean(a.values, axis=0) - np.nanmean(b.values, axis=0)
     error, df = _standard_error(a, b)
-    half_width = error * statistics.t_quantile(0.5 + LEVEL / 2, df)
     bonferroni = 1 - (1 - LEVEL) / len(difference)
-    significant = np.abs(difference) > error * statistics.t_quantile(0.5 + bonferroni / 2, df)
+    levels = np.array([[LEVEL], [bonferroni]])
+    half_width, half_width_of_all = error * statistics.t_quantile(0.5 + levels / 2, df)
+    significant = np.abs(difference) > half_width_of_all
     overall, overall_half_width = _overall(a, b)
     if abs(overall) > tolerance:
         reasons.append(f"the difference over all windows, {overall:+.3f}, exceeds {tolerance:g}")
@@ -131,7 +132,7 @@ def compare(
 
 def report(comparisons: Sequence[Comparison], tolerance: float) -> str:
     """A text report: per series a table at some steps, the significant windows, the verdict."""
-    blocks = [_report_one(comparison) for comparison in comparisons]
+    blocks = [_report_one(comparison, tolerance) for comparison in comparisons]
     bad = sum(not comparison.agrees for comparison in comparisons)
     verdict = f"differ in {bad} of {len(comparisons)} series" if bad else "agree in every series"
     blocks.append(f"The results {verdict} (tolerance {tolerance:g} in ln loss).")
@@ -232,7 +233,7 @@ def _overall(a: sources.Source, b: sources.Source) -> tuple[float, float]:
     return float(a.values.mean() - b.values.mean()), float(half_width[0])
 
 
-def _report_one(comparison: Comparison) -> str:
+def _report_one(comparison: Comparison, tolerance: float) -> str:
     a, b = comparison.a, comparison.b
     lines = [f"A: {_describe(a)}", f"B: {_describe(b)}"]
     rows = [("step", "ln loss A", "ln loss B", "A - B", "95 % interval", "")]
@@ -263,9 +264,19 @@ def _report_one(comparison: Comparison) -> str:
             f"First significant difference at step {comparison.first_difference}; "
             f"{count} of {len(a.steps)} windows (Bonferroni, 5 %)."
         )
-    verdict = "; ".join(comparison.reasons)
-    lines.append(f"DIFFER: {verdict}." if verdict else "Agree within the tolerance.")
+    lines.append(_verdict(comparison, tolerance))
     return "\n".join(lines)
+
+
+def _verdict(comparison: Comparison, tolerance: float) -> str:
+    if not comparison.agrees:
+        return f"DIFFER: {'; '.join(comparison.reasons)}."
+    if comparison.overall_half_width > tolerance:
+        return (
+            "Agree within the tolerance, but that says little: the interval over all windows is "
+            "wider than the tolerance. More seeds narrow it."
+        )
+    return "Agree within the tolerance."
 
 
 def _describe(source: sources.Source) -> str:

@@ -76,7 +76,7 @@ def paper_figure(
         curves: published curves by (panel, series), overlaid as dashed lines.
 
     Returns:
-        What is missing from the results, such as "L2O-Scale on MLP-orig (scale on mlp)".
+        What is missing from the results, such as "L2O-Scale (scale) on MLP-orig, MLP-ReLU".
 
     Raises:
         InputError: if the paper has no such figure, the results hold nothing of it, or runs of
@@ -87,24 +87,25 @@ def paper_figure(
         raise errors.InputError(f"figure {number} is unknown: choose one of {known}")
     grouped = statistics.group(runs)
     figure = paper_figures.FIGURES[number]
-    panels, missing = [], []
+    panels, missing = [], {}
     for panel in figure.panels:
         lines = []
         for label, rule in panel.series:
             members = grouped.get((rule, panel.optimizee), [])
             lines.append(Line(label, rule, members, (curves or {}).get((panel.title, label))))
             if not members:
-                missing.append(f"{label} on {panel.title} ({rule} on {panel.optimizee})")
+                missing.setdefault(f"{label} ({rule})", []).append(panel.title)
         panels.append(Panel(panel.title, lines))
     if not any(line.runs for panel in panels for line in panel.lines):
+        wanted = panels[0].lines[0].rule, figure.panels[0].optimizee
         raise errors.InputError(
-            f"the results hold nothing that figure {number} shows; it wants such as {missing[0]}"
+            f"the results hold nothing that figure {number} shows, such as {' on '.join(wanted)}"
         )
     if number == 4:
         _training_settings(panels[0], path, f"Figure {number}: {figure.caption}")
     else:
         loss_curves(panels, path, f"Figure {number}: {figure.caption}")
-    return missing
+    return [f"{series} on {', '.join(titles)}" for series, titles in missing.items()]
 
 
 def loss_curves(
@@ -198,8 +199,9 @@ def comparison_figure(
     steps = compared.a.steps
     for side, color, line in (("a", _BLUE, "-"), ("b", _VERMILLION, "--")):
         source = getattr(compared, side)
+        label = f"{side.upper()}: {source.name}"
         mean, sd, _ = statistics.over_seeds(source.values)
-        top.plot(steps, mean, color=color, linestyle=line, linewidth=1.5, label=f"{side.upper()}: {source.name}")
+        top.plot(steps, mean, color=color, linestyle=line, linewidth=1.5, label=label)
         top.fill_between(steps, mean - sd, mean + sd, color=color, alpha=_BAND, lw=0)
     low = compared.difference - compared.half_width
     high = compared.difference + compared.half_width

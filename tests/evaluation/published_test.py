@@ -64,7 +64,13 @@ def test_absent_directory(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a,b\n1,2\n", "panel,series,step,ln_loss\nA,B,x,1\n", "panel,series,step,ln_loss\nA,B\n"]
+    "text",
+    [
+        "",
+        "a,b\n1,2\n",
+        "panel,series,step,ln_loss\nA,B,x,1\n",
+        "panel,series,step,ln_loss\nA,B\n",
+    ],
 )
 def test_other_files(tmp_path, text):
     (tmp_path / "figure2.csv").write_text(text)

@@ -172,8 +172,8 @@ def test_half_of_the_consolidated_pair(tmp_path, name):
 @pytest.mark.parametrize(
     "edit, message",
     [
-        (lambda text: text.replace("dm,mlp,mnist,test,0", "dm,mlp,mnist,test,x"), "invalid literal"),
-        (lambda text: text.replace("dm,mlp,mnist,test,0", "dm,mlp,mnist,test,00"), "dm.mlp.0"),
+        (lambda text: text.replace("mlp,mnist,test,0", "mlp,mnist,test,x"), "invalid literal"),
+        (lambda text: text.replace("mlp,mnist,test,0", "mlp,mnist,test,00"), "dm.mlp.0"),
         (lambda text: text.replace("rule,", "name,", 1), "rule"),
         (lambda text: "\n".join(text.splitlines()[:-1]) + "\n", "results.csv lacks dm.mlp.1"),
         (lambda text: text + "dm,mlp,mnist,test,9,250,,1,,\n", "losses.npz lacks dm.mlp.9"),

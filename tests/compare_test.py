@@ -1,0 +1,80 @@
+"""`python -m l2o_tf.compare` as a gate: exit codes, report and files."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from l2o_tf import compare, errors
+from l2o_tf.evaluation import results
+
+
+def store(directory, rule, shift, num_seeds=3):
+    """Losses around exp(shift - step / 500), with noise over steps and seeds."""
+    rng = np.random.default_rng(int(1000 * shift) + len(rule))
+    for seed in range(num_seeds):
+        noise = 0.05 * rng.normal() + 0.2 * rng.normal(size=1000)
+        losses = np.exp(shift - np.arange(1000) / 500 + noise).astype(np.float32)
+        results.append(directory, results.Run(rule, "mlp", "mnist", "test", seed, losses))
+
+
+def run_compare(*arguments):
+    command = [sys.executable, "-m", "l2o_tf.compare", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_exit_code_1_and_files(tmp_path):
+    for side, shift in (("a", 0.0), ("b", 0.5)):
+        store(tmp_path / side, "dm", 0.0 if side == "a" else 0.01)
+        store(tmp_path / side, "rnnprop", shift)
+    store(tmp_path / "b", "scale", 0.0)
+    done = run_compare(tmp_path / "a", tmp_path / "b", f"--out={tmp_path / 'out'}")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "The results differ in 1 of 2 series (tolerance 0.25 in ln loss)." in done.stdout
+    assert "Only in B: scale on mlp." in done.stdout
+    assert (tmp_path / "out" / "comparison.txt").read_text() == done.stdout
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == [
+        "01_dm_on_mlp.png", "02_rnnprop_on_mlp.png", "comparison.txt", "differences.csv"
+    ]  # fmt: skip
+    assert len((tmp_path / "out" / "differences.csv").read_text().splitlines()) == 1 + 2 * 10
+
+
+def test_exit_code_0_against_a_legacy_record(tmp_path, capsys):
+    store(tmp_path / "a", "dm", 0.0, num_seeds=10)
+    record = tmp_path / "L2L_eval_loss_record.pickle-mnist"
+    losses = np.exp(-np.arange(1000) / 500)
+    record.write_bytes(pickle.dumps([float(loss) for loss in losses]))
+    config = compare.CompareConfig(a=f"{tmp_path / 'a'}:mlp:dm", b=str(record), tolerance=0.3)
+    assert compare.main(config) == 0
+    assert "Agree within the tolerance." in capsys.readouterr().out
+    record.write_bytes(pickle.dumps([float(loss) for loss in 3 * losses]))
+    assert compare.main(config) == 1
+
+
+def test_exit_code_2_is_one_line(tmp_path):
+    done = run_compare(tmp_path / "a", tmp_path / "b")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: {tmp_path / 'a'} not found: pass PATH[:OPTIMIZEE[:RULE]]\n"
+
+
+def test_sides_become_flags():
+    name_the_sides = compare.name_the_sides
+    assert name_the_sides(["p", "x", "--out=o", "y"]) == ["p", "--a=x", "--out=o", "--b=y"]
+    assert name_the_sides(["p", "x", "y", "z"]) == ["p", "--a=x", "--b=y", "z"]
+    assert name_the_sides(["p", "--help"]) == ["p", "--help"]
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ({"a": "x"}, "two results are needed"),
+        ({"a": "x", "b": "y", "window": 0}, "--window=0 must"),
+        ({"a": "x", "b": "y", "tolerance": -1.0}, "--tolerance=-1.0 must"),
+    ],
+)
+def test_flags_out_of_range(flags, message):
+    with pytest.raises(errors.InputError, match=message):
+        compare.CompareConfig(**flags)

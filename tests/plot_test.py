@@ -1,0 +1,72 @@
+"""`python -m l2o_tf.plot`, called as a user calls it."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from l2o_tf import errors, plot
+from l2o_tf.evaluation import results
+
+
+@pytest.fixture
+def directory(tmp_path):
+    losses = np.linspace(2.3, 0.1, 1000, dtype=np.float32)
+    for seed in range(2):
+        run = results.Run("dm", "mlp", "mnist", "test", seed, losses * (1 + 0.1 * seed))
+        results.append(tmp_path / "results", run)
+    return tmp_path / "results"
+
+
+def run_plot(*flags):
+    command = [sys.executable, "-m", "l2o_tf.plot", *map(str, flags)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_paper_figure(directory, tmp_path):
+    out = tmp_path / "figure.png"
+    done = run_plot(f"--results={directory}", "--figure=2", "--published", f"--out={out}")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"wrote {out}"
+    assert lines[1] == (
+        "missing from the results: L2O-Scale-Meta (scale_meta) on "
+        "MLP-orig, MLP-ReLU, MLP-deeper, Conv-MNIST, Conv-CIFAR"
+    )
+    assert lines[5].endswith("L2O-DM (dm) on MLP-ReLU, MLP-deeper, Conv-MNIST, Conv-CIFAR")
+    assert len(lines) == 6
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
+def test_quick_look(directory, tmp_path, capsys):
+    out = tmp_path / "look.png"
+    plot.main(plot.PlotConfig(results=(str(directory),), out=str(out)))
+    assert capsys.readouterr().out == f"wrote {out}\n"
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
+def test_bad_input_is_one_line(tmp_path):
+    done = run_plot(f"--results={tmp_path}", "--out=x.png")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"error: no results in {tmp_path}: pass a directory filled by evaluate\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ({"out": "x.png"}, "--results=DIR is missing"),
+        ({"results": ("d",), "out": "x.pdf"}, "--out=x.pdf must"),
+        ({"results": ("d",), "out": "x.png", "published": True}, "--published needs --figure"),
+    ],
+)
+def test_flags_that_do_not_fit(flags, message):
+    with pytest.raises(errors.InputError, match=message):
+        plot.PlotConfig(**flags)
+
+
+def test_the_same_run_twice_is_refused(directory):
+    with pytest.raises(errors.InputError, match="dm.mlp.0 is in .* and in "):
+        results.load_all([directory, directory])
