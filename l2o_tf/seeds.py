@@ -1,9 +1,11 @@
 """Explicit random seeds: every random number is a pure function of (run seed, purpose, indices).
 
-A seed is an int32 tensor [2]. The Philox algorithm is named everywhere, because the default
-algorithm of `tf.random.stateless_*` draws different numbers under XLA than outside it.
+A seed is an int32 tensor [2]. Only integers are drawn from `tf.random.stateless_*`, with the
+Philox algorithm named: its floats differ between XLA and other graphs (the two take their random
+bits from different ends of a word), and so does all that its default algorithm draws.
 """
 
+import math
 import zlib
 
 import tensorflow as tf
@@ -26,16 +28,28 @@ def fold(seed: Seed, *indices: int | tf.Tensor) -> Seed:
 
 def normal(seed: Seed, shape, stddev=1.0, dtype=tf.float32) -> tf.Tensor:
     """Draws N(0, stddev^2) of the given shape."""
-    return tf.random.stateless_normal(shape, seed, stddev=stddev, dtype=dtype, alg=ALGORITHM)
+    return _normal_quantile(_unit_interval(seed, shape, dtype)) * tf.cast(stddev, dtype)
 
 
 def truncated_normal(seed: Seed, shape, stddev=1.0, dtype=tf.float32) -> tf.Tensor:
     """Draws a normal distribution cut at two standard deviations."""
-    return tf.random.stateless_truncated_normal(
-        shape, seed, stddev=stddev, dtype=dtype, alg=ALGORITHM
-    )
+    outside = math.erfc(math.sqrt(2))  # The probability of more than two standard deviations.
+    quantiles = outside / 2 + (1 - outside) * _unit_interval(seed, shape, dtype)
+    return _normal_quantile(quantiles) * tf.cast(stddev, dtype)
 
 
 def uniform(seed: Seed, shape, low=0.0, high=1.0, dtype=tf.float32) -> tf.Tensor:
     """Draws U(low, high), or integers in [low, high) for an integer dtype."""
-    return tf.random.stateless_uniform(shape, seed, low, high, dtype=dtype, alg=ALGORITHM)
+    if dtype.is_integer:
+        return tf.random.stateless_uniform(shape, seed, low, high, dtype=dtype, alg=ALGORITHM)
+    return low + (high - low) * _unit_interval(seed, shape, dtype)
+
+
+def _unit_interval(seed: Seed, shape, dtype: tf.DType) -> tf.Tensor:
+    """Numbers strictly between 0 and 1: the middles of 2^23 equal intervals."""
+    bits = tf.random.stateless_uniform(shape, seed, 0, 2**23, dtype=tf.int32, alg=ALGORITHM)
+    return (tf.cast(bits, dtype) + 0.5) * 2.0**-23
+
+
+def _normal_quantile(probability: tf.Tensor) -> tf.Tensor:
+    return math.sqrt(2) * tf.math.erfinv(2 * probability - 1)

@@ -1,0 +1,147 @@
+"""Training as a whole: random choices, determinism, traces, skipped steps."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2o_tf import rules, seeds
+from l2o_tf.rules import mixture
+from l2o_tf.training import curriculum, epochs, trainer
+from tests.training import problems
+
+CURRICULUM = curriculum.Schedule(
+    train_steps=(4, 8), validation_steps=(8, 12), period_epochs=2, min_periods=2
+)
+NO_CURRICULUM = curriculum.Schedule((4,), (4,), 3, math.inf, max_epochs=7)
+
+
+def make_trainer(schedule=CURRICULUM, imitation_r=(0.3,), seed=0):
+    recipe = trainer.Recipe(
+        schedule, unroll_length=4, imitation_r=imitation_r, validation_epochs=2, seed=seed
+    )
+    teachers = mixture.OneOf([rules.from_spec(s) for s in ("adam:0.01", "sgd:0.1")])
+    rule = rules.create("dm", seed=seeds.make_seed(seed, "rule"), units=(3, 3))
+    optimizee = problems.SmallQuadratic(tf.float32)
+    adam = rules.create("adam", learning_rate=1e-2)
+    return trainer.Trainer(rule, [optimizee], adam, recipe, teachers)
+
+
+@pytest.fixture(scope="module")
+def events():
+    made = make_trainer()
+    return made, list(made.run(made.initial_progress()))
+
+
+def summary(event):
+    return (event.kind, event.stage, event.num_steps, event.losses.tobytes())
+
+
+def arrays(progress):
+    return [np.asarray(x) for x in tf.nest.flatten((progress.meta, progress.best))]
+
+
+def test_the_same_seed_gives_the_same_bits(events):
+    made = make_trainer()
+    again = list(made.run(made.initial_progress()))
+    assert list(map(summary, again)) == list(map(summary, events[1]))
+    for a, b in zip(arrays(again[-1].progress), arrays(events[1][-1].progress)):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_another_seed_gives_other_numbers(events):
+    made = make_trainer(seed=1)
+    assert summary(next(made.run(made.initial_progress()))) != summary(events[1][0])
+
+
+def test_training_goes_on_from_any_event_as_if_it_had_not_been_interrupted(events):
+    _, whole = events
+    made = make_trainer()
+    for i in range(len(whole) - 1):
+        event = next(made.run(whole[i].progress))
+        assert summary(event) == summary(whole[i + 1])
+        for a, b in zip(arrays(event.progress), arrays(whole[i + 1].progress)):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_new_stage_traces_nothing_anew(events):
+    made, whole = events
+    assert {event.stage for event in whole} == {0, 1}, "the curriculum reached its second stage"
+    compiled = made._epochs[0]
+    for function in (compiled.train, compiled.imitate, compiled.validate):
+        assert function.experimental_get_tracing_count() == 1
+
+
+def test_the_stream_of_events_follows_the_schedule(events):
+    _, whole = events
+    for before, event in zip(whole, whole[1:]):
+        phase = before.progress.schedule.phase
+        expected = {
+            curriculum.Phase.EPOCH: {"meta_loss", "imitation"},
+            curriculum.Phase.VALIDATION: {"validation"},
+            curriculum.Phase.BASELINE: {"baseline"},
+        }[phase]
+        assert event.kind in expected
+        assert event.progress.num_events == before.progress.num_events + 1
+    assert whole[-1].progress.schedule.phase is curriculum.Phase.FINISHED
+
+
+def test_the_best_weights_are_kept_and_restored(events):
+    _, whole = events
+    for before, event in zip(whole, whole[1:]):
+        if getattr(event, "decision", None) is curriculum.Decision.KEEP:
+            expected = before.progress.meta.weights
+        else:
+            expected = before.progress.best
+        for name, weights in expected.items():
+            np.testing.assert_array_equal(event.progress.best[name], weights)
+        if getattr(event, "decision", None) is curriculum.Decision.ADVANCE:
+            for name, weights in event.progress.best.items():
+                np.testing.assert_array_equal(event.progress.meta.weights[name], weights)
+
+
+def test_without_a_curriculum_the_last_epochs_are_validated_too():
+    made = make_trainer(NO_CURRICULUM, imitation_r=(0.0,))
+    kinds = [event.kind for event in made.run(made.initial_progress())]
+    assert kinds == [*["meta_loss"] * 3, "validation"] * 2 + ["meta_loss", "validation"]
+
+
+def test_the_rate_of_imitation_epochs_is_r():
+    # By stage: the first number is for stage 0, the last for all further ones.
+    made = make_trainer(imitation_r=(0.2, 0.7))
+    for stage, r in [(0, 0.2), (1, 0.7), (2, 0.7)]:
+        num_draws = 10000 if stage == 0 else 1000
+        states = (curriculum.State(stage=stage, epoch=i) for i in range(num_draws))
+        rate = np.mean([made._draws_imitation(state) for state in states])
+        assert abs(rate - r) <= 3 * math.sqrt(r * (1 - r) / num_draws)
+
+
+@pytest.mark.parametrize("r, expected", [(0.0, False), (1.0, True)])
+def test_extreme_rates_are_exact(r, expected):
+    made = make_trainer(imitation_r=(r,))
+    draws = {made._draws_imitation(curriculum.State(epoch=i)) for i in range(1000)}
+    assert draws == {expected}
+
+
+def test_a_non_finite_gradient_skips_the_meta_step_and_is_counted():
+    class Cliff(problems.SmallQuadratic):
+        def loss(self, params, batch):
+            return super().loss(params, batch) * tf.constant(np.nan)
+
+    optimizee = Cliff(tf.float32)
+    rule = rules.create("dm", units=(3, 3))
+    compiled = epochs.Epochs(rule, optimizee, rules.from_spec("adam"), unroll_length=4)
+    meta = compiled.initial_state(rule.weights())
+    result = compiled.train(meta, seeds.make_seed(0, "test"), tf.constant(3))
+    assert int(result.meta.skipped) == 3
+    for after, before in zip(tf.nest.flatten(result.meta[:3]), tf.nest.flatten(meta[:3])):
+        np.testing.assert_array_equal(after, before)
+
+
+def test_training_lowers_the_meta_loss():
+    made = make_trainer(
+        curriculum.Schedule((8,), (8,), 60, math.inf, max_epochs=60), imitation_r=(0.0,)
+    )
+    losses = [event.losses.mean() for event in made.run(made.initial_progress())]
+    assert losses[-1] < 0.7 * losses[0]
