@@ -64,7 +64,8 @@ class MatMulAlgorithm(problem.Problem):
     loss is the sum of its squared errors over all pairs of unit matrices A, B: a polynomial
     system of degree 6 whose zeros are exact algorithms. Columns start with norm 1.
 
-    A singular or non-finite system gives a loss that is not finite.
+    Where the products overflow the loss is infinite. Where they are exactly linearly dependent
+    TensorFlow raises `tf.errors.InvalidArgumentError`, but not under XLA.
     """
 
     def __init__(self, n: int, k: int):
@@ -95,9 +96,10 @@ class MatMulAlgorithm(problem.Problem):
         targets = tf.constant(self.targets, a.dtype)
         products = tf.reshape(a[:, None] * b[None, :], [self.n**4, self.k])
         gram = tf.matmul(products, products, transpose_a=True)
-        # The solver aborts the program on what cannot be inverted; a diverged trajectory must
-        # only make the loss infinite.
+        # Outside XLA the inversion of a non-finite matrix ends the program, where a diverged
+        # trajectory should only be given an infinite loss.
         usable = tf.reduce_all(tf.math.is_finite(gram))
         gram = tf.where(usable, gram, tf.eye(self.k, dtype=a.dtype))
         solution = tf.linalg.inv(gram) @ tf.matmul(products, targets, transpose_a=True)
-        return tf.reduce_sum((products @ solution - targets) ** 2)
+        loss = tf.reduce_sum((products @ solution - targets) ** 2)
+        return tf.where(usable, loss, tf.constant(math.inf, a.dtype))

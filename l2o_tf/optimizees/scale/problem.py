@@ -43,7 +43,7 @@ class Problem(base.Optimizee):
         """Draws the start of one parameter tensor."""
         return seeds.normal(seed, shape)
 
-    def batch(self, seed: seeds.Seed, step: int | tf.Tensor = 0) -> base.Batch:
+    def batch(self, seed: seeds.Seed, step: int | tf.Tensor) -> base.Batch:
         """Draws the batch number `step` of the trajectory of `seed`."""
         return ()
 
@@ -83,7 +83,7 @@ class DataProblem(Problem):
             self._data = tf.constant(examples.data)
             self._labels = tf.constant(examples.labels, tf.int32)
 
-    def batch(self, seed: seeds.Seed, step: int | tf.Tensor = 0) -> ExampleBatch:
+    def batch(self, seed: seeds.Seed, step: int | tf.Tensor) -> ExampleBatch:
         return self.sample(seeds.fold(seed, step), self.batch_size)
 
     def sample(self, seed: seeds.Seed, size: int) -> ExampleBatch:

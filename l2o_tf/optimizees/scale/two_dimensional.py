@@ -125,7 +125,7 @@ class Branin(TwoDimensional):
 
 
 class Michalewicz(TwoDimensional):
-    """Ridges of steepness 5, raised by 2; minimum 0.171 near (2.2, 1.57)."""
+    """Ridges of steepness 5, raised by 2; minimum 0.193377 at (2.185312, pi / 2)."""
 
     low, high = 0.0, math.pi
 

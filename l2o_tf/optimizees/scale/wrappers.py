@@ -24,7 +24,7 @@ class _Wrapper(problem.Problem):
     def init(self, seed):
         return self.inner.init(seed)
 
-    def batch(self, seed, step=0):
+    def batch(self, seed, step):
         return self.inner.batch(seed, step)
 
     def full_batch(self):
@@ -66,7 +66,7 @@ class PerturbedBatch(NamedTuple):
 class _Perturbed(_Wrapper):
     """A wrapper whose batch has a random tensor for every parameter tensor."""
 
-    def batch(self, seed, step=0):
+    def batch(self, seed, step):
         step_seed = seeds.fold(seed, 1, step)
         perturbations = [
             self.perturbation(seeds.fold(step_seed, i), shape)
@@ -166,7 +166,7 @@ class SumTask(problem.Problem):
         starts = [part.init(seeds.fold(seed, j)) for j, part in enumerate(self.parts)]
         return [p for start in starts for p in start]
 
-    def batch(self, seed, step=0):
+    def batch(self, seed, step):
         return [part.batch(seeds.fold(seed, j), step) for j, part in enumerate(self.parts)]
 
     def full_batch(self):

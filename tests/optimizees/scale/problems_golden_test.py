@@ -9,12 +9,12 @@ import tensorflow as tf
 from l2o_tf.optimizees.scale import (
     classifiers,
     conv_nets,
+    datasets,
     landscapes,
     quadratics,
     two_dimensional,
     wrappers,
 )
-from l2o_tf.optimizees.scale import datasets
 from tests import reference
 
 SURFACES = (
