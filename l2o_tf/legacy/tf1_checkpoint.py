@@ -11,6 +11,7 @@ from l2o_tf import errors
 from l2o_tf.rules import base, hierarchical_rnn, scale_small
 
 _SCOPE = "LOL/"
+_FILE_ENDING = re.compile(r"\.(index|data-\d+-of-\d+)$")
 # The accumulators of the meta-optimizer, one or two for each meta-parameter.
 _SLOT = re.compile(r"/RMSProp(_\d+)?$")
 
@@ -88,13 +89,13 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     The slots of the meta-optimizer, the step counter and the state of problems are left out.
 
     Args:
-        path: the common beginning of the checkpoint's files, such as `train/model.ckpt-0`, or
-            the folder they are in.
+        path: the common beginning of the checkpoint's files, such as `train/model.ckpt-0`, one
+            of these files, or the folder they are in.
 
     Raises:
         InputError: if there is no checkpoint, it is damaged, or it holds no meta-parameters.
     """
-    path = os.fspath(path)
+    path = _FILE_ENDING.sub("", os.fspath(path))
     try:
         reader = tf.train.load_checkpoint(path)
         names = [
@@ -103,10 +104,10 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
             if name.startswith(_SCOPE) and not _SLOT.search(name)
         ]
         variables = {name: reader.get_tensor(name) for name in names}
-    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+    except (ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
         raise errors.InputError(
-            f"cannot read a TensorFlow 1 checkpoint at {path}: it needs the undamaged files "
-            f"{os.path.basename(path)}.index and .data-*, and a path without those endings"
+            f"cannot read a TensorFlow 1 checkpoint at {path}: there must be undamaged files "
+            f"{os.path.basename(path)}.index and {os.path.basename(path)}.data-*"
         ) from error
     if not variables:
         raise errors.InputError(

@@ -70,31 +70,10 @@ class CoordinatewiseRNN(base.CoordinatewiseRule):
         self.dynamic_output_scale = dynamic_output_scale
         self.learnable_decay = learnable_decay
         seed = seeds.make_seed(0, "rule") if seed is None else seed
-        super().__init__(self._initial_weights(seed, zero_init_lr_weights), name=name)
-
-    def _initial_weights(self, seed: seeds.Seed, zero_init_lr_weights: bool) -> base.Weights:
-        weights = {"init": draw_hidden(seeds.fold(seed, 0), 2 * sum(self.units))}
-        num_inputs = 1
-        for layer, n in enumerate(self.units, 1):
-            shape = (num_inputs + n, 4 * n)
-            limit = math.sqrt(6 / sum(shape))
-            weights[f"lstm_{layer}/w_gates"] = seeds.uniform(
-                seeds.fold(seed, 1, layer), shape, -limit, limit
-            )
-            weights[f"lstm_{layer}/b_gates"] = tf.zeros([4 * n])
-            num_inputs = n
-
-        def readout(index):
-            stddev = _READOUT_SCALE / math.sqrt(num_inputs)
-            return seeds.normal(seeds.fold(seed, 2, index), [num_inputs, 1], stddev)
-
-        weights["update/w"] = readout(0)
-        if self.learnable_decay:
-            weights |= {"decay/w": readout(1), "decay/b": tf.fill([1], _DECAY_BIAS)}
-        if self.dynamic_output_scale:
-            w = tf.zeros([num_inputs, 1]) if zero_init_lr_weights else readout(2)
-            weights |= {"lr/w": w, "lr/b": tf.zeros([1])}
-        return weights
+        weights = _initial_weights(seed, self.units, learnable_decay, dynamic_output_scale)
+        if dynamic_output_scale and zero_init_lr_weights:
+            weights["lr/w"] = tf.zeros_like(weights["lr/w"])
+        super().__init__(weights, name=name)
 
     def init(self, params, seed=None, weights=None):
         """As `HierarchicalRNN.init`: `weights` holds the initial hidden state.
@@ -142,6 +121,33 @@ class CoordinatewiseRNN(base.CoordinatewiseRule):
             decay = tf.ones_like(state.decay) * tf.sigmoid(_DECAY_BIAS)
         new_state = CoordinatewiseState(lstm, mean_square, decay, learning_rate)
         return -learning_rate * direction, new_state
+
+
+def _initial_weights(
+    seed: seeds.Seed, units: tuple[int, ...], learnable_decay: bool, dynamic_output_scale: bool
+) -> base.Weights:
+    """Draws weights with the legacy distributions: Glorot's for the LSTM, normal readouts."""
+    weights = {"init": draw_hidden(seeds.fold(seed, 0), 2 * sum(units))}
+    num_inputs = 1
+    for layer, n in enumerate(units, 1):
+        shape = (num_inputs + n, 4 * n)
+        limit = math.sqrt(6 / sum(shape))
+        weights[f"lstm_{layer}/w_gates"] = seeds.uniform(
+            seeds.fold(seed, 1, layer), shape, -limit, limit
+        )
+        weights[f"lstm_{layer}/b_gates"] = tf.zeros([4 * n])
+        num_inputs = n
+
+    def readout(index):
+        stddev = _READOUT_SCALE / math.sqrt(num_inputs)
+        return seeds.normal(seeds.fold(seed, 2, index), [num_inputs, 1], stddev)
+
+    weights["update/w"] = readout(0)
+    if learnable_decay:
+        weights |= {"decay/w": readout(1), "decay/b": tf.fill([1], _DECAY_BIAS)}
+    if dynamic_output_scale:
+        weights |= {"lr/w": readout(2), "lr/b": tf.zeros([1])}
+    return weights
 
 
 @base.register("global_learning_rate")
