@@ -78,7 +78,7 @@ def legacy_names(rule: base.UpdateRule) -> dict[str, str]:
         table = {name: name for name in rule.weights()}
     else:
         raise errors.InputError(
-            f"{rule.name} is no rule of L2O-Scale: a TensorFlow 1 checkpoint cannot hold its weights"
+            f"{rule.name} is no rule of L2O-Scale: no TensorFlow 1 checkpoint holds its weights"
         )
     return {name: _SCOPE + table[name] for name in rule.weights()}
 
@@ -142,10 +142,8 @@ def convert(rule: base.UpdateRule, variables: Mapping[str, np.ndarray]) -> base.
                 f"{name} has shape {list(value.shape)} where the rule has {list(shape)}: {advice}"
             )
         if not np.all(np.isfinite(value)):
-            raise errors.InputError(f"{name} has values that are not finite: use another checkpoint")
-    return {
-        ours: tf.constant(variables[theirs], tf.float32) for ours, theirs in names.items()
-    }
+            raise errors.InputError(f"{name} is not finite everywhere: use another checkpoint")
+    return {ours: tf.constant(variables[theirs], tf.float32) for ours, theirs in names.items()}
 
 
 def load(rule: base.UpdateRule, path: str | os.PathLike) -> None:

@@ -112,7 +112,7 @@ def test_other_options_than_the_checkpoints_are_input_errors(options, message):
 def test_values_that_are_not_finite_are_input_errors():
     rule = scale_small.GlobalLearningRate()
     variables = {"LOL/global_learning_rate": np.float32("nan")}
-    with pytest.raises(errors.InputError, match="not finite") as raised:
+    with pytest.raises(errors.InputError, match="is not finite") as raised:
         tf1_checkpoint.convert(rule, variables)
     assert_one_line(raised)
 

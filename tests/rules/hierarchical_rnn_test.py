@@ -144,6 +144,25 @@ def test_learning_rates_out_of_range_keep_their_gradient():
     np.testing.assert_allclose(tape.gradient(total, weights["log_lr/b"]), [total], rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("learning_rate", "same_as"), [(1e-7, 1e-4), (10.0, 1e-2), (1e-2, 1e-3), (1e-6, 1e-3)]
+)
+def test_the_extreme_indicator_is_the_log_distance_from_1e_minus_6_to_1(learning_rate, same_as):
+    def first_direction(lr, **options):
+        rule = hierarchical_rnn.HierarchicalRNN(init_lr_range=(lr, lr), **options)
+        params = random_tensors(6)
+        updates, _ = rule.update(params, rule.init(params), params)
+        return np.concatenate([np.ravel(u / lr) for u in updates])
+
+    # Both are the last input, so that the rules have the same weights; the shortcut is
+    # ln(lr / 1e-3).
+    direction = first_direction(learning_rate, use_extreme_indicator=True)
+    expected = first_direction(same_as, use_lr_shortcut=True)
+    other = first_direction(same_as * 1.1, use_lr_shortcut=True)
+    np.testing.assert_allclose(direction, expected, rtol=1e-5, atol=1e-5)
+    assert np.abs(direction - other).max() > 1e-4
+
+
 @pytest.mark.parametrize("options", [{}, {"use_attention": True, "use_problem_lr_mean": False}])
 def test_meta_gradients_through_a_compiled_loop_equal_central_differences(options):
     dtype = tf.float64
