@@ -37,6 +37,16 @@ class Recipe:
     seed: int = 0
 
 
+def imitation_probability(recipe: Recipe, stage: int) -> float:
+    """The r of a curriculum stage."""
+    return recipe.imitation_r[min(stage, len(recipe.imitation_r) - 1)]
+
+
+def draws_imitation(seed: seeds.Seed, epoch: int | tf.Tensor, r: float) -> tf.Tensor:
+    """Whether an epoch is imitation, a bool scalar that is true with probability r."""
+    return seeds.uniform(seeds.fold(seed, epoch), []) < r
+
+
 class Progress(NamedTuple):
     """All that training goes on from.
 
@@ -210,8 +220,8 @@ class Trainer:
         )
 
     def _draws_imitation(self, state: curriculum.State) -> bool:
-        r = self._recipe.imitation_r[min(state.stage, len(self._recipe.imitation_r) - 1)]
-        return bool(seeds.uniform(self._seed("imitation", state.epoch), []) < r)
+        r = imitation_probability(self._recipe, state.stage)
+        return bool(draws_imitation(seeds.make_seed(self._recipe.seed, "imitation"), state.epoch, r))
 
     def _draw_optimizee(self, epoch: int) -> int:
         seed = self._seed("optimizee", epoch)

@@ -10,9 +10,15 @@ from l2o_tf.rules import mixture
 def test_draws_have_the_given_probabilities():
     probabilities = np.array([0.2, 0.5, 0.0, 0.3])
     num_draws = 10000
-    keys = tf.map_fn(lambda i: seeds.fold(seeds.make_seed(0, "test"), i), tf.range(num_draws))
-    draw = tf.function(lambda key: mixture.draw(key, probabilities))
-    counts = np.bincount([int(draw(key)) for key in keys], minlength=4)
+    seed = seeds.make_seed(0, "test")
+
+    @tf.function
+    def draw_all():
+        return tf.map_fn(
+            lambda i: mixture.draw(seeds.fold(seed, i), probabilities), tf.range(num_draws)
+        )
+
+    counts = np.bincount(draw_all(), minlength=4)
     standard_error = np.sqrt(probabilities * (1 - probabilities) * num_draws)
     assert np.all(np.abs(counts - probabilities * num_draws) <= 3 * standard_error)
 

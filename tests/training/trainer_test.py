@@ -107,21 +107,27 @@ def test_without_a_curriculum_the_last_epochs_are_validated_too():
     assert kinds == [*["meta_loss"] * 3, "validation"] * 2 + ["meta_loss", "validation"]
 
 
-def test_the_rate_of_imitation_epochs_is_r():
-    # By stage: the first number is for stage 0, the last for all further ones.
-    made = make_trainer(imitation_r=(0.2, 0.7))
-    for stage, r in [(0, 0.2), (1, 0.7), (2, 0.7)]:
-        num_draws = 10000 if stage == 0 else 1000
-        states = (curriculum.State(stage=stage, epoch=i) for i in range(num_draws))
-        rate = np.mean([made._draws_imitation(state) for state in states])
-        assert abs(rate - r) <= 3 * math.sqrt(r * (1 - r) / num_draws)
+@pytest.mark.parametrize("r", [0.0, 0.2, 0.7, 1.0])
+def test_the_rate_of_imitation_epochs_is_r(r):
+    num_draws = 10000
+    seed = seeds.make_seed(0, "imitation")
+
+    @tf.function
+    def draw_all():
+        return tf.map_fn(
+            lambda epoch: trainer.draws_imitation(seed, epoch, r),
+            tf.range(num_draws),
+            fn_output_signature=tf.bool,
+        )
+
+    rate = np.mean(draw_all())
+    assert abs(rate - r) <= 3 * math.sqrt(r * (1 - r) / num_draws)
 
 
-@pytest.mark.parametrize("r, expected", [(0.0, False), (1.0, True)])
-def test_extreme_rates_are_exact(r, expected):
-    made = make_trainer(imitation_r=(r,))
-    draws = {made._draws_imitation(curriculum.State(epoch=i)) for i in range(1000)}
-    assert draws == {expected}
+def test_every_stage_has_its_r_and_the_last_goes_on():
+    recipe = trainer.Recipe(CURRICULUM, imitation_r=(0.0, 0.1, 0.3))
+    rates = [trainer.imitation_probability(recipe, stage) for stage in range(5)]
+    assert rates == [0.0, 0.1, 0.3, 0.3, 0.3]
 
 
 def test_a_non_finite_gradient_skips_the_meta_step_and_is_counted():
@@ -141,7 +147,7 @@ def test_a_non_finite_gradient_skips_the_meta_step_and_is_counted():
 
 def test_training_lowers_the_meta_loss():
     made = make_trainer(
-        curriculum.Schedule((8,), (8,), 60, math.inf, max_epochs=60), imitation_r=(0.0,)
+        curriculum.Schedule((8,), (8,), 200, math.inf, max_epochs=200), imitation_r=(0.0,)
     )
     losses = [event.losses.mean() for event in made.run(made.initial_progress())]
     assert losses[-1] < 0.7 * losses[0]
