@@ -22,6 +22,12 @@ find_python() {
   return 1
 }
 
+# Runs pip install in .venv and prints only errors: even with --quiet, each editable install shows
+# a Python warning of setuptools.
+pip_install() {
+  PYTHONWARNINGS=ignore "$VENV_PYTHON" -m pip install --quiet --disable-pip-version-check "$@"
+}
+
 # Makes .venv and installs l2o_tf there with its test extra, unless that is done already.
 #
 # The install is editable, so that scripts and tests run the code of this checkout, and only a
@@ -37,7 +43,7 @@ ensure_venv() {
   fi
   echo "Installing l2o_tf into $REPOSITORY/.venv; the first time takes a few minutes." >&2
   # Old versions of pip can search for many minutes for versions that fit together.
-  "$VENV_PYTHON" -m pip install --quiet --disable-pip-version-check --upgrade pip
-  "$VENV_PYTHON" -m pip install --quiet --disable-pip-version-check --editable "${REPOSITORY}[test]"
+  pip_install --upgrade pip
+  pip_install --editable "${REPOSITORY}[test]"
   cp "$REPOSITORY/pyproject.toml" "$installed"
 }
