@@ -52,7 +52,8 @@ def _needs_initial(problem: str) -> errors.InputError:
 
 
 def _draw_of(variable):
-    initializer, shape, dtype = variable._initializer, variable.shape, variable.dtype
+    initializer, shape = variable._initializer, variable.shape
+    dtype = tf.as_dtype(variable.dtype)
     for kind, draw in _DRAWS.items():
         if isinstance(initializer, kind):
             return functools.partial(draw, initializer, shape, dtype)
