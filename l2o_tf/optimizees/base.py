@@ -12,12 +12,25 @@ Batch = Any  # A nest of tensors, () where the loss needs no data.
 OPTIMIZEES: registry.Registry["Optimizee"] = registry.Registry("optimizee")
 register = OPTIMIZEES.register
 
+# Folded into the seed of a trajectory before the step, so that minibatches are not drawn from the
+# seeds of the initial parameters; no optimizee has as many parameter tensors.
+MINIBATCHES = 1 << 20
+
 
 class Optimizee:
-    """A function to minimise. All methods are pure functions of their arguments."""
+    """A function to minimise. All methods are pure functions of their arguments.
+
+    `init` and `batch` of one trajectory get the same seed, so that both know what is drawn for
+    the trajectory; independent draws fold different numbers into it. A wrapper gives both methods
+    of what it wraps the same seed as well.
+    """
 
     def init(self, seed: seeds.Seed) -> list[tf.Tensor]:
-        """Draws initial parameters: a list of tensors of static shape, in a fixed order."""
+        """Draws initial parameters: a list of tensors of static shape, in a fixed order.
+
+        Args:
+            seed: int32 [2], the seed of the trajectory.
+        """
         raise NotImplementedError
 
     def loss(self, params: Params, batch: Batch) -> tf.Tensor:
@@ -28,8 +41,8 @@ class Optimizee:
         """Draws the batch of one step.
 
         Args:
-            seed: int32 [2], the same for all steps of a trajectory: a random problem draws what
-                stays fixed along a trajectory from it.
+            seed: int32 [2], the seed of the trajectory: a random problem draws what stays fixed
+                along a trajectory from it.
             step: int32 scalar, different for every batch of the trajectory.
         """
         return ()

@@ -1,5 +1,6 @@
-"""Functions without data: x^2 and a batch of random quadratics."""
+"""Functions without data: squares, a batch of random quadratics, the same with cosines."""
 
+import math
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -20,6 +21,28 @@ class Simple(base.Optimizee):
 
     def loss(self, params, batch):
         return tf.square(params[0])
+
+
+@base.register("simple_multi")
+class SimpleMulti(base.Optimizee):
+    """f(x) = x_0^2 + x_1^2 from x = (1, 1), two tensors for two rules (see `rules.assigned`).
+
+    Source: legacy `problems.py`, simple_multi_optimizer, and `util.py`, simple-multi.
+
+    Attributes:
+        assignment: the name of the rule of each parameter tensor.
+    """
+
+    assignment = ("cw", "adam")
+
+    def __init__(self, dataset=None):
+        del dataset
+
+    def init(self, seed):
+        return [tf.ones([]), tf.ones([])]
+
+    def loss(self, params, batch):
+        return tf.add_n([tf.square(p) for p in params])
 
 
 class QuadraticBatch(NamedTuple):
@@ -52,3 +75,33 @@ class Quadratic(base.Optimizee):
     def loss(self, params, batch):
         product = tf.linalg.matvec(batch.w, params[0])
         return tf.reduce_mean(tf.reduce_sum(tf.square(product - batch.y), axis=1))
+
+
+class SquareCosBatch(NamedTuple):
+    """Coefficients w, w_cos [batch_size, num_dims, num_dims] and y [batch_size, num_dims]."""
+
+    w: tf.Tensor
+    y: tf.Tensor
+    w_cos: tf.Tensor
+
+
+@base.register("square_cos")
+class SquareCos(Quadratic):
+    """f(x) = mean_b ||W_b x_b - y_b||^2 - sum(10 C_b cos(2 pi x_b)) + 10 num_dims.
+
+    x ~ N(0, 0.01^2); W, y, C ~ U(0, 1) are drawn anew for every trajectory. Source: legacy
+    `problems.py`, square_cos, with two dimensions as in `util.py`.
+    """
+
+    def __init__(self, dataset=None, batch_size: int = 128, num_dims: int = 2):
+        super().__init__(dataset, batch_size, num_dims)
+
+    def batch(self, seed, step):
+        quadratic = super().batch(seed, step)
+        w_cos = seeds.uniform(seeds.fold(seed, 2), [self.batch_size, self.num_dims, self.num_dims])
+        return SquareCosBatch(*quadratic, w_cos)
+
+    def loss(self, params, batch):
+        cosines = tf.linalg.matvec(batch.w_cos, 10 * tf.cos(2 * math.pi * params[0]))
+        waves = tf.reduce_mean(tf.reduce_sum(cosines, axis=1))
+        return super().loss(params, batch) - waves + 10 * self.num_dims

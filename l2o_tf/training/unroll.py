@@ -15,6 +15,8 @@ from l2o_tf.rules.base import State, UpdateRule, Weights
 
 Batches = Callable[[tf.Tensor], Batch]
 
+_OPTIMIZEE, _RULE = range(2)  # What the seed of a trajectory is folded with.
+
 
 class Trajectory(NamedTuple):
     """Where a rule stands on an optimizee: the parameters and the rule's state."""
@@ -43,14 +45,14 @@ class Unroll(NamedTuple):
 
 def start(optimizee: Optimizee, rule: UpdateRule, seed: seeds.Seed) -> Trajectory:
     """Draws the first point of a trajectory from `seed`, int32 [2]."""
-    params = optimizee.init(seeds.fold(seed, 0))
-    return Trajectory(params, rule.init(params, seeds.fold(seed, 1)))
+    params = optimizee.init(seeds.fold(seed, _OPTIMIZEE))
+    return Trajectory(params, rule.init(params, seeds.fold(seed, _RULE)))
 
 
 def random_batches(optimizee: Optimizee, seed: seeds.Seed, first: int | tf.Tensor) -> Batches:
     """The batches of the trajectory of `seed`, counted from number `first` on."""
-    batch_seed = seeds.fold(seed, 2)
-    return lambda t: optimizee.batch(batch_seed, first + t)
+    optimizee_seed = seeds.fold(seed, _OPTIMIZEE)
+    return lambda t: optimizee.batch(optimizee_seed, first + t)
 
 
 def loss_and_gradients(

@@ -1,0 +1,74 @@
+"""Random scaling against its closed form."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2o_tf import errors, optimizees, rules, seeds
+from l2o_tf.optimizees import scaling
+from l2o_tf.training import unroll
+from tests import small_images
+
+SEED = seeds.make_seed(5, "test")
+
+
+def mlp():
+    return optimizees.create("mlp", small_images.dataset((8, 8, 1)), batch_size=6)
+
+
+def test_the_first_loss_is_that_of_the_inner_optimizee():
+    inner, rule = mlp(), rules.create("sgd")
+    losses, gradients = [], []
+    for optimizee in (inner, scaling.RandomScaling(inner)):
+        start = unroll.start(optimizee, rule, SEED)
+        batches = unroll.random_batches(optimizee, SEED, 0)
+        loss, grads = unroll.loss_and_gradients(optimizee, start.params, batches(0))
+        losses.append(loss)
+        gradients.append(grads)
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-6)
+    for g, scaled, s in zip(*gradients, batches(0).scales, strict=True):
+        np.testing.assert_allclose(scaled, s * g, rtol=1e-4, atol=1e-7)
+
+
+def test_gradient_descent_is_that_with_a_rate_for_each_coordinate():
+    inner = optimizees.create("quadratic", batch_size=4, num_dims=3)
+    optimizee, rule = scaling.RandomScaling(inner, bound=1.0), rules.from_spec("sgd:0.05")
+    start = unroll.start(optimizee, rule, SEED)
+    batches = unroll.random_batches(optimizee, SEED, 0)
+    run = tf.function(unroll.unroll)(rule, optimizee, start, batches, 6)
+    (s,), (w, y) = batches(0).scales, batches(0).inner
+    x = start.params[0] * s
+    for loss in run.losses:
+        residual = tf.linalg.matvec(w, x) - y
+        np.testing.assert_allclose(loss, np.mean(np.sum(residual**2, axis=1)), rtol=1e-5)
+        x -= 0.05 * s**2 * tf.linalg.matvec(w, residual, transpose_a=True) * 2 / 4
+    np.testing.assert_allclose(run.end.params[0] * s, x, rtol=1e-5)
+
+
+def test_scales_are_log_uniform_and_belong_to_the_trajectory():
+    optimizee = scaling.RandomScaling(optimizees.create("quadratic"), bound=3.0)
+    logs = np.log(optimizee.batch(SEED, tf.constant(0)).scales[0])
+    assert logs.size == 1280 and np.abs(logs).max() <= 3
+    # Three standard errors of the mean, the fourth moment gives those of the variance.
+    np.testing.assert_allclose(logs.mean(), 0, atol=3 * np.sqrt(3 / logs.size))
+    np.testing.assert_allclose(logs.var(), 3, atol=3 * np.sqrt((81 / 5 - 9) / logs.size))
+    later = optimizee.batch(SEED, tf.constant(7)).scales[0]
+    np.testing.assert_array_equal(np.log(later), logs)
+    other = np.log(optimizee.batch(seeds.make_seed(6, "test"), tf.constant(0)).scales[0])
+    assert abs(np.corrcoef(other.ravel(), logs.ravel())[0, 1]) < 0.1
+
+
+def test_minibatches_change_and_are_those_of_the_inner_optimizee():
+    inner = mlp()
+    optimizee = scaling.RandomScaling(inner)
+    for step in (0, 1):
+        expected = inner.batch(SEED, tf.constant(step))
+        np.testing.assert_array_equal(
+            optimizee.batch(SEED, tf.constant(step)).inner.images, expected.images
+        )
+
+
+@pytest.mark.parametrize("bound", [0, -1, float("inf"), float("nan")])
+def test_the_bound_must_be_positive(bound):
+    with pytest.raises(errors.InputError, match="bound of random scaling must be positive"):
+        scaling.RandomScaling(mlp(), bound)

@@ -1,0 +1,119 @@
+"""A rule made of two rules does what each of them does alone."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2o_tf import errors, optimizees, rules, seeds
+from l2o_tf.rules import assigned
+from l2o_tf.training import meta_loss, unroll
+from tests import small_images
+
+SEED = seeds.make_seed(0, "test")
+
+
+def two_rules():
+    return {"cw": rules.create("dm"), "adam": rules.from_spec("adam:0.01")}
+
+
+def test_simple_multi_moves_each_coordinate_by_its_own_rule():
+    optimizee, single = optimizees.create("simple_multi"), optimizees.create("simple")
+    parts = two_rules()
+    combined = assigned.Assigned(parts, optimizee.assignment)
+    start = unroll.start(optimizee, combined, SEED)
+    run = unroll.unroll(combined, optimizee, start, lambda t: (), 12, keep_updates=True)
+    for rule, updates, end in zip(parts.values(), run.updates, run.end.params, strict=True):
+        alone = unroll.unroll(
+            rule, single, unroll.start(single, rule, SEED), lambda t: (), 12, keep_updates=True
+        )
+        np.testing.assert_allclose(updates, alone.updates[0], rtol=1e-6)
+        np.testing.assert_allclose(end, alone.end.params[0], rtol=1e-6)
+    assert not np.allclose(*run.updates)
+
+
+def mixed_case():
+    """Interleaved tensors of two learned rules."""
+    parts = {"b": rules.create("rnnprop"), "a": rules.create("dm")}
+    combined = assigned.Assigned(parts, ["a", "b", "b", "a"])
+    rng = np.random.default_rng(0)
+    shapes = [[2, 3], [4], [], [3]]
+    params = [tf.constant(rng.normal(size=s).astype(np.float32)) for s in shapes]
+    grads = [tf.constant(rng.normal(size=[5, *s]).astype(np.float32)) for s in shapes]
+    return parts, combined, params, grads
+
+
+def test_replay_and_updates_agree_with_the_rules_alone():
+    parts, combined, params, grads = mixed_case()
+    updates, state = combined.replay(grads, combined.init(params), params)
+    for name, indices in {"a": [0, 3], "b": [1, 2]}.items():
+        own = [params[i] for i in indices]
+        expected, end = parts[name].replay(
+            [grads[i] for i in indices], parts[name].init(own), own
+        )
+        for i, e in zip(indices, expected, strict=True):
+            np.testing.assert_allclose(updates[i], e, rtol=1e-6)
+        tf.nest.map_structure(
+            np.testing.assert_array_equal, state[list(parts).index(name)], end
+        )
+    step_state = combined.init(params)
+    for t in range(5):
+        step, step_state = combined.update([g[t] for g in grads], step_state, params)
+        for u, s in zip(updates, step, strict=True):
+            np.testing.assert_allclose(u[t], s, rtol=1e-5, atol=1e-9)
+
+
+def test_weights_are_named_after_the_rules_and_can_be_assigned_and_passed():
+    parts, combined, params, grads = mixed_case()
+    weights = combined.weights()
+    assert set(weights) == {
+        f"{name}/{key}" for name, rule in parts.items() for key in rule.weights()
+    }
+    assert len(combined.trainable_variables) == len(weights)
+    doubled = {name: 2 * w for name, w in weights.items()}
+    passed, _ = combined.replay(grads, combined.init(params), params, doubled)
+    combined.assign(doubled)
+    np.testing.assert_array_equal(parts["a"].weights()["linear/w"], doubled["a/linear/w"])
+    assigned_values, _ = combined.replay(grads, combined.init(params), params)
+    for p, a in zip(passed, assigned_values, strict=True):
+        np.testing.assert_array_equal(p, a)
+
+
+def test_meta_gradients_reach_both_rules_of_cifar_multi():
+    data = small_images.dataset((32, 32, 3))
+    optimizee = optimizees.create("cifar_multi", data, batch_size=2)
+    names = {p.shape.rank: name for p, name in zip(optimizee.init(SEED), optimizee.assignment)}
+    assert names == {4: "conv", 2: "fc", 1: "fc"}
+    rule = assigned.Assigned(
+        {"conv": rules.create("dm"), "fc": rules.create("dm")}, optimizee.assignment
+    )
+    run = meta_loss.meta_gradient(
+        rule,
+        optimizee,
+        unroll.start(optimizee, rule, SEED),
+        unroll.random_batches(optimizee, SEED, 0),
+        2,
+        rule.weights(),
+    )
+    for name in ("conv/linear/w", "fc/linear/w"):
+        assert np.linalg.norm(run.gradient[name]) > 0
+    assert not np.allclose(run.gradient["conv/linear/w"], run.gradient["fc/linear/w"])
+
+
+def test_each_rule_gets_its_own_seed():
+    class Recorder(rules.UpdateRule):
+        def init(self, params, seed=None):
+            return seed
+
+    rule = assigned.Assigned({"a": Recorder(), "b": Recorder()}, "ab")
+    a, b = rule.init([tf.ones([]), tf.ones([])], SEED)
+    assert not np.array_equal(a, b)
+
+
+def test_names_and_numbers_must_match():
+    with pytest.raises(errors.InputError, match=r"\['cw', 'other'\], but the rules are"):
+        assigned.Assigned(two_rules(), ["cw", "other"])
+    with pytest.raises(errors.InputError, match="give exactly one rule for each name"):
+        assigned.Assigned(two_rules(), ["cw", "cw"])
+    rule = assigned.Assigned(two_rules(), ["cw", "adam"])
+    with pytest.raises(errors.InputError, match="2 parameter tensors.*has 3"):
+        rule.init([tf.ones([])] * 3)
