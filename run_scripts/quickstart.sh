@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Meta-trains L2O-DM with a curriculum and imitation on the embedded digits, compares it with SGD
+# Meta-trains RNNprop with a curriculum and imitation on the embedded digits, compares it with SGD
 # and Adam at their best learning rates on unseen seeds, prints a table and draws the curves.
 #   run_scripts/quickstart.sh [DIR]    results go to DIR, runs/quickstart by default
 set -euo pipefail
@@ -11,5 +11,5 @@ directory="${1:-runs/quickstart}"
 
 "$VENV_PYTHON" -m l2o_tf.train --flagfile=flags/quickstart.flags --workdir="$directory"
 "$VENV_PYTHON" -m l2o_tf.evaluate --rules="learned=$directory,tuned:sgd,tuned:adam" \
-  --dataset=digits --split=train --num_steps=500 --num_seeds=5 \
+  --dataset=digits --num_steps=500 --num_seeds=5 \
   --workdir="$directory/evaluation" --tuned_dir="$directory/tuned"

@@ -6,7 +6,7 @@ from l2o_tf import errors
 from l2o_tf.cli import flag
 
 _WHAT, _LENGTH, _FILES = "What to run", "How long", "Files"
-_RATES_HELP = "The grid of learning rates. Default: 1 and 3 times each power of ten to 3."
+_RATES_HELP = "The grid of learning rates. Default: 0.0001, 0.0003, 0.001, ... 3, 10."
 
 
 def _dataset_flag():

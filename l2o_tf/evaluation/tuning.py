@@ -16,7 +16,7 @@ from l2o_tf import errors, files, rules, seeds
 from l2o_tf.evaluation import runner
 
 TUNABLE = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adagrad")
-RATES = tuple(round(m * 10.0**e, 10) for e in range(-4, 1) for m in (1, 3))
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
 DEFAULT_NUM_SEEDS = 2
 
 

@@ -7,7 +7,9 @@ create = OPTIMIZEES.create
 names = OPTIMIZEES.names
 get = OPTIMIZEES.get
 
+_ON_CIFAR = ("conv_cifar", "nas_cifar", "lenet", "vgg16", "cifar_multi")
+
 
 def default_dataset(name: str) -> str:
     """The data set on which the paper runs an optimizee."""
-    return "cifar10" if name in ("conv_cifar", "nas_cifar", "lenet") else "mnist"
+    return "cifar10" if name in _ON_CIFAR else "mnist"

@@ -27,7 +27,7 @@ _SECONDS_BETWEEN_CHECKPOINTS = 60
 def build_trainer(run_config: config.TrainConfig) -> tuple[rules.UpdateRule, trainer.Trainer]:
     """Creates the rule to train and its trainer from the flags."""
     rule = rules.create_learned(run_config.rule, seeds.make_seed(run_config.seed, "rule"))
-    teachers = [rules.from_spec(spec) for spec in run_config.teachers]
+    teachers = [_teacher(spec) for spec in run_config.teachers]
     for name in run_config.optimizee:
         optimizees.get(name)
     dataset = datasets.load(run_config.dataset, "train", run_config.data_dir)
@@ -50,6 +50,12 @@ def build_trainer(run_config: config.TrainConfig) -> tuple[rules.UpdateRule, tra
         steps_per_label=run_config.steps_per_label,
         second_derivatives=run_config.second_derivatives,
     )
+
+
+def _teacher(spec: str) -> rules.UpdateRule:
+    if spec.partition(":")[0] in rules.learned_names():
+        raise errors.InputError(f"teacher {spec!r} must be an analytical rule, such as adam:0.01")
+    return rules.from_spec(spec)
 
 
 def train(run_config: config.TrainConfig) -> int:

@@ -1,0 +1,93 @@
+"""Flags from dataclasses: parsing, help, errors."""
+
+import dataclasses
+import sys
+
+import pytest
+
+from l2o_tf import cli, errors
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    name: str = cli.flag("x", "A name.", "Words")
+    count: int = cli.flag(3, "A count.", "Numbers")
+    rate: float = cli.flag(0.5, "A rate.", "Numbers")
+    fast: bool = cli.flag(False, "Be fast.", "Words")
+    sizes: tuple[int, ...] = cli.flag((1, 2), "Sizes.", "Numbers")
+    rates: tuple[float, ...] | None = cli.flag(None, "Rates.", "Numbers")
+    limit: int | None = cli.flag(None, "A limit.", "Numbers", identity=False)
+
+
+def parse(*arguments):
+    return cli.parse(Config, ["command", *arguments])
+
+
+def test_defaults():
+    assert parse() == Config()
+
+
+def test_values_of_every_type(tmp_path):
+    expected = Config("y", 4, 0.25, True, (3, 4, 5), (0.0, 1.5), 7)
+    arguments = [
+        "--name=y", "--count=4", "--rate=0.25", "--fast", "--sizes=3, 4,5", "--rates=0,1.5",
+        "--limit=7",
+    ]  # fmt: skip
+    assert parse(*arguments) == expected
+    flagfile = tmp_path / "my.flags"
+    flagfile.write_text("# A comment.\n" + "\n".join(arguments))
+    assert parse(f"--flagfile={flagfile}") == expected
+    assert parse(f"--flagfile={flagfile}", "--nofast", "--count=9") == dataclasses.replace(
+        expected, fast=False, count=9
+    )
+
+
+def test_flags_as_they_would_be_typed():
+    config = Config("y", 3, 0.25, True, (3, 4), (0.5,), None)
+    typed = cli.to_flags(config)
+    assert typed == "--name=y --rate=0.25 --fast --sizes=3,4 --rates=0.5"
+    assert parse(*typed.split()) == config
+
+
+@pytest.mark.parametrize(
+    "argument, message",
+    [
+        ("--nmae=y", "Unknown command line flag 'nmae'. Did you mean: name"),
+        ("--count=many", "flag --count=many"),
+        ("--sizes=1,x", "--sizes=1,x is not a list of integers separated by commas"),
+        ("--rates=1,x", "--rates=1,x is not a list of numbers separated by commas"),
+        ("--fast=maybe", "flag --fast=maybe"),
+        ("name", "unexpected argument 'name'; flags are written as --name=value"),
+        ("--flagfile=missing.flags", "missing.flags"),
+    ],
+)
+def test_wrong_flags_are_reported_in_one_line(argument, message, monkeypatch, capsys):
+    with pytest.raises(errors.InputError, match=message.replace("?", ".")):
+        parse(argument)
+    monkeypatch.setattr(sys, "argv", ["command", argument])
+    with pytest.raises(SystemExit) as exit_info:
+        cli.run(Config, "A command.", lambda config: 0)
+    assert exit_info.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("argument", ["--help", "-h"])
+def test_help_is_grouped_with_defaults(argument, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["command", argument])
+    with pytest.raises(SystemExit) as exit_info:
+        cli.run(Config, "What it does.\n\nexample: command --fast", lambda config: 1)
+    assert exit_info.value.code == 0
+    page = capsys.readouterr().out
+    assert page.startswith("What it does.\n\nexample: command --fast\n\nWords:\n  --name")
+    assert "--[no]fast" in page and "A count. [3]" in page and "Sizes. [1,2]" in page
+    assert page.index("Words:") < page.index("Numbers:") < page.index("--flagfile=FILE")
+    assert max(map(len, page.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("returned, code", [(None, 0), (0, 0), (1, 1)])
+def test_the_exit_code_is_what_main_returns(returned, code, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["command"])
+    with pytest.raises(SystemExit) as exit_info:
+        cli.run(Config, "", lambda config: returned)
+    assert exit_info.value.code == code

@@ -1,0 +1,89 @@
+"""The flags of meta-training: what follows from what, and what is refused."""
+
+import math
+import pathlib
+
+import pytest
+
+from l2o_tf import cli, config, errors
+from l2o_tf.config import TrainConfig
+from l2o_tf.training import curriculum
+
+FLAGFILES = sorted((pathlib.Path(__file__).parents[1] / "flags").glob("*.flags"))
+
+
+@pytest.mark.parametrize(
+    "rule, schedule",
+    [
+        ("dm", curriculum.Schedule((100,), (100,), 100, math.inf, 10000)),
+        ("rnnprop", curriculum.Schedule((100,), (100,), 10, math.inf, 100)),
+    ],
+)
+def test_the_recipes_of_the_paper_without_a_curriculum(rule, schedule):
+    assert TrainConfig(rule=rule).schedule() == schedule
+
+
+def test_the_curriculum_of_the_paper():
+    assert TrainConfig(curriculum=True).schedule() == curriculum.Schedule(
+        train_steps=(100, 200, 500, 1000, 1500, 2000, 2500, 3000),
+        validation_steps=(200, 500, 1000, 1500, 2000, 2500, 3000, 3500),
+        period_epochs=100,
+        min_periods=3,
+    )
+
+
+def test_the_command_of_the_readme_is_l2o_dm_with_both_techniques():
+    parsed = cli.parse(
+        TrainConfig, ["train", "--curriculum", "--imitation_r=0.2", "--workdir=runs/x"]
+    )
+    assert (parsed.rule, parsed.optimizee, parsed.dataset) == ("dm", ("mlp",), "mnist")
+    assert (parsed.curriculum, parsed.imitation_r) == (True, (0.2,))
+    assert parsed.teachers == ("adam:0.01", "sgd:0.1", "adagrad:0.01")
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"imitation_r": (1.3,)}, "--imitation_r=1.3 must be a probability, between 0 and 1"),
+        ({"imitation_r": (0.1, -0.1)}, "--imitation_r=-0.1 must be a probability"),
+        ({"imitation_r": ()}, "--imitation_r= must be a list with at least one entry"),
+        ({"num_steps": 110}, "--num_steps=110 must be a multiple of --unroll_length=20"),
+        ({"num_steps": 0}, "--num_steps=0 must be at least 1"),
+        ({"curriculum_steps": (200, 100)}, "--curriculum_steps=200,100 must be increasing"),
+        ({"curriculum_steps": (100, 210)}, "--curriculum_steps=210 must be a multiple"),
+        ({"validation_steps": (100,)}, "--validation_steps=100 must be one number for each"),
+        ({"unroll_length": 0}, "--unroll_length=0 must be at least 1"),
+        ({"num_epochs": 0}, "--num_epochs=0 must be at least 1"),
+        ({"seed": -1}, "--seed=-1 must be between 0 and 2147483647"),
+        ({"meta_learning_rate": 0.0}, "--meta_learning_rate=0.0 must be a positive number"),
+        ({"meta_learning_rate": math.nan}, "--meta_learning_rate=nan must be a positive"),
+    ],
+)
+def test_values_out_of_range_are_refused_in_one_line(values, message):
+    with pytest.raises(errors.InputError) as error:
+        TrainConfig(**values)
+    assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
+def test_a_resumed_run_must_have_the_same_flags():
+    run = TrainConfig(workdir="a", seed=1, imitation_r=(0.1, 0.3))
+    config.check_same_run(TrainConfig(workdir="b", seed=1, imitation_r=(0.1, 0.3)), run.identity())
+    with pytest.raises(errors.InputError) as error:
+        config.check_same_run(TrainConfig(workdir="b"), run.identity())
+    assert "--imitation_r=0.0 (it has 0.1,0.3), --seed=0 (it has 1)" in str(error.value)
+
+
+@pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.stem)
+def test_every_flagfile_parses_and_explains_itself(path):
+    parsed = cli.parse(TrainConfig, ["train", f"--flagfile={path}"])
+    assert parsed.schedule().period_epochs in (10, 100)
+    comments = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert len(comments) == 3 and comments[2].startswith("# Cost: ")
+
+
+def test_there_is_a_flagfile_for_each_system_trained_so_far():
+    names = {path.stem for path in FLAGFILES}
+    assert names >= {
+        "l2o_dm", "l2o_dm_aug", "l2o_dm_cl", "l2o_dm_il", "l2o_dm_cl_il", "rnnprop",
+        "rnnprop_cl_il",
+    }  # fmt: skip

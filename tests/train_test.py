@@ -1,0 +1,149 @@
+"""python -m l2o_tf.train from its flags to its files."""
+
+import csv
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from l2o_tf import artifacts, config, errors, loading
+from l2o_tf.training import session, trainer
+
+REPOSITORY = pathlib.Path(__file__).parents[1]
+FLAGS = {
+    "optimizee": ("simple",),
+    "dataset": "digits",
+    "curriculum": True,
+    "curriculum_steps": (40, 80),
+    "period_epochs": 2,
+    "min_periods": 2,
+    "validation_epochs": 2,
+    "num_epochs": 6,
+    "imitation_r": (0.5,),
+}
+
+
+def train(workdir, **flags):
+    return session.train(config.TrainConfig(**{**FLAGS, **flags}, workdir=str(workdir)))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    assert train(workdir) == 0
+    return workdir
+
+
+def test_a_run_leaves_its_files(finished, capsys):
+    names = {path.name.partition(".")[0] for path in finished.iterdir()}
+    assert names == {"config", "checkpoints", "events", "metrics", "rule", "stages"}
+    assert json.loads((finished / "config.json").read_text())["curriculum_steps"] == [40, 80]
+    with (finished / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["event"] for row in rows] == [str(i + 1) for i in range(len(rows))]
+    assert {row["kind"] for row in rows} >= {"meta_loss", "imitation", "validation"}
+    best = [row for row in rows if row["decision"] == "new best"][-1]
+    card = json.loads((finished / "rule.json").read_text())
+    assert card["validation_loss"] == pytest.approx(float(best["loss"]), rel=1e-6)
+    assert (card["epoch"], card["stage"]) == (int(best["epoch"]), int(best["stage"]))
+
+
+def test_the_exported_rule_is_the_best_one_and_can_be_loaded(finished):
+    rule = loading.load(finished)
+    arrays = dict(np.load(finished / "rule.npz"))
+    assert arrays.keys() == rule.weights().keys()
+    for name, value in rule.weights().items():
+        np.testing.assert_array_equal(value, arrays[name])
+
+
+def test_a_finished_run_says_so_and_stops(finished, capsys):
+    before = (finished / "metrics.csv").read_bytes()
+    assert train(finished) == 0
+    message = capsys.readouterr().err
+    assert "is done" in message and "python -m l2o_tf.evaluate --rules=" in message
+    assert (finished / "metrics.csv").read_bytes() == before
+
+
+def test_an_interrupted_and_resumed_run_has_the_same_bits(finished, tmp_path, monkeypatch, capsys):
+    run = trainer.Trainer.run
+
+    def interrupted(self, progress):
+        for i, event in enumerate(run(self, progress)):
+            if i == 3:
+                raise KeyboardInterrupt
+            yield event
+
+    for _ in range(2):
+        monkeypatch.setattr(trainer.Trainer, "run", interrupted)
+        assert train(tmp_path / "run") == 130
+        assert "To resume:\n  python -m l2o_tf.train --optimizee=simple" in capsys.readouterr().err
+    monkeypatch.setattr(trainer.Trainer, "run", run)
+    assert train(tmp_path / "run") == 0
+    metrics = [(d / "metrics.csv").read_bytes() for d in (finished, tmp_path / "run")]
+    assert metrics[0] == metrics[1]
+    weights = [artifacts.load_rule(d).weights() for d in (finished, tmp_path / "run")]
+    for name in weights[0]:
+        np.testing.assert_array_equal(weights[0][name], weights[1][name])
+
+
+def test_a_run_is_not_resumed_with_other_flags(finished):
+    with pytest.raises(errors.InputError, match=r"--seed=5 \(it has 0\)"):
+        train(finished, seed=5)
+
+
+def test_a_directory_that_is_no_run_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(errors.InputError, match="exists and holds no run"):
+        train(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ({"rule": "foo"}, "unknown update rule 'foo'; known: "),
+        ({"rule": "adam"}, "'adam' has no weights to train; rules that have: dm, rnnprop"),
+        ({"optimizee": ("foo",)}, "unknown optimizee 'foo'; known: "),
+        ({"teachers": ("foo:0.1",)}, "unknown update rule 'foo'"),
+        ({"teachers": ("dm",)}, "teacher 'dm' must be an analytical rule"),
+    ],
+)
+def test_a_wrong_name_leaves_no_directory(tmp_path, flags, message):
+    with pytest.raises(errors.InputError, match=message):
+        train(tmp_path / "run", **flags)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\\x03\\x04 not really"])
+def test_a_damaged_checkpoint_is_reported(finished, tmp_path, damage):
+    workdir = tmp_path / "run"
+    (workdir / "checkpoints").mkdir(parents=True)
+    (workdir / "config.json").write_bytes((finished / "config.json").read_bytes())
+    (workdir / "checkpoints" / "epoch_000001_000001.npz").write_bytes(damage)
+    with pytest.raises(errors.InputError, match="epoch_000001_000001.npz"):
+        train(workdir)
+
+
+def test_the_command_line_saves_on_ctrl_c(tmp_path):
+    workdir = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "l2o_tf.train", "--optimizee=simple", "--dataset=digits",
+        f"--workdir={workdir}",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if line.startswith("epoch "):
+                process.send_signal(signal.SIGINT)
+        code = process.wait()
+    text = "".join(lines)
+    assert code == 130, text
+    assert "interrupted: saved" in text and "Traceback" not in text
+    assert list((workdir / "checkpoints").iterdir())
