@@ -35,8 +35,8 @@ class SimpleMulti(base.Optimizee):
 
     assignment = ("cw", "adam")
 
-    def __init__(self, dataset=None):
-        del dataset
+    def __init__(self, dataset=None, batch_size=None):
+        del dataset, batch_size
 
     def init(self, seed):
         return [tf.ones([]), tf.ones([])]

@@ -71,7 +71,10 @@ class Assigned(base.UpdateRule):
                 key.removeprefix(prefix): w for key, w in weights.items() if key.startswith(prefix)
             }
             part, state = method(rule)(
-                self._part(rule_name, grads), state, self._part(rule_name, params), own
+                self._part(rule_name, grads),
+                state,
+                self._part(rule_name, params),
+                own or None,  # An analytical rule keeps its own learning rate.
             )
             updates[rule_name] = iter(part)
             next_states.append(state)

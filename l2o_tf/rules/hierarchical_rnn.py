@@ -69,7 +69,6 @@ class _PerTensor:
         )
 
 
-@base.register("hierarchical_rnn")
 class HierarchicalRNN(base.UpdateRule):
     """The hierarchical RNN of L2O-Scale.
 

@@ -29,7 +29,6 @@ class CoordinatewiseState(NamedTuple):
     learning_rate: tf.Tensor
 
 
-@base.register("coordinatewise_rnn")
 class CoordinatewiseRNN(base.CoordinatewiseRule):
     """An LSTM per coordinate that sets a direction, a decay and a learning rate.
 
@@ -150,7 +149,6 @@ def _initial_weights(
     return weights
 
 
-@base.register("global_learning_rate")
 class GlobalLearningRate(base.CoordinatewiseRule):
     """Gradient descent with one learned rate. Source: legacy `global_learning_rate.py`."""
 
@@ -165,7 +163,6 @@ class GlobalLearningRate(base.CoordinatewiseRule):
         return -weights["learning_rate"] * grads, state
 
 
-@base.register("learning_rate_schedule")
 class LearningRateSchedule(base.CoordinatewiseRule):
     """Gradient descent with one learned rate per step; the last one goes on after `num_steps`.
 
@@ -197,7 +194,6 @@ class TrainableAdamState(NamedTuple):
     step: tf.Tensor
 
 
-@base.register("trainable_adam")
 class TrainableAdam(base.CoordinatewiseRule):
     """Adam (Kingma and Ba 2015, algorithm 1) with learned rate, decays and epsilon.
 

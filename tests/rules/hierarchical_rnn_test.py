@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from l2o_tf import errors, loops, seeds
-from l2o_tf.rules import base, hierarchical_options, hierarchical_rnn
+from l2o_tf.rules import hierarchical_options, hierarchical_rnn
 
 FIXED_LR = {"init_lr_range": (1e-2, 1e-2)}
 SHAPES = ((3, 2), (4,), ())
@@ -27,8 +27,8 @@ def run(rule, params, num_steps):
     return params, state
 
 
-def test_the_registry_builds_the_rule_with_options():
-    rule = base.RULES.create("hierarchical_rnn", level_sizes=[4, 3], num_gradient_scales=2)
+def test_options_are_checked_and_kept():
+    rule = hierarchical_rnn.HierarchicalRNN(level_sizes=[4, 3], num_gradient_scales=2)
     assert rule.options == hierarchical_options.Options(level_sizes=(4, 3), num_gradient_scales=2)
 
 
