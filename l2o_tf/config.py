@@ -24,8 +24,8 @@ class TrainConfig:
     rule: str = flag("dm", "The update rule to train: dm (L2O-DM) or rnnprop.", _WHAT)
     optimizee: tuple[str, ...] = flag(
         ("mlp",),
-        "What to train it on: mlp, mlp_relu, mlp_deeper, quadratic, simple; several, separated "
-        "by commas, are drawn from for each epoch (validation is on the first).",
+        "What to train it on: mlp, mlp_relu, mlp_deeper, conv_mnist, quadratic, ...; several, "
+        "separated by commas, are drawn from for each epoch (validation is on the first).",
         _WHAT,
     )
     dataset: str = flag(

@@ -1,0 +1,75 @@
+"""What a person sees of a run: lines without a terminal, a bar with one."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2o_tf import progress
+from l2o_tf.training import curriculum, epochs, trainer
+
+SCHEDULE = curriculum.Schedule((100, 200), (200, 300), 10, 3)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def make_progress(**state):
+    meta = epochs.MetaState({}, (), (), tf.constant(0))
+    return trainer.Progress(meta, {}, curriculum.State(**state), 1)
+
+
+def epoch(n, **state):
+    where = make_progress(epoch=n, period_epoch=n % 10, **state)
+    stage = where.schedule.stage
+    return trainer.EpochDone(where, "meta_loss", stage, 100, np.full(5, 1.25), np.ones(5))
+
+
+def test_lines_name_epoch_stage_and_loss_and_are_not_too_many():
+    stream = io.StringIO()
+    display = progress.ProgressDisplay(SCHEDULE, stream)
+    for n in range(1, 6):
+        display.add(epoch(n))
+    display.close()
+    assert stream.getvalue() == "epoch 1 of 30: stage 0, 100 steps, meta-loss 1.25\n"
+
+
+def test_a_validation_is_always_reported():
+    stream = io.StringIO()
+    display = progress.ProgressDisplay(SCHEDULE, stream)
+    where = make_progress(epoch=10, stage=1)
+    losses = np.ones([2, 10])
+    for kind, decision in [("baseline", None), ("validation", curriculum.Decision.KEEP)]:
+        display.add(trainer.ValidationDone(where, kind, 1, 300, losses, 0.5, decision))
+    assert stream.getvalue().splitlines() == [
+        "baseline after epoch 10, stage 1, 300 steps: loss 0.5",
+        "validation after epoch 10, stage 1, 300 steps: loss 0.5: new best",
+    ]
+
+
+def test_a_terminal_gets_a_bar_with_eta_stage_and_loss():
+    stream = Terminal()
+    display = progress.ProgressDisplay(SCHEDULE, stream)
+    display.add(epoch(3, stage=1))
+    display.close()
+    last = stream.getvalue().split("\r")[-1]
+    assert "3/30" in last and "stage 1, 100 steps, meta-loss 1.25" in last
+
+
+@pytest.mark.parametrize(
+    "schedule, state, total",
+    [
+        (SCHEDULE, {"epoch": 4, "period_epoch": 4}, 30),
+        (SCHEDULE, {"epoch": 14, "period_epoch": 4, "periods": 1}, 30),
+        # After the minimum of periods a stage can end with any period.
+        (SCHEDULE, {"epoch": 44, "period_epoch": 4, "periods": 4}, 50),
+        (curriculum.Schedule((100,), (100,), 10, math.inf, 250), {"epoch": 4}, 250),
+    ],
+)
+def test_the_total_is_where_the_stage_or_the_run_could_end(schedule, state, total):
+    display = progress.ProgressDisplay(schedule, io.StringIO())
+    assert display._total(curriculum.State(**state)) == total
