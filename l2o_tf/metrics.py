@@ -3,6 +3,7 @@
 import csv
 import pathlib
 
+from l2o_tf import errors
 from l2o_tf.training import trainer
 
 COLUMNS = (
@@ -15,7 +16,13 @@ class MetricsFile:
     """Appends events; the lines after the checkpoint that a run goes on from are cut off."""
 
     def __init__(self, path: pathlib.Path, num_events: int):
-        """Opens the file of a run that has had `num_events` events."""
+        """Opens the file of a run that has had `num_events` events.
+
+        Raises:
+            InputError: if the lines of these events are not there.
+        """
+        if num_events and not path.exists():
+            raise errors.InputError(f"{path} is missing: put it back to resume the run")
         kept = path.read_text().splitlines(keepends=True)[: num_events + 1] if num_events else []
         path.write_text("".join(kept))
         self._file = path.open("a", newline="")

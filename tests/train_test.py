@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 
-from l2o_tf import artifacts, config, errors, loading
+from l2o_tf import artifacts, config, errors, files, loading
 from l2o_tf.training import session, trainer
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
@@ -127,6 +128,19 @@ def test_a_damaged_checkpoint_is_reported(finished, tmp_path, damage):
     (workdir / "checkpoints" / "epoch_000001_000001.npz").write_bytes(damage)
     with pytest.raises(errors.InputError, match="epoch_000001_000001.npz"):
         train(workdir)
+
+
+def test_a_missing_metrics_file_is_reported(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / "metrics.csv").unlink()
+    last = max((tmp_path / "run" / "checkpoints").iterdir())
+    arrays = files.read_arrays(last)
+    state = json.loads(arrays["state"].tobytes())
+    state["schedule"]["phase"] = "epoch"
+    arrays["state"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
+    files.write_arrays(last, arrays)
+    with pytest.raises(errors.InputError, match="metrics.csv is missing"):
+        train(tmp_path / "run")
 
 
 def test_the_command_line_saves_on_ctrl_c(tmp_path):
