@@ -1,11 +1,15 @@
 """A compiled loop that carries a state and stacks what every step returns."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import tensorflow as tf
 
 Carry = TypeVar("Carry")
+
+# Compiles with XLA each time it is called outside of other compiled code.
+compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
 
 
 def scan(

@@ -130,6 +130,11 @@ class CoordinatewiseRule(UpdateRule):
         flat, state = self.update_coordinates(coordinates.flatten(grads), state, weights)
         return coordinates.unflatten(flat, params), state
 
+    def replay(self, grads, state, params, weights=None):
+        flat = coordinates.flatten(grads, leading=1)
+        flat, state = self.replay_coordinates(flat, state, weights)
+        return coordinates.unflatten(flat, params), state
+
     def init_coordinates(self, num_coordinates: int, dtype: tf.DType) -> State:
         """Returns the initial state of `num_coordinates` coordinates."""
         raise NotImplementedError
@@ -139,3 +144,15 @@ class CoordinatewiseRule(UpdateRule):
     ) -> tuple[tf.Tensor, State]:
         """Maps gradients [num_coordinates] to updates [num_coordinates] and the next state."""
         raise NotImplementedError
+
+    def replay_coordinates(
+        self, grads: tf.Tensor, state: State, weights: Weights | None = None
+    ) -> tuple[tf.Tensor, State]:
+        """Maps [num_steps, num_coordinates] to the same of updates and the last state."""
+
+        def step(state, t):
+            updates, state = self.update_coordinates(grads[t], state, weights)
+            return state, updates
+
+        state, updates = loops.scan(step, state, grads.shape[0], like=grads[0])
+        return updates, state

@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-from l2o_tf import seeds
-from l2o_tf.rules import base, preprocess, recurrent
+from l2o_tf import loops, seeds
+from l2o_tf.rules import base, lstm_sequence, preprocess, recurrent
 
 
 @base.register("dm")
@@ -38,3 +38,11 @@ class DM(base.CoordinatewiseRule):
         weights = self.weights() if weights is None else weights
         hidden, state = recurrent.lstm_stack(weights, preprocess.log_and_sign(grads), state)
         return recurrent.linear(weights, "linear", hidden)[0] * self.output_scale, state
+
+    def replay_coordinates(self, grads, state, weights=None):
+        weights = self.weights() if weights is None else weights
+        outputs, state = lstm_sequence.run(weights, _features(tf.stop_gradient(grads)), state)
+        return outputs * self.output_scale, state
+
+
+_features = loops.compiled(preprocess.log_and_sign)

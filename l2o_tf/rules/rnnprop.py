@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf import seeds
-from l2o_tf.rules import base, preprocess, recurrent
+from l2o_tf import loops, seeds
+from l2o_tf.rules import base, lstm_sequence, preprocess, recurrent
 
 
 class RNNpropState(NamedTuple):
@@ -60,3 +60,25 @@ class RNNprop(base.CoordinatewiseRule):
         hidden, lstm = recurrent.lstm_stack(weights, projected, state.lstm)
         update = tf.tanh(recurrent.linear(weights, "linear", hidden)[0]) * self.output_scale
         return update, RNNpropState(moments, lstm)
+
+    def replay_coordinates(self, grads, state, weights=None):
+        weights = self.weights() if weights is None else weights
+        # Nothing before the network depends on the weights.
+        constants = tf.nest.map_structure(tf.stop_gradient, (grads, state.moments))
+        features, moments = _features(*constants)
+        outputs, lstm = lstm_sequence.run(weights, features, state.lstm)
+        return tf.tanh(outputs) * self.output_scale, RNNpropState(moments, lstm)
+
+
+@loops.compiled
+def _features(grads, moments):
+    """Adam's features of a sequence of gradients: [num_steps, 2, N], and the last moments."""
+
+    def step(moments, t):
+        features, moments = preprocess.adam_features(grads[t], moments)
+        return moments, features
+
+    num_steps, num_coordinates = grads.shape
+    like = tf.TensorSpec([2, num_coordinates], grads.dtype)
+    moments, features = loops.scan(step, moments, num_steps, like)
+    return features, moments

@@ -98,7 +98,6 @@ class Epochs:
     def _train(self, meta: MetaState, seed: seeds.Seed, num_unrolls: tf.Tensor) -> Epoch:
         """One epoch of normal meta-training from the trajectory `seed` (int32 [2])."""
 
-        @tf.function(jit_compile=True, autograph=False)
         def meta_step(meta, trajectory, first_batch):
             batches = unrolls.random_batches(self._optimizee, seed, first_batch)
             losses, gradient, trajectory = meta_loss.meta_gradient(
@@ -126,9 +125,9 @@ class Epochs:
         """One epoch of imitation of a teacher's trajectory from `seed`."""
         num_batches = self._unroll_length * self._steps_per_label
 
-        @tf.function(jit_compile=True, autograph=False)
-        def meta_step(meta, trajectory, state, first_batch):
-            lesson = imitation.teach(
+        @loops.compiled
+        def teach(trajectory, first_batch):
+            return imitation.teach(
                 self._teacher,
                 self._optimizee,
                 trajectory,
@@ -136,6 +135,9 @@ class Epochs:
                 self._unroll_length,
                 self._steps_per_label,
             )
+
+        def meta_step(meta, trajectory, state, first_batch):
+            lesson = teach(trajectory, first_batch)
             losses, gradient, state = imitation.imitation_gradient(
                 self._rule, state, lesson, meta.weights
             )
@@ -160,7 +162,7 @@ class Epochs:
             The mean of each unroll's losses, [num_unrolls].
         """
 
-        @tf.function(jit_compile=True, autograph=False)
+        @loops.compiled
         def unroll(trajectory, first_batch):
             run = unrolls.unroll(
                 self._rule,

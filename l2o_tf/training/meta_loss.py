@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from l2o_tf import loops
 from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import UpdateRule, Weights
 from l2o_tf.training import unroll as unrolls
@@ -44,6 +45,8 @@ def meta_gradient(
 ) -> MetaGradient:
     """Unrolls a rule and differentiates the meta-loss.
 
+    To be called in a graph without XLA: what pays is compiled here.
+
     Args:
         rule: the learned rule.
         optimizee: what it optimizes.
@@ -57,34 +60,43 @@ def meta_gradient(
         return _through_the_optimizee(
             rule, optimizee, trajectory, batches, unroll_length, weights
         )
-    run = unrolls.unroll(
-        rule, optimizee, trajectory, batches, unroll_length, weights, keep_gradients=True
-    )
-    final_loss, final_grads = unrolls.loss_and_gradients(
-        optimizee, run.end.params, batches(tf.constant(unroll_length))
-    )
-    cotangents = [
-        tf.cumsum(tf.concat([g[1:], final[None]], axis=0), reverse=True)
-        for g, final in zip(run.gradients, final_grads)
-    ]
+
+    @loops.compiled
+    def forward(trajectory, weights):
+        run = unrolls.unroll(
+            rule, optimizee, trajectory, batches, unroll_length, weights, keep_gradients=True
+        )
+        final_loss, final_grads = unrolls.loss_and_gradients(
+            optimizee, run.end.params, batches(tf.constant(unroll_length))
+        )
+        cotangents = [
+            tf.cumsum(tf.concat([g[1:], final[None]], axis=0), reverse=True)
+            for g, final in zip(run.gradients, final_grads)
+        ]
+        return run, tf.concat([run.losses, final_loss[None]], axis=0), cotangents
+
+    run, losses, cotangents = forward(trajectory, weights)
     with tf.GradientTape() as tape:
         tape.watch(weights)
         updates, _ = rule.replay(
             run.gradients, trajectory.rule_state, trajectory.params, weights
         )
         surrogate = tf.add_n([tf.reduce_sum(c * u) for c, u in zip(cotangents, updates)])
-    losses = tf.concat([run.losses, final_loss[None]], axis=0)
     return MetaGradient(losses, _gradient(tape, surrogate, weights), run.end)
 
 
 def _through_the_optimizee(rule, optimizee, trajectory, batches, unroll_length, weights):
-    with tf.GradientTape() as tape:
-        tape.watch(weights)
-        run = unrolls.unroll(rule, optimizee, trajectory, batches, unroll_length, weights)
-        final_loss = optimizee.loss(run.end.params, batches(tf.constant(unroll_length)))
-        losses = tf.concat([run.losses, final_loss[None]], axis=0)
-        meta_loss = tf.reduce_sum(losses)
-    return MetaGradient(losses, _gradient(tape, meta_loss, weights), run.end)
+    @loops.compiled
+    def differentiate(trajectory, weights):
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            run = unrolls.unroll(rule, optimizee, trajectory, batches, unroll_length, weights)
+            final_loss = optimizee.loss(run.end.params, batches(tf.constant(unroll_length)))
+            losses = tf.concat([run.losses, final_loss[None]], axis=0)
+            meta_loss = tf.reduce_sum(losses)
+        return MetaGradient(losses, _gradient(tape, meta_loss, weights), run.end)
+
+    return differentiate(trajectory, weights)
 
 
 def _gradient(tape, objective, weights):
