@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import textwrap
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from l2o_tf.rules.base import UpdateRule, Weights
 
 FORMAT = 1
 RULE_ARRAYS, RULE_CARD = "rule.npz", "rule.json"
+_MAX_REASON = 200  # Characters of another library's message.
 
 
 def save_rule(directory: str | os.PathLike, rule: UpdateRule, weights: Weights, card: dict) -> None:
@@ -44,11 +46,33 @@ def load_rule(directory: str | os.PathLike) -> UpdateRule:
         raise errors.InputError(
             f"{directory / RULE_CARD} is not a rule card of format {FORMAT}, the one of this version"
         )
+    damaged = f"the rule in {directory} is damaged: "
+    for key in ("rule", "options"):
+        if key not in card:
+            raise errors.InputError(f"{damaged}{RULE_CARD} has no {key!r}")
     try:
         rule = rules.create(card["rule"], **card["options"])
-        rule.assign(arrays)
-    except (KeyError, TypeError, ValueError) as error:
-        raise errors.InputError(f"the rule in {directory} is damaged: {error}") from None
-    if not all(np.isfinite(array).all() for array in arrays.values()):
+    except Exception as error:  # Wrong options surface as errors of Python or of TensorFlow.
+        raise errors.InputError(damaged + textwrap.shorten(str(error), _MAX_REASON)) from None
+    if misfit := _misfit(rule.weights(), arrays):
+        raise errors.InputError(damaged + misfit)
+    rule.assign(arrays)
+    if not all(np.isfinite(value).all() for value in rule.weights().values()):
         raise errors.InputError(f"the rule in {directory} has weights that are not finite")
     return rule
+
+
+def _misfit(weights: Weights, arrays: dict[str, np.ndarray]) -> str | None:
+    """The first difference between what a rule needs and what a file holds."""
+    for name in [*weights, *(name for name in arrays if name not in weights)]:
+        if name not in arrays:
+            return f"{RULE_ARRAYS} lacks {name}"
+        if name not in weights:
+            return f"{RULE_ARRAYS} holds {name}, which is no weight of the rule in {RULE_CARD}"
+        expected, found = tuple(weights[name].shape), arrays[name]
+        if found.shape != expected or found.dtype.kind != "f":
+            return (
+                f"{name} in {RULE_ARRAYS} is {found.dtype} {list(found.shape)}, but {RULE_CARD} "
+                f"asks for float32 {list(expected)}"
+            )
+    return None

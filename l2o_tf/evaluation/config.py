@@ -9,6 +9,17 @@ _WHAT, _LENGTH, _FILES = "What to run", "How long", "Files"
 _RATES_HELP = "The grid of learning rates. Default: 0.0001, 0.0003, 0.001, ... 3, 10."
 
 
+def _optimizees_flag():
+    return flag(
+        ("mlp",),
+        "Optimizees, separated by commas: mlp, mlp_relu, mlp_deeper, conv_mnist, conv_cifar, "
+        "nas_cifar, lenet, ..., or module:function for your own, such as a Keras model: the "
+        "function of a module in the current directory is given the data set and returns an "
+        "l2o_tf Optimizee.",
+        _WHAT,
+    )
+
+
 def _dataset_flag():
     return flag(
         None,
@@ -51,7 +62,7 @@ class EvaluateConfig:
         "legacy .l2l file, adam:0.01, or tuned:adam; label=RULE gives it another name.",
         _WHAT,
     )
-    optimizees: tuple[str, ...] = flag(("mlp",), "Optimizees, separated by commas.", _WHAT)
+    optimizees: tuple[str, ...] = _optimizees_flag()
     dataset: str | None = _dataset_flag()
     split: str = _split_flag()
     num_steps: int = flag(10000, "Optimizee steps per run.", _LENGTH)
@@ -88,7 +99,7 @@ class TuneConfig:
         "Analytical rules, separated by commas.",
         _WHAT,
     )
-    optimizees: tuple[str, ...] = flag(("mlp",), "Optimizees, separated by commas.", _WHAT)
+    optimizees: tuple[str, ...] = _optimizees_flag()
     dataset: str | None = _dataset_flag()
     split: str = _split_flag()
     rates: tuple[float, ...] | None = flag(None, _RATES_HELP, _LENGTH)
@@ -98,6 +109,8 @@ class TuneConfig:
     tuned_dir: str = _tuned_dir_flag()
 
     def __post_init__(self):
+        if not self.rules:
+            raise errors.InputError("--rules is empty: name at least one")
         for rate in self.rates or ():
             if not 0 < rate < float("inf"):
                 raise errors.InputError(f"--rates={rate} must be positive numbers")
@@ -107,6 +120,8 @@ class TuneConfig:
 def _check_common(config: EvaluateConfig | TuneConfig) -> None:
     if not config.optimizees:
         raise errors.InputError("--optimizees is empty: name at least one")
+    if len(set(config.optimizees)) < len(config.optimizees):
+        raise errors.InputError("--optimizees names one twice: remove it")
     if config.split not in ("train", "test"):
         raise errors.InputError(f"--split={config.split} must be train or test")
     for name in ("num_steps", "num_seeds"):

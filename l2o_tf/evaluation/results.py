@@ -58,6 +58,14 @@ class Run(NamedTuple):
         return int(bad[0]) + 1 if bad.size else None
 
 
+def check_label(what: str, label: str) -> None:
+    """Raises InputError for a label that a run cannot have; `what` is "rule" or "optimizee"."""
+    if not label or "|" in label or not label.isprintable():
+        raise errors.InputError(
+            f"{what} label {label!r} cannot be stored: use printable characters without '|'"
+        )
+
+
 def append(directory: str | os.PathLike, run: Run) -> None:
     """Stores one run atomically; a run with the same key is replaced.
 
@@ -65,11 +73,8 @@ def append(directory: str | os.PathLike, run: Run) -> None:
         InputError: if a label cannot be stored, the losses are not a vector, or the directory
             cannot be written.
     """
-    for what, label in (("rule", run.rule), ("optimizee", run.optimizee)):
-        if not label or "|" in label or not label.isprintable():
-            raise errors.InputError(
-                f"{what} label {label!r} cannot be stored: use printable characters without '|'"
-            )
+    check_label("rule", run.rule)
+    check_label("optimizee", run.optimizee)
     losses = np.asarray(run.losses, np.float32)
     if losses.ndim != 1 or not losses.size:
         raise errors.InputError(

@@ -11,6 +11,7 @@ from l2o_tf.rules.base import UpdateRule
 from l2o_tf.training import unroll as unrolls
 
 _CHUNK = 100  # Steps per XLA-compiled unroll; the loop over chunks is in the graph as well.
+_CHUNKS_PER_CALL = 10  # Ctrl-C has to wait for the end of a call.
 
 
 class Runner:
@@ -36,9 +37,17 @@ class Runner:
         architecture = _architecture(rule)
         if architecture not in self._compiled:
             self._compiled[architecture] = self._compile(rule)
-        num_chunks = -(-num_steps // _CHUNK)
-        losses = self._compiled[architecture](rule.weights(), seed, tf.constant(num_chunks))
-        return losses.numpy().ravel()[:num_steps]
+        # Outside the shared loop, because the first state may depend on this rule's weights.
+        trajectory = unrolls.start(self._optimizee, rule, seed)
+        weights, num_chunks = rule.weights(), -(-num_steps // _CHUNK)
+        losses = []
+        for first in range(0, num_chunks, _CHUNKS_PER_CALL):
+            number = min(_CHUNKS_PER_CALL, num_chunks - first)
+            trajectory, part = self._compiled[architecture](
+                weights, trajectory, seed, tf.constant(first), tf.constant(number)
+            )
+            losses.append(part.numpy().ravel())
+        return np.concatenate(losses)[:num_steps]
 
     def _compile(self, rule: UpdateRule):
         optimizee = self._optimizee
@@ -56,16 +65,15 @@ class Runner:
                 weights,
                 scoring_batches=lambda t: batches(2 * (first_step + t) + 1),
             )
-            return run.end, run.scores
+            return run.end, tf.cast(run.scores, tf.float32)
 
         @tf.function(autograph=False)
-        def run(weights, seed, num_chunks):
+        def run(weights, trajectory, seed, first_chunk, num_chunks):
             def step(trajectory, k):
-                return unroll(weights, trajectory, seed, k * _CHUNK)
+                return unroll(weights, trajectory, seed, (first_chunk + k) * _CHUNK)
 
-            start = unrolls.start(optimizee, rule, seed)
-            _, losses = loops.scan(step, start, num_chunks, tf.TensorSpec([_CHUNK], tf.float32))
-            return losses
+            like = tf.TensorSpec([_CHUNK], tf.float32)
+            return loops.scan(step, trajectory, num_chunks, like)
 
         return run
 

@@ -1,13 +1,14 @@
 """Analytical rules with their best learning rate of a grid: the baselines of the paper's figure 7.
 
 The winner is the rate with the lowest mean of ln loss over the last tenth of the steps, averaged
-over tuning seeds that evaluation never uses. Results are cached as JSON, one file per (rule,
-optimizee, data set, split, number of steps).
+over tuning seeds that evaluation never uses. Scores and winners are cached as JSON, one file per
+(rule, optimizee, data set, split, number of steps), so that a search that was interrupted, or is
+repeated with more rates, runs only what is new.
 """
 
 import math
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -19,9 +20,11 @@ TUNABLE = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adagrad")
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
 DEFAULT_NUM_SEEDS = 2
 
+Scores = Mapping[float, float]  # By learning rate; infinite if a run diverged.
+
 
 class Task(NamedTuple):
-    """What a rule is tuned for."""
+    """What a rule is tuned for; data set and split are empty where the loss needs no data."""
 
     optimizee: str
     dataset: str
@@ -29,36 +32,35 @@ class Task(NamedTuple):
     num_steps: int
 
 
-class Trial(NamedTuple):
-    """One learning rate of a grid and its score; infinite if it diverged."""
+class Record(NamedTuple):
+    """What is known of a rule on a task.
 
-    learning_rate: float
-    score: float
+    Attributes:
+        learning_rate: the winner of the last grid; None before a grid is complete.
+        num_seeds: the runs that each score is the mean of.
+        scores: the score of every learning rate that was tried.
+    """
+
+    learning_rate: float | None
+    num_seeds: int
+    scores: Scores
 
 
-def search(
-    rule: str,
-    measure: runner.Runner,
-    num_steps: int,
-    rates: tuple[float, ...] = RATES,
-    num_seeds: int = DEFAULT_NUM_SEEDS,
-) -> Iterator[Trial]:
-    """Runs a rule with every learning rate.
+def measure(
+    rule: str, learning_rate: float, on: runner.Runner, num_steps: int, num_seeds: int
+) -> float:
+    """The mean score of one learning rate over tuning seeds; infinite if a run diverged.
 
     Args:
         rule: one of TUNABLE.
-        measure: runs rules on the optimizee.
+        learning_rate: the rate to try.
+        on: runs rules on the optimizee.
         num_steps: optimizee steps per run.
-        rates: the grid.
-        num_seeds: runs per rate.
+        num_seeds: the number of runs.
     """
-    for rate in rates:
-        candidate = rules.create(rule, learning_rate=rate)
-        scores = [
-            score(measure.run(candidate, seeds.make_seed(i, "tuning"), num_steps))
-            for i in range(num_seeds)
-        ]
-        yield Trial(rate, float(np.mean(scores)))
+    candidate = rules.create(rule, learning_rate=learning_rate)
+    runs = [on.run(candidate, seeds.make_seed(i, "tuning"), num_steps) for i in range(num_seeds)]
+    return float(np.mean([score(losses) for losses in runs]))
 
 
 def score(losses: np.ndarray) -> float:
@@ -69,16 +71,24 @@ def score(losses: np.ndarray) -> float:
     return float(np.mean(np.log(np.maximum(last, np.finfo(np.float32).tiny))))
 
 
-def best(trials: list[Trial]) -> Trial:
-    """The winner.
+def best(scores: Scores) -> float:
+    """The learning rate with the lowest score.
 
     Raises:
         InputError: if every rate diverged.
     """
-    winner = min(trials, key=lambda trial: trial.score)
-    if math.isinf(winner.score):
+    winner = min(scores, key=scores.__getitem__)
+    if math.isinf(scores[winner]):
         raise errors.InputError("every learning rate of the grid diverged: use smaller --rates")
     return winner
+
+
+def edge(learning_rate: float, rates: Collection[float]) -> str:
+    """A remark on a winner that may not be the best, because the grid ends there; else empty."""
+    for end, where, others in ((min, "lowest", "lower"), (max, "highest", "higher")):
+        if len(rates) > 1 and learning_rate == end(rates):
+            return f", the {where} of the grid: tune with {others} --rates as well"
+    return ""
 
 
 class Cache:
@@ -88,11 +98,11 @@ class Cache:
         self.directory = pathlib.Path(directory)
 
     def path(self, rule: str, task: Task) -> pathlib.Path:
-        """The file of one result."""
-        return self.directory / ("-".join([rule, *map(str, task)]) + ".json")
+        """The file of one rule and task."""
+        return self.directory / ("-".join(filter(None, [rule, *map(str, task)])) + ".json")
 
-    def read(self, rule: str, task: Task) -> float | None:
-        """The tuned learning rate; None where there is none yet.
+    def read(self, rule: str, task: Task) -> Record | None:
+        """What is known; None where nothing is.
 
         Raises:
             InputError: if the file is damaged.
@@ -101,22 +111,26 @@ class Cache:
         if not path.exists():
             return None
         try:
-            return float(files.read_json(path)["learning_rate"])
-        except (KeyError, TypeError, ValueError):
+            record = _parse(files.read_json(path))
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise errors.InputError(f"{path} is damaged: delete it to tune again") from None
+        return record
 
-    def write(self, rule: str, task: Task, trials: list[Trial], num_seeds: int) -> None:
-        """Stores a grid and its winner."""
-        winner = best(trials)
-        files.write_json(
-            self.path(rule, task),
-            {
-                "rule": rule,
-                **task._asdict(),
-                "learning_rate": winner.learning_rate,
-                "num_seeds": num_seeds,
-                "scores": {
-                    str(t.learning_rate): None if math.isinf(t.score) else t.score for t in trials
-                },
-            },
-        )
+    def write(self, rule: str, task: Task, record: Record) -> None:
+        """Stores what is known, in place of what was."""
+        scores = {str(rate): None if math.isinf(s) else s for rate, s in record.scores.items()}
+        content = {"rule": rule, **task._asdict(), **record._asdict(), "scores": scores}
+        files.write_json(self.path(rule, task), content)
+
+
+def _parse(content: dict) -> Record:
+    scores = {
+        float(rate): math.inf if score is None else float(score)
+        for rate, score in content["scores"].items()
+    }
+    record = Record(content["learning_rate"], int(content["num_seeds"]), scores)
+    if not all(0 < rate < math.inf and score > -math.inf for rate, score in scores.items()):
+        raise ValueError("not the scores of learning rates")
+    if record.learning_rate is not None and record.learning_rate not in scores:
+        raise ValueError("the winner has no score")
+    return record

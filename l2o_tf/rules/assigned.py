@@ -9,8 +9,9 @@ from l2o_tf.rules import base
 class Assigned(base.UpdateRule):
     """Gives each parameter tensor to one of several rules.
 
-    The state is a tuple of the rules' states; the name of a rule's weight is that of the rule, a
-    slash, and its name in the rule. Source: legacy `meta.py`, net_assignments.
+    The state is a tuple of the rules' states; the weights are those of the learned rules, each
+    named after its rule, a slash, and its name in the rule. Source: legacy `meta.py`,
+    net_assignments.
     """
 
     def __init__(

@@ -34,7 +34,10 @@ def test_init_is_a_function_of_the_seed(optimizee):
     name, optimizee = optimizee
     params = optimizee.init(make_seed(1))
     assert equal(params, optimizee.init(make_seed(1)))
-    assert equal(params, tf.function(optimizee.init)(make_seed(1)))
+    compiled = tf.function(optimizee.init, jit_compile=True)
+    for p, again in zip(params, compiled(make_seed(1)), strict=True):
+        # Rounding of a probability near 0 or 1 moves a normal quantile by 1e-5 of it.
+        np.testing.assert_allclose(again, p, rtol=0, atol=1e-6)
     assert equal(params, optimizee.init(make_seed(2))) == (name in FIXED_START)
     drawn = [p for p in values(params) if p.size > 1 and p.std() > 0]
     assert len({tuple(p.flat[:2]) for p in drawn}) == len(drawn)
@@ -43,7 +46,8 @@ def test_init_is_a_function_of_the_seed(optimizee):
 def test_batches_are_functions_of_seed_and_step(optimizee):
     name, optimizee = optimizee
     batch = optimizee.batch(make_seed(1), tf.constant(5))
-    assert equal(batch, tf.function(optimizee.batch)(make_seed(1), tf.constant(5)))
+    compiled = tf.function(optimizee.batch, jit_compile=True)
+    assert equal(batch, compiled(make_seed(1), tf.constant(5)))
     fixed_along_a_trajectory = equal(batch, optimizee.batch(make_seed(1), tf.constant(6)))
     assert fixed_along_a_trajectory == (name in WITHOUT_DATA)
     another = equal(batch, optimizee.batch(make_seed(2), tf.constant(5)))

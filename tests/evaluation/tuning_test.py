@@ -1,0 +1,217 @@
+"""Grid search on x^2, where SGD's loss is known: ((1 - 2 rate)^2)^t after t steps."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from l2o_tf import cli, errors, rules
+from l2o_tf import tune as tune_command
+from l2o_tf.evaluation import runner, session, tuning
+from l2o_tf.evaluation.config import EvaluateConfig, TuneConfig
+
+RATES = (0.05, 0.1, 0.2, 0.9)
+FILE = "sgd-simple-50.json"
+
+
+def tune(directory, **flags):
+    flags = {"rules": ("sgd",), "rates": RATES, "num_steps": 50, "num_seeds": 1, **flags}
+    config = TuneConfig(optimizees=("simple",), tuned_dir=str(directory), **flags)
+    return session.tune(config)
+
+
+@pytest.fixture
+def rates_run(monkeypatch):
+    """The learning rates of the runs that are made."""
+    run, rates = runner.Runner.run, []
+
+    def recording(self, rule, seed, num_steps):
+        rates.append(rule.learning_rate)
+        return run(self, rule, seed, num_steps)
+
+    monkeypatch.setattr(runner.Runner, "run", recording)
+    return rates
+
+
+def score_of_sgd(rate):
+    """Mean of ln x_t^2 over t = 46, ..., 50, from x_0 = 1."""
+    return np.mean([2 * t * math.log(abs(1 - 2 * rate)) for t in range(46, 51)])
+
+
+def test_scores_and_winner_are_those_of_the_formula(tmp_path, capsys):
+    assert tune(tmp_path) == 0
+    content = json.loads((tmp_path / FILE).read_text())
+    assert content["learning_rate"] == 0.2 and content["num_seeds"] == 1
+    scores = {float(rate): score for rate, score in content["scores"].items()}
+    assert scores.keys() == set(RATES)
+    for rate, score in scores.items():
+        assert score == pytest.approx(score_of_sgd(rate), rel=1e-4)
+    captured = capsys.readouterr()
+    assert captured.out == f"sgd on simple: learning rate 0.2 ({tmp_path / FILE})\n"
+    assert "learning rate 0.9 (4 of 4): ln loss -21.42" in captured.err
+
+
+def test_the_score_is_the_mean_log_of_the_last_tenth():
+    losses = np.concatenate([np.full(90, 7.0), np.exp(np.arange(10.0))]).astype(np.float32)
+    assert tuning.score(losses) == pytest.approx(4.5)
+    assert tuning.score(losses[-5:]) == pytest.approx(9.0)  # At least one step.
+    losses[3] = np.nan
+    assert tuning.score(losses) == math.inf
+    assert tuning.score(np.zeros(10, np.float32)) == pytest.approx(-87.3365, abs=1e-3)
+
+
+def test_a_second_call_runs_nothing_and_more_rates_run_only_those(tmp_path, rates_run, capsys):
+    tune(tmp_path, num_seeds=2)
+    assert rates_run == [0.05, 0.05, 0.1, 0.1, 0.2, 0.2, 0.9, 0.9]
+    first = (tmp_path / FILE).read_bytes()
+    del rates_run[:]
+    tune(tmp_path, num_seeds=2)
+    assert rates_run == [] and (tmp_path / FILE).read_bytes() == first
+    tune(tmp_path, num_seeds=2, rates=(0.2, 0.45))
+    assert rates_run == [0.45, 0.45]
+    assert "learning rate 0.45, the highest of the grid" in capsys.readouterr().out
+    del rates_run[:]
+    tune(tmp_path, num_seeds=1, rates=(0.2,))  # Scores over other seeds do not count.
+    assert rates_run == [0.2]
+
+
+def test_evaluation_takes_the_winner_of_any_grid(tmp_path, rates_run):
+    tune(tmp_path / "tuned", rates=(0.1, 0.2, 0.8))
+    del rates_run[:]
+    config = EvaluateConfig(
+        rules=("tuned:sgd",), optimizees=("simple",), num_steps=50, num_seeds=1,
+        workdir=str(tmp_path / "results"), tuned_dir=str(tmp_path / "tuned"),
+    )  # fmt: skip
+    assert session.evaluate(config) == 0
+    assert rates_run == [0.2]
+
+
+def test_an_interrupted_search_goes_on(tmp_path, monkeypatch, rates_run, capsys):
+    run = runner.Runner.run
+
+    def interrupted(self, rule, seed, num_steps):
+        if len(rates_run) == 2:
+            raise KeyboardInterrupt
+        return run(self, rule, seed, num_steps)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner.Runner, "run", interrupted)
+        assert tune(tmp_path) == 130
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("interrupted; what is done is kept. To go on: python -m l2o_tf.tune --")
+    assert "--rates=0.05,0.1,0.2,0.9 --num_steps=50" in last
+    assert json.loads((tmp_path / FILE).read_text())["learning_rate"] is None
+    assert tune(tmp_path) == 0
+    assert rates_run == list(RATES)
+    assert json.loads((tmp_path / FILE).read_text())["learning_rate"] == 0.2
+
+
+@pytest.mark.parametrize(
+    "rate, rates, remark",
+    [
+        (0.1, (0.1, 0.2), ", the lowest of the grid: tune with lower --rates as well"),
+        (0.3, (0.3, 0.1, 0.2), ", the highest of the grid: tune with higher --rates as well"),
+        (0.2, (0.3, 0.1, 0.2), ""),
+        (0.2, (0.2,), ""),
+    ],
+)
+def test_a_winner_at_the_edge_of_the_grid(rate, rates, remark):
+    assert tuning.edge(rate, rates) == remark
+
+
+def test_both_commands_say_when_the_winner_is_at_the_edge(tmp_path, monkeypatch, capsys):
+    tune(tmp_path, rates=(0.05, 0.1))
+    assert "learning rate 0.1, the highest of the grid: tune with" in capsys.readouterr().out
+    monkeypatch.setattr(tuning, "RATES", (0.2, 0.9, 2.0))
+    config = EvaluateConfig(
+        rules=("tuned:sgd",), optimizees=("simple",), num_steps=60, num_seeds=1,
+        workdir=str(tmp_path / "results"), tuned_dir=str(tmp_path),
+    )  # fmt: skip
+    assert session.evaluate(config) == 0
+    assert "sgd on simple: learning rate 0.2, the lowest of the grid" in capsys.readouterr().err
+
+
+def test_rates_that_diverge_lose(tmp_path):
+    tune(tmp_path, rates=(1e30, 0.1, 1e20))
+    content = json.loads((tmp_path / FILE).read_text())
+    assert content["learning_rate"] == 0.1
+    assert content["scores"]["1e+30"] is None and content["scores"]["1e+20"] is None
+
+
+def test_all_rates_diverge(tmp_path, rates_run):
+    for _ in range(2):
+        with pytest.raises(errors.InputError, match="^every learning rate of the grid diverged: "):
+            tune(tmp_path, rates=(1e20, 1e30))
+    assert rates_run == [1e20, 1e30]  # The second time it is known.
+
+
+GOOD = {"learning_rate": 0.2, "num_seeds": 1, "scores": {"0.2": -1.0, "3.0": None}}
+
+
+def test_a_cache_file_as_written_can_be_read(tmp_path):
+    task = tuning.Task("simple", "", "", 50)
+    (tmp_path / FILE).write_text(json.dumps(GOOD))
+    assert tuning.Cache(tmp_path).read("sgd", task) == (0.2, 1, {0.2: -1.0, 3.0: math.inf})
+    assert tuning.Cache(tmp_path).read("adam", task) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "3",
+        "{}",
+        json.dumps({**GOOD, "learning_rate": 0.3}),
+        json.dumps({**GOOD, "learning_rate": "x"}),
+        json.dumps({**GOOD, "learning_rate": [1]}),
+        json.dumps({**GOOD, "num_seeds": None}),
+        json.dumps({**GOOD, "scores": [1]}),
+        json.dumps({**GOOD, "scores": {"x": 1}}),
+        json.dumps({**GOOD, "scores": {"0.2": "x"}}),
+        json.dumps({**GOOD, "scores": {"0.2": math.nan}}),
+        json.dumps({**GOOD, "learning_rate": -0.2, "scores": {"-0.2": 1}}),
+        json.dumps({**GOOD, "learning_rate": math.inf, "scores": {"Infinity": 1}}),
+        b"\xff\xfe\x00",
+    ],
+)
+def test_a_damaged_cache_file_is_named(tmp_path, rates_run, content):
+    path = tmp_path / FILE
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    before = path.read_bytes()
+    with pytest.raises(errors.InputError) as raised:
+        tune(tmp_path)
+    assert str(raised.value) == f"{path} is damaged: delete it to tune again"
+    assert rates_run == [] and path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ({"rules": ("dm",)}, "'dm' cannot be tuned; rules that can: sgd, momentum, "),
+        ({"rules": ()}, "--rules is empty"),
+        ({"rates": (0.1, -1.0)}, "--rates=-1.0 must be positive numbers"),
+        ({"rates": (math.nan,)}, "--rates=nan must be positive numbers"),
+        ({"num_seeds": 0}, "--num_seeds=0 must be at least 1"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, flags, message):
+    with pytest.raises(errors.InputError) as raised:
+        tune(tmp_path / "tuned", **flags)
+    assert str(raised.value).startswith(message) and "\n" not in str(raised.value)
+    assert not (tmp_path / "tuned").exists()
+
+
+def test_every_tunable_rule_has_a_learning_rate():
+    for name in tuning.TUNABLE:
+        assert rules.from_spec(f"{name}:0.5").weights()["learning_rate"] == 0.5
+
+
+def test_the_command_line(tmp_path, capsys):
+    argv = "tune --rules=sgd --optimizees=simple --rates=0.1,0.2,0.8 --num_steps=50".split()
+    config = cli.parse(TuneConfig, [*argv, f"--tuned_dir={tmp_path}"])
+    assert tune_command.main(config) == 0
+    out = capsys.readouterr().out
+    assert out == f"sgd on simple: learning rate 0.2 ({tmp_path / FILE})\n"
