@@ -59,9 +59,10 @@ def meta_gradient(
     arguments = (rule, optimizee, trajectory, batches, unroll_length, weights)
     if second_derivatives:
         return _through_the_optimizee(*arguments)
-    if rule.can_record(trajectory.params, unroll_length):
-        return _recorded(*arguments)
-    return _replayed(*arguments)
+    recorder = rule.recorder(trajectory.params, unroll_length, weights)
+    if recorder is None:
+        return _replayed(*arguments)
+    return _recorded(recorder, optimizee, trajectory, batches, unroll_length)
 
 
 def _through_the_optimizee(rule, optimizee, trajectory, batches, unroll_length, weights):
@@ -74,13 +75,11 @@ def _through_the_optimizee(rule, optimizee, trajectory, batches, unroll_length, 
     return MetaGradient(losses, _gradient(tape, meta_loss, weights), run.end)
 
 
-def _recorded(rule, optimizee, trajectory, batches, unroll_length, weights):
+def _recorded(recorder, optimizee, trajectory, batches, unroll_length):
     @loops.compiled
     def compiled_step(current, t):
         loss, grads = unrolls.loss_and_gradients(optimizee, current.params, batches(t))
-        updates, rule_state, record = rule.recorded_update(
-            grads, current.rule_state, current.params, weights
-        )
+        updates, rule_state, record = recorder.update(grads, current.rule_state, current.params)
         return unrolls.move(current, updates, rule_state), (loss, grads, record)
 
     def step(current, t):
@@ -92,13 +91,13 @@ def _recorded(rule, optimizee, trajectory, batches, unroll_length, weights):
     def score(params, losses, gradients):
         return _score_end(optimizee, params, batches, losses, gradients)
 
-    start = unrolls.Trajectory(list(trajectory.params), trajectory.rule_state)
+    start = unrolls.Trajectory(list(trajectory.params), recorder.start(trajectory.rule_state))
     like = (*loops.output_specs(compiled_step, start, tf.constant(0))[1], start.rule_state)
     end, recorded = loops.record(step, start, unroll_length, like)
     losses, gradients, records, states = recorded
     losses, cotangents = score(end.params, losses.stack(), [g.stack() for g in gradients])
-    gradient = rule.recorded_gradient(records, states, cotangents, weights)
-    return MetaGradient(losses, gradient, end)
+    gradient = recorder.gradient(records, states, cotangents)
+    return MetaGradient(losses, gradient, end._replace(rule_state=recorder.end(end.rule_state)))
 
 
 def _replayed(rule, optimizee, trajectory, batches, unroll_length, weights):
