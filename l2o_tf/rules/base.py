@@ -146,17 +146,21 @@ class Recorder:
         """Undoes `start`."""
         raise NotImplementedError
 
-    def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State, Any]:
-        """Like `UpdateRule.update`, but returns a record of the step as well."""
+    def kept(self, state: State) -> Any:
+        """The part of the state before a step that belongs to the record of the step."""
         raise NotImplementedError
 
-    def gradient(self, records: Any, states: State, cotangents: Params) -> Weights:
+    def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State, Any]:
+        """Like `UpdateRule.update`, but returns the rest of the record of the step as well."""
+        raise NotImplementedError
+
+    def gradient(self, kept: Any, records: Any, cotangents: tf.Tensor) -> Weights:
         """Differentiates a sequence of recorded steps.
 
         Args:
-            records: the records of the steps, with tensor arrays in place of tensors.
-            states: the states before the steps, likewise.
-            cotangents: tensors [num_steps, *shape_i], the gradient with respect to the updates.
+            kept: what `kept` returned for each step, with tensor arrays in place of tensors.
+            records: what `update` returned for each step, likewise.
+            cotangents: [num_steps, num_coordinates], the gradient with respect to the updates.
 
         Returns:
             The gradient with respect to the weights, by name.

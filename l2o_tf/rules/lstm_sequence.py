@@ -222,28 +222,34 @@ def _forward(kernels, features, states, keep):
 
     def run_step(states, t):
         output, after, record = _compiled_step(kernels, features[t], states)
-        return after, (output, (record, states) if keep else ())
+        return after, (output, (kept(states), record) if keep else ())
 
     output, _, record = loops.output_specs(_compiled_step, kernels, features[0], states)
-    like = (output, (record, states) if keep else ())
+    like = (output, (kept(states), record) if keep else ())
     states, (outputs, records) = loops.record(run_step, states, features.shape[0], like)
     return outputs.stack(), states, records
 
 
+def kept(states: States) -> tuple[tf.Tensor, ...]:
+    """What `backward` needs of the states before a step."""
+    # Not in the record that the compiled step returns, because it would have to be copied.
+    return tuple(state.cell for state in states)
+
+
 def backward(
     kernels: Kernels,
-    records: tuple[StepRecord, States],
+    records: tuple[tuple[tf.Tensor, ...], StepRecord],
     output_cotangents: tf.Tensor,
-    end_cotangents: States,
+    end_cotangents: States | None = None,
 ) -> tuple[Kernels, States]:
     """Differentiates a sequence of steps.
 
     Args:
         kernels: what the steps were run with.
-        records: the record of each step and the states before it, with tensor arrays in place
-            of tensors.
+        records: what `kept` and `step` returned for each step, with tensor arrays in place of
+            tensors.
         output_cotangents: [num_steps, N].
-        end_cotangents: the cotangents of the states after the last step.
+        end_cotangents: the cotangents of the states after the last step, 0 by default.
 
     Returns:
         The cotangents of the kernels and of the states before the first step.
@@ -252,13 +258,17 @@ def backward(
     cotangents = tf.TensorArray(output_cotangents.dtype, num_steps).unstack(output_cotangents)
 
     def step_back(carry, recorded):
-        (record, states), cotangent = recorded
-        cells = [state.cell for state in states]
+        (cells, record), cotangent = recorded
         return _step_back(kernels.output, transposed, record, cells, cotangent, *carry)
 
     # Transposed once and not in each step, where XLA would fold it into a slower product.
     transposed = [tf.transpose(kernel[:, :-1]) for kernel in kernels.gates]
     zeros = tf.nest.map_structure(tf.zeros_like, kernels)
+    if end_cotangents is None:
+        units = tuple(kernel.shape[0] // 4 for kernel in kernels.gates)
+        end_cotangents = recurrent.initial_state(
+            units, output_cotangents.shape[1], output_cotangents.dtype
+        )
     return loops.reverse(step_back, (zeros, end_cotangents), num_steps, (records, cotangents))
 
 

@@ -79,6 +79,9 @@ class _Recorder(base.Recorder):
         feature_state, lstm = self._rule.split(state)
         return self._rule.join(feature_state, tf.nest.map_structure(self._cut, lstm))
 
+    def kept(self, state):
+        return lstm_sequence.kept(self._rule.split(state)[1])
+
     def _cut(self, padded):
         return padded[..., : self._num_coordinates]
 
@@ -91,16 +94,14 @@ class _Recorder(base.Recorder):
         updates = coordinates.unflatten(self._rule.activation(outputs), params)
         return updates, self._rule.join(feature_state, lstm), (outputs, record)
 
-    def gradient(self, records, states, cotangents):
+    def gradient(self, kept, records, cotangents):
         outputs, steps = records
         outputs = outputs.stack()
         with tf.GradientTape() as tape:
             tape.watch(outputs)
             updates = self._rule.activation(outputs)
-        cotangents = coordinates.flatten(cotangents, leading=1)
         cotangents = tape.gradient(updates, outputs, output_gradients=cotangents)
-        cotangents = lstm_sequence.pad(cotangents)
-        _, lstm = self._rule.split(states)
-        end = tf.nest.map_structure(lambda array: tf.zeros_like(array.read(0)), lstm)
-        gradient, _ = lstm_sequence.backward(self._kernels, (steps, lstm), cotangents, end)
+        gradient, _ = lstm_sequence.backward(
+            self._kernels, (kept, steps), lstm_sequence.pad(cotangents)
+        )
         return lstm_sequence.to_gradient(gradient)

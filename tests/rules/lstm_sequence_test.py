@@ -101,16 +101,15 @@ def test_recorded_steps_and_their_gradients_equal_the_plain_ones(case):
 
         def step(state, t):
             updates, after, record = update([problem.grads[t]], state, problem.params)
-            return after, (updates, record, state)
+            return after, (updates, record, recorder.kept(state))
 
         start = recorder.start(problem.state)
         arguments = ([problem.grads[0]], start, problem.params)
         updates, _, record = loops.output_specs(update, *arguments)
-        state, (updates, records, states) = loops.record(
-            step, start, problem.num_steps, (updates, record, start)
+        state, (updates, records, kept) = loops.record(
+            step, start, problem.num_steps, (updates, record, recorder.kept(start))
         )
-        cotangents, _ = problem.cotangents
-        gradient = recorder.gradient(records, states, cotangents)
+        gradient = recorder.gradient(kept, records, problem.cotangents[0][0])
         return [u.stack() for u in updates], recorder.end(state), gradient
 
     @tf.function(autograph=False)
