@@ -12,11 +12,11 @@ Carry = TypeVar("Carry")
 compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
 
 
-def scan(
+def record(
     step: Callable[[Carry, tf.Tensor], tuple[Carry, Any]],
     carry: Carry,
     num_steps: int | tf.Tensor,
-    like: Any = (),
+    like: Any,
 ) -> tuple[Carry, Any]:
     """Calls `step(carry, t) -> (carry, outputs)` for t = 0, 1, ..., num_steps - 1.
 
@@ -28,11 +28,14 @@ def scan(
         like: a nest of tensors or `tf.TensorSpec` with the structure of `outputs`.
 
     Returns:
-        The carry after the last step, and the outputs stacked to [num_steps, ...].
+        The carry after the last step, and the outputs as a nest of tensor arrays, which outside
+        of XLA hold them without a copy.
     """
 
     def array(spec):
-        return tf.TensorArray(spec.dtype, size=num_steps, element_shape=spec.shape)
+        return tf.TensorArray(
+            spec.dtype, size=num_steps, element_shape=spec.shape, clear_after_read=False
+        )
 
     def body(t, carry, arrays):
         carry, outputs = step(carry, t)
@@ -48,4 +51,37 @@ def scan(
         (tf.constant(0), carry, tf.nest.map_structure(array, like)),
         maximum_iterations=num_steps if isinstance(num_steps, int) else None,
     )
+    return carry, arrays
+
+
+def scan(
+    step: Callable[[Carry, tf.Tensor], tuple[Carry, Any]],
+    carry: Carry,
+    num_steps: int | tf.Tensor,
+    like: Any = (),
+) -> tuple[Carry, Any]:
+    """Like `record`, but returns the outputs stacked to [num_steps, ...]."""
+    carry, arrays = record(step, carry, num_steps, like)
     return carry, tf.nest.map_structure(lambda a: a.stack(), arrays)
+
+
+def reverse(
+    step: Callable[[Carry, Any], Carry], carry: Carry, num_steps: int, arrays: Any
+) -> Carry:
+    """Calls `step(carry, outputs)` for the outputs that `record` kept, the last ones first."""
+
+    def body(t, carry):
+        return t - 1, step(carry, tf.nest.map_structure(lambda a: a.read(t), arrays))
+
+    _, carry = tf.while_loop(
+        lambda t, _: t >= 0,
+        body,
+        (tf.constant(num_steps - 1), carry),
+        maximum_iterations=num_steps,
+    )
+    return carry
+
+
+def output_specs(function: Any, *args) -> Any:
+    """The `tf.TensorSpec` of what a compiled function returns for `args`."""
+    return function.get_concrete_function(*args).structured_outputs

@@ -33,6 +33,8 @@ class UpdateRule(snt.Module):
 
     registered_name: str | None = None
     learned = False  # Whether there are weights to train; then `seed` is a constructor argument.
+    # Whether the gradient of `replay` is fastest outside of XLA, in which it compiles its parts.
+    compiles_itself = False
 
     def __init__(self, initial_weights: Weights | None = None, name: str | None = None):
         """Creates the meta-parameters.
@@ -119,6 +121,32 @@ class UpdateRule(snt.Module):
         state, updates = loops.scan(step, state, grads[0].shape[0], like=list(params))
         return updates, state
 
+    def can_record(self, params: Params, num_steps: int) -> bool:
+        """Whether `recorded_update` exists and its records of `num_steps` steps fit in memory."""
+        return False
+
+    def recorded_update(
+        self, grads: Params, state: State, params: Params, weights: Weights
+    ) -> tuple[Params, State, Any]:
+        """Like `update`, but returns what `recorded_gradient` needs of the step as well."""
+        raise NotImplementedError
+
+    def recorded_gradient(
+        self, records: Any, states: State, cotangents: Params, weights: Weights
+    ) -> Weights:
+        """Differentiates a sequence of recorded steps without computing them again.
+
+        Args:
+            records: the records of the steps, with tensor arrays in place of tensors.
+            states: the states before the steps, likewise.
+            cotangents: tensors [num_steps, *shape_i], the gradient with respect to the updates.
+            weights: the meta-parameters of all steps.
+
+        Returns:
+            The gradient with respect to the weights, by name.
+        """
+        raise NotImplementedError
+
 
 class CoordinatewiseRule(UpdateRule):
     """A rule that treats every coordinate alike: all of them are one batch of one call."""
@@ -130,11 +158,6 @@ class CoordinatewiseRule(UpdateRule):
         flat, state = self.update_coordinates(coordinates.flatten(grads), state, weights)
         return coordinates.unflatten(flat, params), state
 
-    def replay(self, grads, state, params, weights=None):
-        flat = coordinates.flatten(grads, leading=1)
-        flat, state = self.replay_coordinates(flat, state, weights)
-        return coordinates.unflatten(flat, params), state
-
     def init_coordinates(self, num_coordinates: int, dtype: tf.DType) -> State:
         """Returns the initial state of `num_coordinates` coordinates."""
         raise NotImplementedError
@@ -144,15 +167,3 @@ class CoordinatewiseRule(UpdateRule):
     ) -> tuple[tf.Tensor, State]:
         """Maps gradients [num_coordinates] to updates [num_coordinates] and the next state."""
         raise NotImplementedError
-
-    def replay_coordinates(
-        self, grads: tf.Tensor, state: State, weights: Weights | None = None
-    ) -> tuple[tf.Tensor, State]:
-        """Maps [num_steps, num_coordinates] to the same of updates and the last state."""
-
-        def step(state, t):
-            updates, state = self.update_coordinates(grads[t], state, weights)
-            return state, updates
-
-        state, updates = loops.scan(step, state, grads.shape[0], like=grads[0])
-        return updates, state

@@ -2,18 +2,16 @@
 
 import tensorflow as tf
 
-from l2o_tf import loops, seeds
-from l2o_tf.rules import base, lstm_sequence, preprocess, recurrent
+from l2o_tf import seeds
+from l2o_tf.rules import base, preprocess, recurrent, recurrent_rule
 
 
 @base.register("dm")
-class DM(base.CoordinatewiseRule):
+class DM(recurrent_rule.RecurrentRule):
     """u = 0.01 (w . LSTM(LogAndSign(g)) + b), a state per coordinate, weights shared.
 
     Source: paper section 5, "L2O-DM"; legacy `networks.py`, StandardDeepLSTM.
     """
-
-    learned = True
 
     def __init__(
         self,
@@ -34,15 +32,14 @@ class DM(base.CoordinatewiseRule):
     def init_coordinates(self, num_coordinates, dtype):
         return recurrent.initial_state(self.units, num_coordinates, dtype)
 
-    def update_coordinates(self, grads, state, weights=None):
-        weights = self.weights() if weights is None else weights
-        hidden, state = recurrent.lstm_stack(weights, preprocess.log_and_sign(grads), state)
-        return recurrent.linear(weights, "linear", hidden)[0] * self.output_scale, state
+    def split(self, state):
+        return (), state
 
-    def replay_coordinates(self, grads, state, weights=None):
-        weights = self.weights() if weights is None else weights
-        outputs, state = lstm_sequence.run(weights, _features(tf.stop_gradient(grads)), state)
-        return outputs * self.output_scale, state
+    def join(self, feature_state, lstm):
+        return lstm
 
+    def features(self, grads, feature_state):
+        return preprocess.log_and_sign(grads), ()
 
-_features = loops.compiled(preprocess.log_and_sign)
+    def activation(self, outputs):
+        return outputs * self.output_scale

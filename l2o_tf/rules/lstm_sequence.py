@@ -4,8 +4,9 @@
 CPUs (measured in docs/performance.md): the loop over time is a TensorFlow loop, in which a tensor
 is recorded and read back without a copy, and its body is one XLA call; inside an XLA loop the
 slices of recorded tensors keep the compiler from vectorising all that reads them. The gates are
-recorded, so that the backward pass computes no transcendental function; a sigmoid is a tanh, so
-that one pass computes all gates; a row of ones under the inputs makes biases part of the products.
+recorded, so that the backward pass computes no transcendental function; a sigmoid is a tanh,
+sigmoid(x) = (1 + tanh(x / 2)) / 2, so that with scaled weights one pass computes all gates; a row
+of ones under the inputs makes biases part of the products.
 
 Shapes: N coordinates, H units of a layer, I its inputs; everything is features-major.
 """
@@ -31,23 +32,34 @@ class LayerRecord(NamedTuple):
 
     Attributes:
         inputs: [I + H + 1, N], the layer's inputs, its hidden state before the step, ones.
-        gates: [4 H, N], the activations of the gates i, j, f, o.
-        cell: [H, N], the cell state before the step.
+        tanh: [4 H, N], the tanh of the scaled gates i, j, f, o.
         squashed: [H, N], tanh of the cell state after the step.
     """
 
     inputs: tf.Tensor
-    gates: tf.Tensor
-    cell: tf.Tensor
+    tanh: tf.Tensor
     squashed: tf.Tensor
 
 
+class StepRecord(NamedTuple):
+    """What the backward pass needs of one step.
+
+    Attributes:
+        features: [num_features, N]; () without input projection.
+        layers: a record for each layer.
+    """
+
+    features: tf.Tensor
+    layers: tuple[LayerRecord, ...]
+
+
 class Kernels(NamedTuple):
-    """The weights of one linear map each, the biases in the last row, or their gradients.
+    """The weights as the steps use them: biases in the last row.
 
     Attributes:
         projection: of the input projection, [num_features + 1, num_projected]; () without one.
-        gates: for each layer, [I + H + 1, 4 H].
+        gates: for each layer, [I + H + 1, 4 H], the columns of i, f and o halved, the forget bias
+            added.
         output: [H + 1, 1].
     """
 
@@ -71,13 +83,13 @@ def run(weights: base.Weights, features: tf.Tensor, states: States) -> tuple[tf.
         The outputs [num_steps, N] and the states after the last step.
     """
     num_steps, _, num_coordinates = features.shape
-    num_blocks = math.ceil(num_coordinates * num_steps / BLOCK_SIZE)
-    padding = -num_coordinates % (num_blocks * _ALIGNMENT)
+    blocks = num_blocks(num_coordinates, num_steps)
+    padding = -num_coordinates % (blocks * _ALIGNMENT)
 
     def to_blocks(x):
         # Coordinates that are zeros and have zero cotangents add nothing to any gradient.
         x = tf.pad(x, [[0, 0]] * (x.shape.rank - 1) + [[0, padding]])
-        x = tf.reshape(x, [*x.shape[:-1], num_blocks, x.shape[-1] // num_blocks])
+        x = tf.reshape(x, [*x.shape[:-1], blocks, x.shape[-1] // blocks])
         return tf.transpose(x, [x.shape.rank - 2, *range(x.shape.rank - 2), x.shape.rank - 1])
 
     def from_blocks(x):
@@ -85,21 +97,58 @@ def run(weights: base.Weights, features: tf.Tensor, states: States) -> tuple[tf.
         x = tf.reshape(x, [*x.shape[:-2], num_coordinates + padding])
         return x[..., :num_coordinates]
 
-    blocks = tf.nest.map_structure(to_blocks, states)
-    outputs, blocks = _run_blocks(_kernels(weights), to_blocks(features), blocks)
-    return from_blocks(outputs), tf.nest.map_structure(from_blocks, blocks)
+    states = tf.nest.map_structure(to_blocks, states)
+    outputs, states = _run_blocks(to_kernels(weights), to_blocks(features), states)
+    return from_blocks(outputs), tf.nest.map_structure(from_blocks, states)
 
 
-def _kernels(weights):
+def num_blocks(num_coordinates: int, num_steps: int) -> int:
+    """The number of blocks in which coordinates are differentiated over a sequence of steps."""
+    return math.ceil(num_coordinates * num_steps / BLOCK_SIZE)
+
+
+def to_kernels(weights: base.Weights) -> Kernels:
+    """Prepares weights, named as by `recurrent.initial_weights`."""
+
     def kernel(module, w="w", b="b"):
         return tf.concat([weights[f"{module}/{w}"], weights[f"{module}/{b}"][None]], axis=0)
+
+    def gate_kernel(module):
+        plain = kernel(module, "w_gates", "b_gates")
+        bias = _for_gates(plain, 0, 0, recurrent.FORGET_BIAS, 0)
+        plain = tf.concat([plain[:-1], plain[-1:] + bias], axis=0)
+        return plain * _scale(plain)
 
     num_layers = sum(name.startswith("lstm_") for name in weights) // 2
     return Kernels(
         (kernel("input_projection"),) if "input_projection/w" in weights else (),
-        tuple(kernel(f"lstm_{i}", "w_gates", "b_gates") for i in range(1, num_layers + 1)),
+        tuple(gate_kernel(f"lstm_{i}") for i in range(1, num_layers + 1)),
         kernel("linear"),
     )
+
+
+def to_gradient(kernels: Kernels) -> base.Weights:
+    """Maps the gradient with respect to `to_kernels(weights)` to that of the weights."""
+    gradient = {}
+
+    def split(kernel, module, w="w", b="b"):
+        gradient[f"{module}/{w}"], gradient[f"{module}/{b}"] = kernel[:-1], kernel[-1]
+
+    for kernel in kernels.projection:
+        split(kernel, "input_projection")
+    for i, kernel in enumerate(kernels.gates, 1):
+        split(kernel * _scale(kernel), f"lstm_{i}", "w_gates", "b_gates")
+    split(kernels.output, "linear")
+    return gradient
+
+
+def _scale(kernel):
+    return _for_gates(kernel, 0.5, 1, 0.5, 0.5)
+
+
+def _for_gates(kernel, *numbers):
+    """One number for each gate i, j, f, o, repeated for the units of a layer: [4 units]."""
+    return tf.constant(np.repeat(numbers, kernel.shape[1] // 4), kernel.dtype)
 
 
 def _run_blocks(kernels, features, states):
@@ -128,8 +177,8 @@ def _run_blocks(kernels, features, states):
                 record = records[0] if keep else _forward(
                     kernels, features[b], _at(states, b), True
                 )[2]
-                return _backward(
-                    kernels, features[b], record, output_cotangents[b], _at(end_cotangents, b)
+                return backward(
+                    kernels, record, output_cotangents[b], _at(end_cotangents, b)
                 )
 
             kernel_cotangents, start_cotangents = _for_blocks(
@@ -148,111 +197,115 @@ def _at(states, b):
     return tf.nest.map_structure(lambda x: x[b], states)
 
 
-def _for_blocks(function, num_blocks, like):
+def _for_blocks(function, count, like):
     """Stacks function(b) over the blocks, one after the other for the sake of memory."""
-    if num_blocks == 1:
+    if count == 1:
         return tf.nest.map_structure(lambda x: x[None], function(0))
-    return loops.scan(lambda carry, b: (carry, function(b)), (), num_blocks, like)[1]
+    return loops.scan(lambda carry, b: (carry, function(b)), (), count, like)[1]
 
 
 def _forward(kernels, features, states, keep):
     """Runs one block.
 
     Returns:
-        The outputs [num_steps, N], the states after the last step and, to `keep` them, the
-        records of the layers with tensor arrays in place of tensors.
+        The outputs [num_steps, N], the states after the last step and, to `keep` them, what
+        `backward` takes as records.
     """
-    num_steps, _, num_coordinates = features.shape
 
-    def array(*rows):
-        return tf.TensorArray(
-            features.dtype,
-            size=num_steps,
-            element_shape=[*rows, num_coordinates],
-            clear_after_read=False,
-        )
+    def run_step(states, t):
+        output, after, record = _compiled_step(kernels, features[t], states)
+        return after, (output, (record, states) if keep else ())
 
-    def layer_arrays(kernel):
-        units = kernel.shape[1] // 4
-        return LayerRecord(array(kernel.shape[0]), array(4 * units), array(units), array(units))
-
-    def body(t, states, outputs, records):
-        output, states, record = _step(kernels, features[t], states)
-        if keep:
-            records = _write(records, t, record)
-        return t + 1, states, outputs.write(t, output), records
-
-    records = tuple(layer_arrays(k) for k in kernels.gates) if keep else ()
-    _, states, outputs, records = tf.while_loop(
-        lambda t, *_: t < num_steps,
-        body,
-        (tf.constant(0), states, array(), records),
-        maximum_iterations=num_steps,
-    )
+    output, _, record = loops.output_specs(_compiled_step, kernels, features[0], states)
+    like = (output, (record, states) if keep else ())
+    states, (outputs, records) = loops.record(run_step, states, features.shape[0], like)
     return outputs.stack(), states, records
 
 
-def _backward(kernels, features, records, output_cotangents, end_cotangents):
-    """Differentiates one block; returns the cotangents of its kernels and start states."""
-    num_steps = features.shape[0]
+def backward(
+    kernels: Kernels,
+    records: tuple[StepRecord, States],
+    output_cotangents: tf.Tensor,
+    end_cotangents: States,
+) -> tuple[Kernels, States]:
+    """Differentiates a sequence of steps.
 
-    def body(t, *carry):
-        record = tf.nest.map_structure(lambda array: array.read(t), records)
-        return t - 1, *_step_back(kernels, features[t], record, output_cotangents[t], *carry)
+    Args:
+        kernels: what the steps were run with.
+        records: the record of each step and the states before it, with tensor arrays in place
+            of tensors.
+        output_cotangents: [num_steps, N].
+        end_cotangents: the cotangents of the states after the last step.
+
+    Returns:
+        The cotangents of the kernels and of the states before the first step.
+    """
+    num_steps = output_cotangents.shape[0]
+    cotangents = tf.TensorArray(output_cotangents.dtype, num_steps).unstack(output_cotangents)
+
+    def step_back(carry, recorded):
+        (record, states), cotangent = recorded
+        cells = [state.cell for state in states]
+        return _step_back(kernels, record, cells, cotangent, *carry)
 
     zeros = tf.nest.map_structure(lambda k: tf.zeros(k.shape[::-1], k.dtype), kernels)
-    _, transposed, states = tf.while_loop(
-        lambda t, *_: t >= 0,
-        body,
-        (tf.constant(num_steps - 1), zeros, end_cotangents),
-        maximum_iterations=num_steps,
+    transposed, states = loops.reverse(
+        step_back, (zeros, end_cotangents), num_steps, (records, cotangents)
     )
     return tf.nest.map_structure(tf.transpose, transposed), states
 
 
-@loops.compiled
-def _step(kernels, features, states):
-    """One step: outputs [N], the next states, and a LayerRecord for each layer."""
+def step(
+    kernels: Kernels, features: tf.Tensor, states: States
+) -> tuple[tf.Tensor, States, StepRecord]:
+    """Computes one step.
+
+    Args:
+        kernels: the weights.
+        features: [num_features, N].
+        states: the states before the step.
+
+    Returns:
+        The outputs [N], the states after the step and what `backward` needs of it.
+    """
     ones = tf.ones_like(features[:1])
     inputs = _projected(*kernels.projection, features) if kernels.projection else features
     next_states, records = [], []
     for kernel, state in zip(kernels.gates, states):
-        # sigmoid(x) = (1 + tanh(x / 2)) / 2: with scaled rows one tanh serves all gates.
-        units = state.cell.shape[0]
-        scale = _rows(units, kernel.dtype, 0.5, 1.0, 0.5, 0.5)
-        bias = _rows(units, kernel.dtype, 0.0, 0.0, recurrent.FORGET_BIAS, 0.0)
         stacked = tf.concat([inputs, state.hidden, ones], axis=0)
-        scaled = tf.concat([kernel[:-1], kernel[-1:] + bias], axis=0) * scale
-        shift = _rows(units, kernel.dtype, 0.5, 0.0, 0.5, 0.5)[:, None]
-        gates = scale[:, None] * tf.tanh(tf.linalg.matmul(scaled, stacked, transpose_a=True))
-        gates += shift
-        i, j, f, o = tf.split(gates, 4, axis=0)
+        tanh = tf.tanh(tf.linalg.matmul(kernel, stacked, transpose_a=True))
+        i, j, f, o = _activations(tanh)
         cell = state.cell * f + i * j
         squashed = tf.tanh(cell)
         inputs = squashed * o
         next_states.append(recurrent.LSTMState(inputs, cell))
-        records.append(LayerRecord(stacked, gates, state.cell, squashed))
+        records.append(LayerRecord(stacked, tanh, squashed))
     output = tf.linalg.matvec(inputs, kernels.output[:-1, 0], transpose_a=True)
-    return output + kernels.output[-1, 0], tuple(next_states), tuple(records)
+    output += kernels.output[-1, 0]
+    record = StepRecord(features if kernels.projection else (), tuple(records))
+    return output, tuple(next_states), record
+
+
+_compiled_step = loops.compiled(step)
 
 
 def _projected(kernel, features):
     return tf.nn.elu(tf.linalg.matmul(kernel[:-1], features, transpose_a=True) + kernel[-1][:, None])
 
 
-def _rows(units, dtype, *gates):
-    """One number for each gate i, j, f, o, repeated for the units of a layer: [4 units]."""
-    return tf.constant(np.repeat(gates, units), dtype)
+def _activations(tanh):
+    i, j, f, o = tf.split(tanh, 4, axis=0)
+    return 0.5 + 0.5 * i, j, 0.5 + 0.5 * f, 0.5 + 0.5 * o
 
 
 @loops.compiled
-def _step_back(kernels, features, records, output_cotangent, sums, states):
+def _step_back(kernels, record, cells, output_cotangent, sums, states):
     """Backpropagates through one step.
 
     Args:
         kernels: the weights.
-        features: [num_features, N].
-        records: what `_step` recorded.
+        record: what `step` recorded.
+        cells: for each layer, the cell state before the step.
         output_cotangent: [N].
         sums: transposed cotangents of the kernels from the later steps.
         states: cotangents of the states after the step.
@@ -260,17 +313,19 @@ def _step_back(kernels, features, records, output_cotangent, sums, states):
     Returns:
         The sums with this step's share, and the cotangents of the states before the step.
     """
+    features, records = record
     top = records[-1]
-    hidden = top.squashed * tf.split(top.gates, 4, axis=0)[3]
-    share = tf.concat(
-        [tf.linalg.matvec(hidden, output_cotangent), tf.reduce_sum(output_cotangent)[None]], axis=0
-    )
-    output_sum = sums.output + share[None]
+    hidden = top.squashed * _activations(top.tanh)[3]
+    # With a second column this is a matrix product; XLA computes one with a vector far slower.
+    columns = tf.stack([output_cotangent, tf.zeros_like(output_cotangent)])
+    share = tf.linalg.matmul(columns, hidden, transpose_b=True)[:1]
+    bias_share = tf.reduce_sum(output_cotangent)[None, None]
+    output_sum = sums.output + tf.concat([share, bias_share], axis=1)
     from_above = kernels.output[:-1] * output_cotangent
     gate_sums, before = list(sums.gates), list(states)
     for layer in reversed(range(len(records))):
         kernel = kernels.gates[layer]
-        gates, cell = _layer_back(records[layer], states[layer], from_above)
+        gates, cell = _layer_back(records[layer], cells[layer], states[layer], from_above)
         gate_sums[layer] += tf.linalg.matmul(gates, records[layer].inputs, transpose_b=True)
         num_inputs = kernel.shape[0] - 1 - cell.shape[0]
         hidden = kernel[num_inputs:-1] @ gates
@@ -288,23 +343,17 @@ def _step_back(kernels, features, records, output_cotangent, sums, states):
     return Kernels(projection_sums, tuple(gate_sums), output_sum), tuple(before)
 
 
-def _layer_back(record, state, from_above):
-    """Cotangents of the gates before their activations [4 H, N] and of the last cell state."""
-    i, j, f, o = tf.split(record.gates, 4, axis=0)
-    squashed = record.squashed
+def _layer_back(record, cell_before, state, from_above):
+    """Cotangents of the scaled gates [4 H, N] and of the cell state before the step."""
+    i, j, f, o = _activations(record.tanh)
+    tanh_i, tanh_j, tanh_f, tanh_o = tf.split(record.tanh, 4, axis=0)
     hidden = state.hidden + from_above
-    cell = state.cell + hidden * o * (1 - squashed * squashed)
+    cell = state.cell + hidden * o * (1 - tf.square(record.squashed))
+    half = 0.5 * cell
     gates = [
-        cell * j * i * (1 - i),
-        cell * i * (1 - j * j),
-        cell * record.cell * f * (1 - f),
-        hidden * squashed * o * (1 - o),
+        half * j * (1 - tf.square(tanh_i)),
+        cell * i * (1 - tf.square(tanh_j)),
+        half * cell_before * (1 - tf.square(tanh_f)),
+        0.5 * hidden * record.squashed * (1 - tf.square(tanh_o)),
     ]
     return tf.concat(gates, axis=0), cell * f
-
-
-def _write(arrays, t, values):
-    written = [
-        a.write(t, v) for a, v in zip(tf.nest.flatten(arrays), tf.nest.flatten(values))
-    ]
-    return tf.nest.pack_sequence_as(arrays, written)

@@ -111,3 +111,23 @@ def lstm_stack(
         inputs = state.hidden
         next_states.append(state)
     return inputs, tuple(next_states)
+
+
+def network(
+    weights: base.Weights, features: tf.Tensor, states: tuple[LSTMState, ...]
+) -> tuple[tf.Tensor, tuple[LSTMState, ...]]:
+    """One step of the whole network, with an elu after the input projection if there is one.
+
+    Args:
+        weights: as `initial_weights` names them.
+        features: [num_features, num_coordinates].
+        states: the states before the step.
+
+    Returns:
+        The outputs [num_coordinates], without activation, and the states after the step.
+    """
+    inputs = features
+    if "input_projection/w" in weights:
+        inputs = tf.nn.elu(linear(weights, "input_projection", features))
+    hidden, states = lstm_stack(weights, inputs, states)
+    return linear(weights, "linear", hidden)[0], states

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf import loops, seeds
-from l2o_tf.rules import base, lstm_sequence, preprocess, recurrent
+from l2o_tf import seeds
+from l2o_tf.rules import base, preprocess, recurrent, recurrent_rule
 
 
 class RNNpropState(NamedTuple):
@@ -16,14 +16,12 @@ class RNNpropState(NamedTuple):
 
 
 @base.register("rnnprop")
-class RNNprop(base.CoordinatewiseRule):
+class RNNprop(recurrent_rule.RecurrentRule):
     """u = 0.01 tanh(w . LSTM(elu(W [m, g] + b)) + b) with scale-free m and g.
 
     The output scale is the one of this paper's legacy code; RNNprop's own paper has 0.1.
     Source: legacy `meta_rnnprop_train.py`, `networks.py` RNNprop.
     """
-
-    learned = True
 
     def __init__(
         self,
@@ -53,32 +51,14 @@ class RNNprop(base.CoordinatewiseRule):
             recurrent.initial_state(self.units, num_coordinates, dtype),
         )
 
-    def update_coordinates(self, grads, state, weights=None):
-        weights = self.weights() if weights is None else weights
-        features, moments = preprocess.adam_features(grads, state.moments)
-        projected = tf.nn.elu(recurrent.linear(weights, "input_projection", features))
-        hidden, lstm = recurrent.lstm_stack(weights, projected, state.lstm)
-        update = tf.tanh(recurrent.linear(weights, "linear", hidden)[0]) * self.output_scale
-        return update, RNNpropState(moments, lstm)
+    def split(self, state):
+        return state.moments, state.lstm
 
-    def replay_coordinates(self, grads, state, weights=None):
-        weights = self.weights() if weights is None else weights
-        # Nothing before the network depends on the weights.
-        constants = tf.nest.map_structure(tf.stop_gradient, (grads, state.moments))
-        features, moments = _features(*constants)
-        outputs, lstm = lstm_sequence.run(weights, features, state.lstm)
-        return tf.tanh(outputs) * self.output_scale, RNNpropState(moments, lstm)
+    def join(self, feature_state, lstm):
+        return RNNpropState(feature_state, lstm)
 
+    def features(self, grads, feature_state):
+        return preprocess.adam_features(grads, feature_state)
 
-@loops.compiled
-def _features(grads, moments):
-    """Adam's features of a sequence of gradients: [num_steps, 2, N], and the last moments."""
-
-    def step(moments, t):
-        features, moments = preprocess.adam_features(grads[t], moments)
-        return moments, features
-
-    num_steps, num_coordinates = grads.shape
-    like = tf.TensorSpec([2, num_coordinates], grads.dtype)
-    moments, features = loops.scan(step, moments, num_steps, like)
-    return features, moments
+    def activation(self, outputs):
+        return tf.tanh(outputs) * self.output_scale

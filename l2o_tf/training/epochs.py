@@ -98,6 +98,7 @@ class Epochs:
     def _train(self, meta: MetaState, seed: seeds.Seed, num_unrolls: tf.Tensor) -> Epoch:
         """One epoch of normal meta-training from the trajectory `seed` (int32 [2])."""
 
+        @self._compiled
         def meta_step(meta, trajectory, first_batch):
             batches = unrolls.random_batches(self._optimizee, seed, first_batch)
             losses, gradient, trajectory = meta_loss.meta_gradient(
@@ -136,6 +137,7 @@ class Epochs:
                 self._steps_per_label,
             )
 
+        @self._compiled
         def meta_step(meta, trajectory, state, first_batch):
             lesson = teach(trajectory, first_batch)
             losses, gradient, state = imitation.imitation_gradient(
@@ -180,6 +182,11 @@ class Epochs:
         start = unrolls.start(self._optimizee, self._rule, seed)
         _, losses = loops.scan(step, start, num_unrolls, tf.TensorSpec([], tf.float32))
         return losses
+
+    def _compiled(self, meta_step):
+        """Leaves rules that compile themselves alone."""
+        parts = self._rule.compiles_itself and not self._second_derivatives
+        return meta_step if parts else loops.compiled(meta_step)
 
     def _apply(self, meta: MetaState, gradient: Weights, optimizer: str):
         """One meta-step; a non-finite gradient changes nothing but the count of such steps."""

@@ -45,7 +45,7 @@ def meta_gradient(
 ) -> MetaGradient:
     """Unrolls a rule and differentiates the meta-loss.
 
-    To be called in a graph without XLA: what pays is compiled here.
+    A rule that compiles itself is fastest outside of XLA, any other inside.
 
     Args:
         rule: the learned rule.
@@ -56,26 +56,60 @@ def meta_gradient(
         weights: the rule's meta-parameters by name.
         second_derivatives: whether the gradients given to the rule depend on the weights.
     """
+    arguments = (rule, optimizee, trajectory, batches, unroll_length, weights)
     if second_derivatives:
-        return _through_the_optimizee(
-            rule, optimizee, trajectory, batches, unroll_length, weights
+        return _through_the_optimizee(*arguments)
+    if rule.can_record(trajectory.params, unroll_length):
+        return _recorded(*arguments)
+    return _replayed(*arguments)
+
+
+def _through_the_optimizee(rule, optimizee, trajectory, batches, unroll_length, weights):
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        run = unrolls.unroll(rule, optimizee, trajectory, batches, unroll_length, weights)
+        final_loss = optimizee.loss(run.end.params, batches(tf.constant(unroll_length)))
+        losses = tf.concat([run.losses, final_loss[None]], axis=0)
+        meta_loss = tf.reduce_sum(losses)
+    return MetaGradient(losses, _gradient(tape, meta_loss, weights), run.end)
+
+
+def _recorded(rule, optimizee, trajectory, batches, unroll_length, weights):
+    @loops.compiled
+    def compiled_step(current, t):
+        loss, grads = unrolls.loss_and_gradients(optimizee, current.params, batches(t))
+        updates, rule_state, record = rule.recorded_update(
+            grads, current.rule_state, current.params, weights
         )
+        return unrolls.move(current, updates, rule_state), (loss, grads, record)
+
+    def step(current, t):
+        moved, record = compiled_step(current, t)
+        # Outside of the compiled step this is recorded without a copy.
+        return moved, (*record, current.rule_state)
 
     @loops.compiled
+    def score(params, losses, gradients):
+        return _score_end(optimizee, params, batches, losses, gradients)
+
+    start = unrolls.Trajectory(list(trajectory.params), trajectory.rule_state)
+    like = (*loops.output_specs(compiled_step, start, tf.constant(0))[1], start.rule_state)
+    end, recorded = loops.record(step, start, unroll_length, like)
+    losses, gradients, records, states = recorded
+    losses, cotangents = score(end.params, losses.stack(), [g.stack() for g in gradients])
+    gradient = rule.recorded_gradient(records, states, cotangents, weights)
+    return MetaGradient(losses, gradient, end)
+
+
+def _replayed(rule, optimizee, trajectory, batches, unroll_length, weights):
     def forward(trajectory, weights):
         run = unrolls.unroll(
             rule, optimizee, trajectory, batches, unroll_length, weights, keep_gradients=True
         )
-        final_loss, final_grads = unrolls.loss_and_gradients(
-            optimizee, run.end.params, batches(tf.constant(unroll_length))
-        )
-        cotangents = [
-            tf.cumsum(tf.concat([g[1:], final[None]], axis=0), reverse=True)
-            for g, final in zip(run.gradients, final_grads)
-        ]
-        return run, tf.concat([run.losses, final_loss[None]], axis=0), cotangents
+        return run, _score_end(optimizee, run.end.params, batches, run.losses, run.gradients)
 
-    run, losses, cotangents = forward(trajectory, weights)
+    forward = loops.compiled(forward) if rule.compiles_itself else forward
+    run, (losses, cotangents) = forward(trajectory, weights)
     with tf.GradientTape() as tape:
         tape.watch(weights)
         updates, _ = rule.replay(
@@ -85,18 +119,15 @@ def meta_gradient(
     return MetaGradient(losses, _gradient(tape, surrogate, weights), run.end)
 
 
-def _through_the_optimizee(rule, optimizee, trajectory, batches, unroll_length, weights):
-    @loops.compiled
-    def differentiate(trajectory, weights):
-        with tf.GradientTape() as tape:
-            tape.watch(weights)
-            run = unrolls.unroll(rule, optimizee, trajectory, batches, unroll_length, weights)
-            final_loss = optimizee.loss(run.end.params, batches(tf.constant(unroll_length)))
-            losses = tf.concat([run.losses, final_loss[None]], axis=0)
-            meta_loss = tf.reduce_sum(losses)
-        return MetaGradient(losses, _gradient(tape, meta_loss, weights), run.end)
-
-    return differentiate(trajectory, weights)
+def _score_end(optimizee, params, batches, losses, gradients):
+    """All losses [num_steps + 1], and the cotangents of the updates shaped like `gradients`."""
+    num_steps = losses.shape[0]
+    loss, grads = unrolls.loss_and_gradients(optimizee, params, batches(tf.constant(num_steps)))
+    cotangents = [
+        tf.cumsum(tf.concat([g[1:], last[None]], axis=0), reverse=True)
+        for g, last in zip(gradients, grads)
+    ]
+    return tf.concat([losses, loss[None]], axis=0), cotangents
 
 
 def _gradient(tape, objective, weights):

@@ -65,6 +65,11 @@ def loss_and_gradients(
     return loss, tape.gradient(loss, params, unconnected_gradients="zero")
 
 
+def move(current: Trajectory, updates: Params, rule_state: State) -> Trajectory:
+    """Adds the updates to the parameters."""
+    return Trajectory([p + u for p, u in zip(current.params, updates)], rule_state)
+
+
 def unroll(
     rule: UpdateRule,
     optimizee: Optimizee,
@@ -95,12 +100,14 @@ def unroll(
     def step(current, t):
         loss, grads = loss_and_gradients(optimizee, current.params, batches(t))
         updates, rule_state = rule.update(grads, current.rule_state, current.params, weights)
-        moved = [p + u for p, u in zip(current.params, updates)]
-        score = () if scoring_batches is None else optimizee.loss(moved, scoring_batches(t))
+        moved = move(current, updates, rule_state)
+        score = ()
+        if scoring_batches is not None:
+            score = optimizee.loss(moved.params, scoring_batches(t))
         record = (
             loss, grads if keep_gradients else (), updates if keep_updates else (), score
         )  # fmt: skip
-        return Trajectory(moved, rule_state), record
+        return moved, record
 
     scalar = tf.TensorSpec([], params[0].dtype)
     like = (

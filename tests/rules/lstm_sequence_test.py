@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import rules
+from l2o_tf import loops, rules
 from l2o_tf.rules import base, lstm_sequence
 
 CASES = [
@@ -35,44 +35,100 @@ def inner_product(nest, other):
     return tf.add_n([tf.reduce_sum(a * b) for a, b in pairs if a.dtype.is_floating])
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize("case", CASES)
+class Problem:
+    """A random rule in float64 with a sequence of gradients and a cotangent for its results."""
+
+    def __init__(self, case):
+        name, options, num_coordinates, num_steps, self.block_size = case
+        random = np.random.default_rng(len(str(case)))
+        self.num_steps = num_steps
+        self.rule = rules.create(name, **options)
+        self.weights = {k: draw(random, w.shape, 0.5) for k, w in self.rule.weights().items()}
+        self.params = [tf.zeros([num_coordinates], tf.float64)]
+        # Gradients of every magnitude, some of them zero.
+        grads = random.normal(size=(num_steps, num_coordinates))
+        grads *= np.exp(random.uniform(-8, 2, size=grads.shape))
+        self.grads = tf.constant(grads * (random.uniform(size=grads.shape) > 0.2))
+        self.state = random_like(random, self.rule.init(self.params))
+        if name == "rnnprop":
+            moments = self.state.moments
+            moments = moments._replace(second=tf.abs(moments.second))
+            self.state = self.state._replace(moments=moments)
+        self.cotangents = random_like(random, ([self.grads], self.state))
+
+    def plain_replay(self, grads, state, params, weights):
+        return base.UpdateRule.replay(self.rule, grads, state, params, weights)
+
+
+def assert_close(actual, expected):
+    tf.nest.assert_same_structure(actual, expected)
+    for a, e in zip(tf.nest.flatten(actual), tf.nest.flatten(expected)):
+        np.testing.assert_allclose(a, e, rtol=0, atol=1e-10 * max(1.0, np.abs(e).max()))
+
+
+@pytest.mark.parametrize(
+    "case, jit_compile",
+    [(case, False) for case in CASES] + [(case, True) for case in CASES[1::3]],
+)
 def test_replay_and_its_gradients_equal_the_plain_ones(case, jit_compile, monkeypatch):
-    name, options, num_coordinates, num_steps, block_size = case
-    monkeypatch.setattr(lstm_sequence, "BLOCK_SIZE", block_size)
-    random = np.random.default_rng(len(str(case)))
-    rule = rules.create(name, **options)
-    weights = {k: draw(random, w.shape, 0.5) for k, w in rule.weights().items()}
-    params = [tf.zeros([num_coordinates], tf.float64)]
-    # Gradients of every magnitude, some of them zero.
-    grads = random.normal(size=(num_steps, num_coordinates))
-    grads *= np.exp(random.uniform(-8, 2, size=grads.shape))
-    grads = tf.constant(grads * (random.uniform(size=grads.shape) > 0.2))
-    state = random_like(random, rule.init(params))
-    if name == "rnnprop":
-        moments = state.moments._replace(second=tf.abs(state.moments.second))
-        state = state._replace(moments=moments)
-    cotangents = random_like(random, ([grads], state))
+    problem = Problem(case)
+    monkeypatch.setattr(lstm_sequence, "BLOCK_SIZE", problem.block_size)
 
     def differentiate(replay):
         @tf.function(jit_compile=jit_compile, autograph=False)
         def run(weights, state):
             with tf.GradientTape() as tape:
                 tape.watch((weights, state))
-                result = replay(rule, [grads], state, params, weights)
-                objective = inner_product(result, cotangents)
-            lstm = state.lstm if name == "rnnprop" else state
+                result = replay([problem.grads], state, problem.params, weights)
+                objective = inner_product(result, problem.cotangents)
+            _, lstm = problem.rule.split(state)
             return result, tape.gradient(objective, (weights, lstm))
 
-        return run(weights, state)
+        return run(problem.weights, problem.state)
 
-    fast = differentiate(lambda rule, *args: rule.replay(*args))
-    plain = differentiate(base.UpdateRule.replay)
-    tf.nest.assert_same_structure(fast, plain)
-    for actual, expected in zip(tf.nest.flatten(fast), tf.nest.flatten(plain)):
-        np.testing.assert_allclose(
-            actual, expected, rtol=0, atol=1e-10 * max(1.0, np.abs(expected).max())
+    assert_close(differentiate(problem.rule.replay), differentiate(problem.plain_replay))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_recorded_steps_and_their_gradients_equal_the_plain_ones(case):
+    problem = Problem(case)
+    rule = problem.rule
+
+    @tf.function(autograph=False)
+    def recorded():
+        update = loops.compiled(rule.recorded_update)
+
+        def step(state, t):
+            grads = [problem.grads[t]]
+            updates, after, record = update(grads, state, problem.params, problem.weights)
+            return after, (updates, record, state)
+
+        arguments = ([problem.grads[0]], problem.state, problem.params, problem.weights)
+        updates, _, record = loops.output_specs(update, *arguments)
+        state, (updates, records, states) = loops.record(
+            step, problem.state, problem.num_steps, (updates, record, problem.state)
         )
+        cotangents, _ = problem.cotangents
+        gradient = rule.recorded_gradient(records, states, cotangents, problem.weights)
+        return [u.stack() for u in updates], state, gradient
+
+    @tf.function(autograph=False)
+    def plain():
+        with tf.GradientTape() as tape:
+            tape.watch(problem.weights)
+            result = problem.plain_replay(
+                [problem.grads], problem.state, problem.params, problem.weights
+            )
+            objective = inner_product(result[0], problem.cotangents[0])
+        return *result, tape.gradient(objective, problem.weights)
+
+    assert_close(recorded(), plain())
+
+
+@pytest.mark.parametrize("num_coordinates, records", [(1000, True), (2**15, False)])
+def test_steps_are_recorded_where_one_block_holds_them(num_coordinates, records):
+    params = [tf.zeros([num_coordinates])]
+    assert rules.create("dm").can_record(params, 20) == records
 
 
 def test_blocks_hold_no_more_than_their_size_but_all_coordinates(monkeypatch):
