@@ -24,7 +24,8 @@ def save_rule(directory: str | os.PathLike, rule: UpdateRule, weights: Weights, 
         card: JSON values that say how the rule was trained and what it reached.
     """
     directory = pathlib.Path(directory)
-    files.write_arrays(directory / RULE_ARRAYS, {name: np.asarray(w) for name, w in weights.items()})
+    arrays = {name: np.asarray(value) for name, value in weights.items()}
+    files.write_arrays(directory / RULE_ARRAYS, arrays)
     description = {"format": FORMAT, "rule": rule.registered_name, "options": rule.options()}
     files.write_json(directory / RULE_CARD, {**description, **card})
 
@@ -44,7 +45,7 @@ def load_rule(directory: str | os.PathLike) -> UpdateRule:
     arrays = files.read_arrays(directory / RULE_ARRAYS)
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise errors.InputError(
-            f"{directory / RULE_CARD} is not a rule card of format {FORMAT}, the one of this version"
+            f"{directory / RULE_CARD} is not a rule card of format {FORMAT}, that of this version"
         )
     damaged = f"the rule in {directory} is damaged: "
     for key in ("rule", "options"):
