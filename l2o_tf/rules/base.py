@@ -121,26 +121,46 @@ class UpdateRule(snt.Module):
         state, updates = loops.scan(step, state, grads[0].shape[0], like=list(params))
         return updates, state
 
-    def can_record(self, params: Params, num_steps: int) -> bool:
-        """Whether `recorded_update` exists and its records of `num_steps` steps fit in memory."""
-        return False
-
-    def recorded_update(
-        self, grads: Params, state: State, params: Params, weights: Weights
-    ) -> tuple[Params, State, Any]:
-        """Like `update`, but returns what `recorded_gradient` needs of the step as well."""
-        raise NotImplementedError
-
-    def recorded_gradient(
-        self, records: Any, states: State, cotangents: Params, weights: Weights
-    ) -> Weights:
-        """Differentiates a sequence of recorded steps without computing them again.
+    def recorder(self, params: Params, num_steps: int, weights: Weights) -> "Recorder | None":
+        """A way to differentiate an unroll without computing the updates a second time.
 
         Args:
-            records: the records of the steps, with tensor arrays in place of tensors.
-            states: the states before the steps, likewise.
-            cotangents: tensors [num_steps, *shape_i], the gradient with respect to the updates.
+            params: the optimizee's parameters; only their shapes matter.
+            num_steps: the number of steps of the unroll.
             weights: the meta-parameters of all steps.
+
+        Returns:
+            None where there is none, or where the records of that many steps take much memory.
+        """
+        return None
+
+
+class Recorder:
+    """Computes updates and keeps what their derivatives need."""
+
+    def start(self, state: State) -> State:
+        """Turns a state of the rule into the form that `update` takes and returns."""
+        raise NotImplementedError
+
+    def end(self, state: State) -> State:
+        """Undoes `start`."""
+        raise NotImplementedError
+
+    def kept(self, state: State) -> Any:
+        """The part of the state before a step that belongs to the record of the step."""
+        raise NotImplementedError
+
+    def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State, Any]:
+        """Like `UpdateRule.update`, but returns the rest of the record of the step as well."""
+        raise NotImplementedError
+
+    def gradient(self, kept: Any, records: Any, cotangents: tf.Tensor) -> Weights:
+        """Differentiates a sequence of recorded steps.
+
+        Args:
+            kept: what `kept` returned for each step, with tensor arrays in place of tensors.
+            records: what `update` returned for each step, likewise.
+            cotangents: [num_steps, num_coordinates], the gradient with respect to the updates.
 
         Returns:
             The gradient with respect to the weights, by name.

@@ -22,7 +22,7 @@ from l2o_tf.rules import base, recurrent
 
 # Coordinates x steps of one block. With 2 layers of 20 units its record takes 1.3 kB for each.
 BLOCK_SIZE = 2**19
-_ALIGNMENT = 16  # Rows that start on a cache line are read faster and need not be copied for XLA.
+_ALIGNMENT = 16  # Rows that start on a cache line save 7 % of the time.
 
 States = tuple[recurrent.LSTMState, ...]
 
@@ -54,13 +54,13 @@ class StepRecord(NamedTuple):
 
 
 class Kernels(NamedTuple):
-    """The weights as the steps use them: biases in the last row.
+    """The weights as the steps use them: outputs first, biases in the last column.
 
     Attributes:
-        projection: of the input projection, [num_features + 1, num_projected]; () without one.
-        gates: for each layer, [I + H + 1, 4 H], the columns of i, f and o halved, the forget bias
+        projection: of the input projection, [num_projected, num_features + 1]; () without one.
+        gates: for each layer, [4 H, I + H + 1], the rows of i, f and o halved, the forget bias
             added.
-        output: [H + 1, 1].
+        output: [1, H + 1].
     """
 
     projection: tuple[tf.Tensor, ...]
@@ -84,22 +84,29 @@ def run(weights: base.Weights, features: tf.Tensor, states: States) -> tuple[tf.
     """
     num_steps, _, num_coordinates = features.shape
     blocks = num_blocks(num_coordinates, num_steps)
-    padding = -num_coordinates % (blocks * _ALIGNMENT)
 
     def to_blocks(x):
-        # Coordinates that are zeros and have zero cotangents add nothing to any gradient.
-        x = tf.pad(x, [[0, 0]] * (x.shape.rank - 1) + [[0, padding]])
+        x = pad(x, blocks)
         x = tf.reshape(x, [*x.shape[:-1], blocks, x.shape[-1] // blocks])
         return tf.transpose(x, [x.shape.rank - 2, *range(x.shape.rank - 2), x.shape.rank - 1])
 
     def from_blocks(x):
         x = tf.transpose(x, [*range(1, x.shape.rank - 1), 0, x.shape.rank - 1])
-        x = tf.reshape(x, [*x.shape[:-2], num_coordinates + padding])
+        x = tf.reshape(x, [*x.shape[:-2], x.shape[-2] * x.shape[-1]])
         return x[..., :num_coordinates]
 
     states = tf.nest.map_structure(to_blocks, states)
     outputs, states = _run_blocks(to_kernels(weights), to_blocks(features), states)
     return from_blocks(outputs), tf.nest.map_structure(from_blocks, states)
+
+
+def pad(x: tf.Tensor, blocks: int = 1) -> tf.Tensor:
+    """Appends zeros to [..., N] up to `blocks` aligned blocks of the same size.
+
+    Coordinates that are zeros and have zero cotangents add nothing to any gradient.
+    """
+    padding = -x.shape[-1] % (blocks * _ALIGNMENT)
+    return tf.pad(x, [[0, 0]] * (x.shape.rank - 1) + [[0, padding]])
 
 
 def num_blocks(num_coordinates: int, num_steps: int) -> int:
@@ -111,13 +118,13 @@ def to_kernels(weights: base.Weights) -> Kernels:
     """Prepares weights, named as by `recurrent.initial_weights`."""
 
     def kernel(module, w="w", b="b"):
-        return tf.concat([weights[f"{module}/{w}"], weights[f"{module}/{b}"][None]], axis=0)
+        columns = [tf.transpose(weights[f"{module}/{w}"]), weights[f"{module}/{b}"][:, None]]
+        return tf.concat(columns, axis=1)
 
     def gate_kernel(module):
         plain = kernel(module, "w_gates", "b_gates")
         bias = _for_gates(plain, 0, 0, recurrent.FORGET_BIAS, 0)
-        plain = tf.concat([plain[:-1], plain[-1:] + bias], axis=0)
-        return plain * _scale(plain)
+        return tf.concat([plain[:, :-1], plain[:, -1:] + bias], axis=1) * _scale(plain)
 
     num_layers = sum(name.startswith("lstm_") for name in weights) // 2
     return Kernels(
@@ -132,7 +139,8 @@ def to_gradient(kernels: Kernels) -> base.Weights:
     gradient = {}
 
     def split(kernel, module, w="w", b="b"):
-        gradient[f"{module}/{w}"], gradient[f"{module}/{b}"] = kernel[:-1], kernel[-1]
+        gradient[f"{module}/{w}"] = tf.transpose(kernel[:, :-1])
+        gradient[f"{module}/{b}"] = kernel[:, -1]
 
     for kernel in kernels.projection:
         split(kernel, "input_projection")
@@ -147,8 +155,8 @@ def _scale(kernel):
 
 
 def _for_gates(kernel, *numbers):
-    """One number for each gate i, j, f, o, repeated for the units of a layer: [4 units]."""
-    return tf.constant(np.repeat(numbers, kernel.shape[1] // 4), kernel.dtype)
+    """One number for each gate i, j, f, o, repeated for the units of a layer: [4 units, 1]."""
+    return tf.constant(np.repeat(numbers, kernel.shape[0] // 4)[:, None], kernel.dtype)
 
 
 def _run_blocks(kernels, features, states):
@@ -214,28 +222,34 @@ def _forward(kernels, features, states, keep):
 
     def run_step(states, t):
         output, after, record = _compiled_step(kernels, features[t], states)
-        return after, (output, (record, states) if keep else ())
+        return after, (output, (kept(states), record) if keep else ())
 
     output, _, record = loops.output_specs(_compiled_step, kernels, features[0], states)
-    like = (output, (record, states) if keep else ())
+    like = (output, (kept(states), record) if keep else ())
     states, (outputs, records) = loops.record(run_step, states, features.shape[0], like)
     return outputs.stack(), states, records
 
 
+def kept(states: States) -> tuple[tf.Tensor, ...]:
+    """What `backward` needs of the states before a step."""
+    # Not in the record that the compiled step returns, because it would have to be copied.
+    return tuple(state.cell for state in states)
+
+
 def backward(
     kernels: Kernels,
-    records: tuple[StepRecord, States],
+    records: tuple[tuple[tf.Tensor, ...], StepRecord],
     output_cotangents: tf.Tensor,
-    end_cotangents: States,
+    end_cotangents: States | None = None,
 ) -> tuple[Kernels, States]:
     """Differentiates a sequence of steps.
 
     Args:
         kernels: what the steps were run with.
-        records: the record of each step and the states before it, with tensor arrays in place
-            of tensors.
+        records: what `kept` and `step` returned for each step, with tensor arrays in place of
+            tensors.
         output_cotangents: [num_steps, N].
-        end_cotangents: the cotangents of the states after the last step.
+        end_cotangents: the cotangents of the states after the last step, 0 by default.
 
     Returns:
         The cotangents of the kernels and of the states before the first step.
@@ -244,15 +258,18 @@ def backward(
     cotangents = tf.TensorArray(output_cotangents.dtype, num_steps).unstack(output_cotangents)
 
     def step_back(carry, recorded):
-        (record, states), cotangent = recorded
-        cells = [state.cell for state in states]
-        return _step_back(kernels, record, cells, cotangent, *carry)
+        (cells, record), cotangent = recorded
+        return _step_back(kernels.output, transposed, record, cells, cotangent, *carry)
 
-    zeros = tf.nest.map_structure(lambda k: tf.zeros(k.shape[::-1], k.dtype), kernels)
-    transposed, states = loops.reverse(
-        step_back, (zeros, end_cotangents), num_steps, (records, cotangents)
-    )
-    return tf.nest.map_structure(tf.transpose, transposed), states
+    # Transposed once and not in each step, where XLA would fold it into a slower product.
+    transposed = [tf.transpose(kernel[:, :-1]) for kernel in kernels.gates]
+    zeros = tf.nest.map_structure(tf.zeros_like, kernels)
+    if end_cotangents is None:
+        units = tuple(kernel.shape[0] // 4 for kernel in kernels.gates)
+        end_cotangents = recurrent.initial_state(
+            units, output_cotangents.shape[1], output_cotangents.dtype
+        )
+    return loops.reverse(step_back, (zeros, end_cotangents), num_steps, (records, cotangents))
 
 
 def step(
@@ -273,15 +290,14 @@ def step(
     next_states, records = [], []
     for kernel, state in zip(kernels.gates, states):
         stacked = tf.concat([inputs, state.hidden, ones], axis=0)
-        tanh = tf.tanh(tf.linalg.matmul(kernel, stacked, transpose_a=True))
+        tanh = tf.tanh(kernel @ stacked)
         i, j, f, o = _activations(tanh)
         cell = state.cell * f + i * j
         squashed = tf.tanh(cell)
         inputs = squashed * o
         next_states.append(recurrent.LSTMState(inputs, cell))
         records.append(LayerRecord(stacked, tanh, squashed))
-    output = tf.linalg.matvec(inputs, kernels.output[:-1, 0], transpose_a=True)
-    output += kernels.output[-1, 0]
+    output = (kernels.output[:, :-1] @ inputs)[0] + kernels.output[0, -1]
     record = StepRecord(features if kernels.projection else (), tuple(records))
     return output, tuple(next_states), record
 
@@ -290,7 +306,7 @@ _compiled_step = loops.compiled(step)
 
 
 def _projected(kernel, features):
-    return tf.nn.elu(tf.linalg.matmul(kernel[:-1], features, transpose_a=True) + kernel[-1][:, None])
+    return tf.nn.elu(kernel[:, :-1] @ features + kernel[:, -1:])
 
 
 def _activations(tanh):
@@ -299,15 +315,16 @@ def _activations(tanh):
 
 
 @loops.compiled
-def _step_back(kernels, record, cells, output_cotangent, sums, states):
+def _step_back(output_kernel, transposed, record, cells, output_cotangent, sums, states):
     """Backpropagates through one step.
 
     Args:
-        kernels: the weights.
+        output_kernel: [1, H + 1].
+        transposed: for each layer, the kernel of the gates without biases, [I + H, 4 H].
         record: what `step` recorded.
         cells: for each layer, the cell state before the step.
         output_cotangent: [N].
-        sums: transposed cotangents of the kernels from the later steps.
+        sums: cotangents of the kernels from the later steps.
         states: cotangents of the states after the step.
 
     Returns:
@@ -316,24 +333,23 @@ def _step_back(kernels, record, cells, output_cotangent, sums, states):
     features, records = record
     top = records[-1]
     hidden = top.squashed * _activations(top.tanh)[3]
-    # With a second column this is a matrix product; XLA computes one with a vector far slower.
-    columns = tf.stack([output_cotangent, tf.zeros_like(output_cotangent)])
-    share = tf.linalg.matmul(columns, hidden, transpose_b=True)[:1]
+    # With a second row this is a matrix product; XLA computes one with a vector far slower.
+    rows = tf.stack([output_cotangent, tf.zeros_like(output_cotangent)])
+    share = tf.linalg.matmul(rows, hidden, transpose_b=True)[:1]
     bias_share = tf.reduce_sum(output_cotangent)[None, None]
     output_sum = sums.output + tf.concat([share, bias_share], axis=1)
-    from_above = kernels.output[:-1] * output_cotangent
+    from_above = tf.transpose(output_kernel[:, :-1]) * output_cotangent
     gate_sums, before = list(sums.gates), list(states)
     for layer in reversed(range(len(records))):
-        kernel = kernels.gates[layer]
+        kernel = transposed[layer]
         gates, cell = _layer_back(records[layer], cells[layer], states[layer], from_above)
         gate_sums[layer] += tf.linalg.matmul(gates, records[layer].inputs, transpose_b=True)
-        num_inputs = kernel.shape[0] - 1 - cell.shape[0]
-        hidden = kernel[num_inputs:-1] @ gates
-        before[layer] = recurrent.LSTMState(hidden, cell)
-        if layer > 0 or kernels.projection:
+        num_inputs = kernel.shape[0] - cell.shape[0]
+        before[layer] = recurrent.LSTMState(kernel[num_inputs:] @ gates, cell)
+        if layer > 0 or sums.projection:
             from_above = kernel[:num_inputs] @ gates
     projection_sums = sums.projection
-    if kernels.projection:
+    if projection_sums:
         projected = records[0].inputs[: from_above.shape[0]]
         # The derivative of elu(x) is 1 for x > 0 and exp(x) = elu(x) + 1 elsewhere.
         linear = from_above * tf.minimum(projected + 1, 1)

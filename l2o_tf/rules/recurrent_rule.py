@@ -59,27 +59,49 @@ class RecurrentRule(base.CoordinatewiseRule):
         feature_state, features = loops.scan(step, feature_state, flat.shape[0], like)
         return features, feature_state
 
-    def can_record(self, params, num_steps):
-        return lstm_sequence.num_blocks(coordinates.count(params), num_steps) == 1
+    def recorder(self, params, num_steps, weights):
+        num_coordinates = coordinates.count(params)
+        if lstm_sequence.num_blocks(num_coordinates, num_steps) > 1:
+            return None
+        return _Recorder(self, num_coordinates, weights)
 
-    def recorded_update(self, grads, state, params, weights):
-        feature_state, lstm = self.split(state)
-        features, feature_state = self.features(coordinates.flatten(grads), feature_state)
-        kernels = lstm_sequence.to_kernels(weights)
-        outputs, lstm, record = lstm_sequence.step(kernels, features, lstm)
-        updates = coordinates.unflatten(self.activation(outputs), params)
-        return updates, self.join(feature_state, lstm), (outputs, record)
 
-    def recorded_gradient(self, records, states, cotangents, weights):
+class _Recorder(base.Recorder):
+    def __init__(self, rule, num_coordinates, weights):
+        self._rule, self._num_coordinates = rule, num_coordinates
+        self._kernels = lstm_sequence.to_kernels(weights)
+
+    def start(self, state):
+        feature_state, lstm = self._rule.split(state)
+        return self._rule.join(feature_state, tf.nest.map_structure(lstm_sequence.pad, lstm))
+
+    def end(self, state):
+        feature_state, lstm = self._rule.split(state)
+        return self._rule.join(feature_state, tf.nest.map_structure(self._cut, lstm))
+
+    def kept(self, state):
+        return lstm_sequence.kept(self._rule.split(state)[1])
+
+    def _cut(self, padded):
+        return padded[..., : self._num_coordinates]
+
+    def update(self, grads, state, params):
+        feature_state, lstm = self._rule.split(state)
+        features, feature_state = self._rule.features(coordinates.flatten(grads), feature_state)
+        features = lstm_sequence.pad(features)
+        outputs, lstm, record = lstm_sequence.step(self._kernels, features, lstm)
+        outputs = self._cut(outputs)
+        updates = coordinates.unflatten(self._rule.activation(outputs), params)
+        return updates, self._rule.join(feature_state, lstm), (outputs, record)
+
+    def gradient(self, kept, records, cotangents):
         outputs, steps = records
         outputs = outputs.stack()
         with tf.GradientTape() as tape:
             tape.watch(outputs)
-            updates = self.activation(outputs)
-        cotangents = coordinates.flatten(cotangents, leading=1)
+            updates = self._rule.activation(outputs)
         cotangents = tape.gradient(updates, outputs, output_gradients=cotangents)
-        _, lstm = self.split(states)
-        end = tf.nest.map_structure(lambda array: tf.zeros_like(array.read(0)), lstm)
-        kernels = lstm_sequence.to_kernels(weights)
-        gradient, _ = lstm_sequence.backward(kernels, (steps, lstm), cotangents, end)
+        gradient, _ = lstm_sequence.backward(
+            self._kernels, (kept, steps), lstm_sequence.pad(cotangents)
+        )
         return lstm_sequence.to_gradient(gradient)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf import loops
+from l2o_tf import coordinates, loops
 from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import UpdateRule, Weights
 from l2o_tf.training import unroll as unrolls
@@ -59,9 +59,10 @@ def meta_gradient(
     arguments = (rule, optimizee, trajectory, batches, unroll_length, weights)
     if second_derivatives:
         return _through_the_optimizee(*arguments)
-    if rule.can_record(trajectory.params, unroll_length):
-        return _recorded(*arguments)
-    return _replayed(*arguments)
+    recorder = rule.recorder(trajectory.params, unroll_length, weights)
+    if recorder is None:
+        return _replayed(*arguments)
+    return _recorded(recorder, optimizee, trajectory, batches, unroll_length)
 
 
 def _through_the_optimizee(rule, optimizee, trajectory, batches, unroll_length, weights):
@@ -74,31 +75,29 @@ def _through_the_optimizee(rule, optimizee, trajectory, batches, unroll_length, 
     return MetaGradient(losses, _gradient(tape, meta_loss, weights), run.end)
 
 
-def _recorded(rule, optimizee, trajectory, batches, unroll_length, weights):
+def _recorded(recorder, optimizee, trajectory, batches, unroll_length):
     @loops.compiled
     def compiled_step(current, t):
         loss, grads = unrolls.loss_and_gradients(optimizee, current.params, batches(t))
-        updates, rule_state, record = rule.recorded_update(
-            grads, current.rule_state, current.params, weights
-        )
-        return unrolls.move(current, updates, rule_state), (loss, grads, record)
+        updates, rule_state, record = recorder.update(grads, current.rule_state, current.params)
+        moved = unrolls.move(current, updates, rule_state)
+        return moved, (loss, coordinates.flatten(grads), record)
 
     def step(current, t):
         moved, record = compiled_step(current, t)
-        # Outside of the compiled step this is recorded without a copy.
-        return moved, (*record, current.rule_state)
+        return moved, (*record, recorder.kept(current.rule_state))
 
     @loops.compiled
     def score(params, losses, gradients):
         return _score_end(optimizee, params, batches, losses, gradients)
 
-    start = unrolls.Trajectory(list(trajectory.params), trajectory.rule_state)
-    like = (*loops.output_specs(compiled_step, start, tf.constant(0))[1], start.rule_state)
-    end, recorded = loops.record(step, start, unroll_length, like)
-    losses, gradients, records, states = recorded
-    losses, cotangents = score(end.params, losses.stack(), [g.stack() for g in gradients])
-    gradient = rule.recorded_gradient(records, states, cotangents, weights)
-    return MetaGradient(losses, gradient, end)
+    start = unrolls.Trajectory(list(trajectory.params), recorder.start(trajectory.rule_state))
+    like = loops.output_specs(compiled_step, start, tf.constant(0))[1]
+    like = (*like, recorder.kept(start.rule_state))
+    end, (losses, gradients, records, kept) = loops.record(step, start, unroll_length, like)
+    losses, cotangents = score(end.params, losses.stack(), gradients.stack())
+    gradient = recorder.gradient(kept, records, cotangents)
+    return MetaGradient(losses, gradient, end._replace(rule_state=recorder.end(end.rule_state)))
 
 
 def _replayed(rule, optimizee, trajectory, batches, unroll_length, weights):
@@ -106,10 +105,14 @@ def _replayed(rule, optimizee, trajectory, batches, unroll_length, weights):
         run = unrolls.unroll(
             rule, optimizee, trajectory, batches, unroll_length, weights, keep_gradients=True
         )
-        return run, _score_end(optimizee, run.end.params, batches, run.losses, run.gradients)
+        gradients = coordinates.flatten(run.gradients, leading=1)
+        losses, cotangents = _score_end(
+            optimizee, run.end.params, batches, run.losses, gradients
+        )
+        return run, losses, coordinates.unflatten(cotangents, run.end.params)
 
     forward = loops.compiled(forward) if rule.compiles_itself else forward
-    run, (losses, cotangents) = forward(trajectory, weights)
+    run, losses, cotangents = forward(trajectory, weights)
     with tf.GradientTape() as tape:
         tape.watch(weights)
         updates, _ = rule.replay(
@@ -120,14 +123,11 @@ def _replayed(rule, optimizee, trajectory, batches, unroll_length, weights):
 
 
 def _score_end(optimizee, params, batches, losses, gradients):
-    """All losses [num_steps + 1], and the cotangents of the updates shaped like `gradients`."""
+    """All losses, [num_steps + 1], and the cotangents of the updates, [num_steps, N]."""
     num_steps = losses.shape[0]
     loss, grads = unrolls.loss_and_gradients(optimizee, params, batches(tf.constant(num_steps)))
-    cotangents = [
-        tf.cumsum(tf.concat([g[1:], last[None]], axis=0), reverse=True)
-        for g, last in zip(gradients, grads)
-    ]
-    return tf.concat([losses, loss[None]], axis=0), cotangents
+    later = tf.concat([gradients[1:], coordinates.flatten(grads)[None]], axis=0)
+    return tf.concat([losses, loss[None]], axis=0), tf.cumsum(later, reverse=True)
 
 
 def _gradient(tape, objective, weights):

@@ -96,21 +96,21 @@ def test_recorded_steps_and_their_gradients_equal_the_plain_ones(case):
 
     @tf.function(autograph=False)
     def recorded():
-        update = loops.compiled(rule.recorded_update)
+        recorder = rule.recorder(problem.params, problem.num_steps, problem.weights)
+        update = loops.compiled(recorder.update)
 
         def step(state, t):
-            grads = [problem.grads[t]]
-            updates, after, record = update(grads, state, problem.params, problem.weights)
-            return after, (updates, record, state)
+            updates, after, record = update([problem.grads[t]], state, problem.params)
+            return after, (updates, record, recorder.kept(state))
 
-        arguments = ([problem.grads[0]], problem.state, problem.params, problem.weights)
+        start = recorder.start(problem.state)
+        arguments = ([problem.grads[0]], start, problem.params)
         updates, _, record = loops.output_specs(update, *arguments)
-        state, (updates, records, states) = loops.record(
-            step, problem.state, problem.num_steps, (updates, record, problem.state)
+        state, (updates, records, kept) = loops.record(
+            step, start, problem.num_steps, (updates, record, recorder.kept(start))
         )
-        cotangents, _ = problem.cotangents
-        gradient = rule.recorded_gradient(records, states, cotangents, problem.weights)
-        return [u.stack() for u in updates], state, gradient
+        gradient = recorder.gradient(kept, records, problem.cotangents[0][0])
+        return [u.stack() for u in updates], recorder.end(state), gradient
 
     @tf.function(autograph=False)
     def plain():
@@ -128,7 +128,8 @@ def test_recorded_steps_and_their_gradients_equal_the_plain_ones(case):
 @pytest.mark.parametrize("num_coordinates, records", [(1000, True), (2**15, False)])
 def test_steps_are_recorded_where_one_block_holds_them(num_coordinates, records):
     params = [tf.zeros([num_coordinates])]
-    assert rules.create("dm").can_record(params, 20) == records
+    rule = rules.create("dm")
+    assert (rule.recorder(params, 20, rule.weights()) is not None) == records
 
 
 def test_blocks_hold_no_more_than_their_size_but_all_coordinates(monkeypatch):
