@@ -46,7 +46,12 @@ def run(config_class: type, description: str, main: Callable[[Any], int | None])
         if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in sys.argv[1:]):
             sys.stdout.write(help_page(config_class, description))
             sys.exit(0)
-        sys.exit(main(parse(config_class, sys.argv)) or 0)
+        try:
+            sys.exit(main(parse(config_class, sys.argv)) or 0)
+        except KeyboardInterrupt:
+            # Before a command has begun the work that it can save, such as in its imports.
+            sys.stderr.write("\ninterrupted\n")
+            sys.exit(130)
 
 
 @contextlib.contextmanager
