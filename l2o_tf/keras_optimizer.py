@@ -114,6 +114,22 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         rule = _rule_config(self._rule.rule, self.rule_weights())
         return {**super().get_config(), "rule": rule, "seed": self.seed}
 
+    def load_own_variables(self, store) -> None:
+        """Loads all variables; see `keras.optimizers.Optimizer.load_own_variables`.
+
+        Raises:
+            InputError: if they are those of another rule or of another model.
+        """
+        if len(store.keys()) == len(self.variables):  # If not, Keras says so and loads none.
+            for index, variable in enumerate(self.variables):
+                expected, found = list(variable.shape), list(store[str(index)].shape)
+                if found != expected:
+                    raise errors.InputError(
+                        f"{variable.name} of the optimizer is {expected}, but {found} in the file:"
+                        " it belongs to another rule or another model"
+                    )
+        super().load_own_variables(store)
+
     def _add_constant(self, value: tf.Tensor, name: str, aggregation: str = "none"):
         value = value.numpy()
         return self.add_variable(

@@ -52,13 +52,11 @@ def batches() -> list[tuple[tf.Tensor, tf.Tensor]]:
 def make_model(policy: str = "float32") -> keras.Model:
     """A model with 38 parameters, always the same ones."""
     keras.utils.set_random_seed(11)
-    return keras.Sequential(
-        [
-            keras.Input([6]),
-            keras.layers.Dense(4, "tanh", dtype=policy),
-            keras.layers.Dense(2, dtype=policy),
-        ]
-    )
+    keras.config.set_dtype_policy(policy)
+    layers = [keras.Input([6]), keras.layers.Dense(4, "tanh"), keras.layers.Dense(2)]
+    model = keras.Sequential(layers)
+    keras.config.set_dtype_policy("float32")
+    return model
 
 
 def mean_loss(model, inputs, labels) -> tf.Tensor:
