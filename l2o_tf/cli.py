@@ -176,12 +176,12 @@ def _to_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def to_flags(config: Any) -> str:
-    """The flags of a config that differ from the defaults, as they would be typed."""
+def to_flags(config: Any, defaults: bool = False) -> str:
+    """The flags of a config, as they would be typed: what differs from the defaults, or all."""
     parts = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if value == field.default:
+        if value is None or (value == field.default and not defaults):
             continue
         if _kind(field) is bool:
             parts.append(f"--{'' if value else 'no'}{field.name}")

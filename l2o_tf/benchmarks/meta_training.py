@@ -61,7 +61,7 @@ class Fast:
     def forward(self) -> np.ndarray:
         """Runs a validation epoch."""
         weights = self._meta.weights
-        return self._epochs.validate(weights, self._seed, self._num_unrolls).numpy()
+        return self._epochs.validate(weights, self._seed, self._num_unrolls).losses.numpy()
 
 
 class Plain:
