@@ -113,7 +113,9 @@ def train(run_config: config.TrainConfig) -> int:
 def _run(run_config, run, rule, meta_trainer, current) -> int:
     observers = [
         metrics.MetricsFile(run.metrics, current.num_events),
-        summaries.TensorBoardSummaries(run.path, run_config.identity(), current.schedule.epoch),
+        summaries.TensorBoardSummaries(
+            run.path, run_config.resolved().identity(), current.schedule.epoch
+        ),
         display := progress.ProgressDisplay(run_config.schedule()),
     ]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
