@@ -78,7 +78,10 @@ def _teacher(spec: str) -> rules.UpdateRule:
             f"--teachers={spec} must be name:learning_rate of an analytical rule, such as "
             f"adam:0.01; known: {', '.join(known)}"
         )
-    return rules.from_spec(spec)
+    try:
+        return rules.from_spec(spec)
+    except errors.InputError as error:
+        raise errors.InputError(f"--teachers={spec}: {error}") from None
 
 
 def _estimator(run_config: config.TrainConfig) -> estimators.Estimator:
