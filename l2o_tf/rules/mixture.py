@@ -39,7 +39,7 @@ class OneOf(base.UpdateRule):
         total = sum(probabilities) if probabilities else len(self.rules)
         self.probabilities = [p / total for p in probabilities or [1] * len(self.rules)]
 
-    def init(self, params, seed=None):
+    def init(self, params, seed=None, weights=None):
         seed = seeds.make_seed(0, "one of several rules") if seed is None else seed
         states = tuple(
             rule.init(params, seeds.fold(seed, i + 1)) for i, rule in enumerate(self.rules)

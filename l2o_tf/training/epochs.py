@@ -118,7 +118,7 @@ class Epochs:
             meta, trajectory, metrics = meta_step(meta, trajectory, k * (self._unroll_length + 1))
             return (meta, trajectory), metrics
 
-        start = unrolls.start(self._optimizee, self._rule, seed)
+        start = unrolls.start(self._optimizee, self._rule, seed, meta.weights)
         (meta, _), metrics = loops.scan(step, (meta, start), num_unrolls, _SCALARS)
         return Epoch(meta, *metrics)
 
@@ -151,7 +151,7 @@ class Epochs:
             return tuple(carry), metrics
 
         start = unrolls.start(self._optimizee, self._teacher, seed)
-        state = self._rule.init(start.params, seeds.fold(seed, 3))
+        state = self._rule.init(start.params, seeds.fold(seed, 3), meta.weights)
         (meta, _, _), metrics = loops.scan(step, (meta, start, state), num_unrolls, _SCALARS)
         return Epoch(meta, *metrics)
 
@@ -179,7 +179,7 @@ class Epochs:
         def step(trajectory, k):
             return unroll(trajectory, k * self._unroll_length)
 
-        start = unrolls.start(self._optimizee, self._rule, seed)
+        start = unrolls.start(self._optimizee, self._rule, seed, weights)
         _, losses = loops.scan(step, start, num_unrolls, tf.TensorSpec([], tf.float32))
         return losses
 
