@@ -39,7 +39,7 @@ class OneOf(base.UpdateRule):
         total = sum(probabilities) if probabilities else len(self.rules)
         self.probabilities = [p / total for p in probabilities or [1] * len(self.rules)]
 
-    def init(self, params, seed=None):
+    def init(self, params, seed=None, weights=None):
         seed = seeds.make_seed(0, "one of several rules") if seed is None else seed
         states = tuple(
             rule.init(params, seeds.fold(seed, i + 1)) for i, rule in enumerate(self.rules)
@@ -113,14 +113,14 @@ class PerStep(base.UpdateRule):
         """The share of the analytical rules when all rules are equally likely."""
         return len(self._helpers.rules) / (len(self._helpers.rules) + 1)
 
-    def init(self, params, seed=None):
+    def init(self, params, seed=None, weights=None):
         """Returns the state of a trajectory on which all rules are equally likely."""
         seed = seeds.make_seed(0, "mixture of rules") if seed is None else seed
         return PerStepState(
             seeds.fold(seed, 0),
             tf.constant(0),
             tf.constant(self.equal_share),
-            self.learned_rule.init(params, seeds.fold(seed, 1)),
+            self.learned_rule.init(params, seeds.fold(seed, 1), weights),
             tuple(
                 rule.init(params, seeds.fold(seed, i + 2))
                 for i, rule in enumerate(self._helpers.rules)

@@ -147,7 +147,7 @@ class Epochs:
 
     def _imitate(self, meta: MetaState, seed: seeds.Seed, num_unrolls: tf.Tensor) -> Epoch:
         """One epoch of imitation of a teacher's trajectory from `seed`."""
-        start, step = self._imitation_steps(seed)
+        start, step = self._imitation_steps(meta, seed)
         return self._run(step, meta, start, num_unrolls)
 
     def _interleave(
@@ -158,7 +158,7 @@ class Epochs:
         The student's and the teacher's trajectories each stand still during the other's unrolls.
         """
         own, normal_step = self._normal_steps(self._rule, meta, seed)
-        taught, imitation_step = self._imitation_steps(seed)
+        taught, imitation_step = self._imitation_steps(meta, seed)
 
         def step(meta, carry, k):
             own, taught = carry
@@ -201,11 +201,11 @@ class Epochs:
             meta, norm = self._apply(meta, estimate.gradient, "meta_loss_optimizer")
             return meta, estimate.end, (tf.reduce_mean(estimate.losses), norm, tf.constant(0))
 
-        start = prepare(unrolls.start(self._optimizee, rule, seed))
+        start = prepare(unrolls.start(self._optimizee, rule, seed, meta.weights))
         start = estimator.start(start, meta.weights)
         return start, self._compiled(meta_step, estimator.compiles_itself(rule))
 
-    def _imitation_steps(self, seed):
+    def _imitation_steps(self, meta, seed):
         """Like `_normal_steps`, for the teacher's trajectory and the student's state on it."""
         num_batches = self._unroll_length * self._steps_per_label
 
@@ -230,7 +230,7 @@ class Epochs:
             return meta, (lesson.end, state), (tf.reduce_mean(losses), norm, tf.constant(1))
 
         start = unrolls.start(self._optimizee, self._teacher, seed)
-        state = self._rule.init(start.params, seeds.fold(seed, _STUDENT))
+        state = self._rule.init(start.params, seeds.fold(seed, _STUDENT), meta.weights)
         return (start, state), self._compiled(meta_step, self._rule.compiles_itself)
 
     def _validate(
@@ -259,7 +259,7 @@ class Epochs:
         def step(trajectory, k):
             return unroll(trajectory, k * self._unroll_length)
 
-        start = unrolls.start(self._optimizee, self._rule, seed)
+        start = unrolls.start(self._optimizee, self._rule, seed, weights)
         like = (tf.TensorSpec([], tf.float32), sizes(start.params))
         end, (losses, update_sizes) = loops.scan(step, start, num_unrolls, like)
         last_batch = unrolls.random_batches(self._optimizee, seed, 0)

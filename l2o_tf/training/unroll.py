@@ -45,10 +45,19 @@ class Unroll(NamedTuple):
     measured: Any
 
 
-def start(optimizee: Optimizee, rule: UpdateRule, seed: seeds.Seed) -> Trajectory:
+def start(
+    optimizee: Optimizee, rule: UpdateRule, seed: seeds.Seed, weights: Weights | None = None
+) -> Trajectory:
     """Draws the first point of a trajectory from `seed`, int32 [2]."""
     params = optimizee.init(seeds.fold(seed, _OPTIMIZEE))
-    return Trajectory(params, rule.init(params, seeds.fold(seed, _RULE)))
+    return Trajectory(params, first_state(rule, params, seed, weights))
+
+
+def first_state(
+    rule: UpdateRule, params: Params, seed: seeds.Seed, weights: Weights | None = None
+) -> State:
+    """The state of `rule` at the first point of the trajectory of `seed`, int32 [2]."""
+    return rule.init(params, seeds.fold(seed, _RULE), weights)
 
 
 def random_batches(optimizee: Optimizee, seed: seeds.Seed, first: int | tf.Tensor) -> Batches:
