@@ -31,7 +31,11 @@ class TensorBoardSummaries:
             with self._writer.as_default(step=0):
                 text = json.dumps(config, indent=2)
                 tf.summary.text("config", f"```\n{text}\n```")
-                hparams.hparams_config([], [hparams.Metric(tag) for tag in _METRICS])
+                # Without the names of the flags the table of HParams stays empty.
+                hparams.hparams_config(
+                    [hparams.HParam(name) for name in config],
+                    [hparams.Metric(tag) for tag in _METRICS],
+                )
                 hparams.hparams({name: _to_scalar(value) for name, value in config.items()})
 
     def add(self, event: trainer.Event) -> None:

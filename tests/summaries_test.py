@@ -88,6 +88,7 @@ def test_runs_compare_by_their_flags_and_validation_losses(written):
     (_, experiment), = written["_hparams_/experiment"]
     metrics = [metric.name.tag for metric in experiment.experiment.metric_infos]
     assert metrics == ["validation/loss", "validation/best_loss"]
+    assert {info.name for info in experiment.experiment.hparam_infos} == CONFIG.keys()
     (_, session), = written["_hparams_/session_start_info"]
     flags = session.session_start_info.hparams
     assert flags["seed"].number_value == 5 and flags["curriculum"].bool_value
