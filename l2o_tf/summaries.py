@@ -1,6 +1,7 @@
 """TensorBoard events of a meta-training."""
 
 import json
+import math
 import pathlib
 import time
 
@@ -36,7 +37,8 @@ class TensorBoardSummaries:
                     [hparams.HParam(name) for name in config],
                     [hparams.Metric(tag) for tag in _METRICS],
                 )
-                hparams.hparams({name: _to_scalar(value) for name, value in config.items()})
+                flags = {name: _to_scalar(value) for name, value in config.items()}
+                hparams.hparams(flags, trial_id=directory.name)
 
     def add(self, event: trainer.Event) -> None:
         """Writes one event."""
@@ -67,7 +69,8 @@ class TensorBoardSummaries:
     def _add_validation(self, event: trainer.ValidationDone) -> None:
         tf.summary.scalar(f"validation/{event.kind}_loss_stage_{event.stage}", event.loss)
         for tag, loss in zip(_METRICS, (event.loss, event.progress.schedule.best_loss)):
-            tf.summary.scalar(tag, loss)
+            if math.isfinite(loss):  # A stage that has just begun has no best loss.
+                tf.summary.scalar(tag, loss)
         sizes = np.log10(np.maximum(event.update_sizes, _SMALLEST_UPDATE))
         tf.summary.histogram("updates/log10_of_size", sizes)
         for name, weights in event.progress.meta.weights.items():

@@ -13,7 +13,8 @@ CONFIG = {"seed": 5, "teachers": ["adam", "sgd"], "num_epochs": None, "curriculu
 
 
 @pytest.fixture
-def written(tmp_path):
+def written(tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("runs") / "dm_cl"
     meta = epochs.MetaState({"w": tf.constant([1.0, 2.0])}, (), (), tf.constant(3))
     state = curriculum.State(epoch=7, stage=1, best_loss=1.25)
     where = trainer.Progress(meta, meta.weights, state, 9)
@@ -90,6 +91,7 @@ def test_runs_compare_by_their_flags_and_validation_losses(written):
     assert metrics == ["validation/loss", "validation/best_loss"]
     assert {info.name for info in experiment.experiment.hparam_infos} == CONFIG.keys()
     (_, session), = written["_hparams_/session_start_info"]
+    assert session.session_start_info.group_name == "dm_cl"
     flags = session.session_start_info.hparams
     assert flags["seed"].number_value == 5 and flags["curriculum"].bool_value
     assert flags["teachers"].string_value == "adam,sgd"
