@@ -107,6 +107,7 @@ class PerStep(base.UpdateRule):
         self._helpers = OneOf(analytical, probabilities)
         self._variables = dict(learned._variables)
         self.compiles_itself = learned.compiles_itself
+        self.learned_start = learned.learned_start
 
     @property
     def equal_share(self) -> float:
