@@ -33,6 +33,12 @@ class BenchmarkConfig:
         " 10^6 coordinates and unrolls of 20, 50 and 100 steps; takes some 10 minutes.",
         "What",
     )
+    keras: bool = cli.flag(
+        False,
+        "Instead: a step of Keras with L2O-DM, RNNprop and Adam as rules beside Keras' Adam, for"
+        " models of 16 thousand and 1 million parameters.",
+        "What",
+    )
     repetitions: int = cli.flag(
         7, "Measurements of each implementation in turn; the table has their medians.", "How"
     )
@@ -51,6 +57,8 @@ class BenchmarkConfig:
                     raise errors.InputError(
                         f"--{name}: {value!r} is unknown; known: {', '.join(known)}"
                     )
+        if self.scaling and self.keras:
+            raise errors.InputError("--scaling and --keras are two measurements: give one of them")
         if self.repetitions < 1:
             raise errors.InputError(f"--repetitions={self.repetitions} must be at least 1")
 
@@ -64,6 +72,11 @@ def main(config: BenchmarkConfig) -> None:
     if config.scaling:
         rows = benchmark_workloads.scaling(short=config.short)
         table = benchmark_workloads.scaling_table(rows)
+    elif config.keras:
+        from l2o_tf import benchmark_keras
+
+        rows = benchmark_keras.compare(config.repetitions, short=config.short)
+        table = benchmark_keras.table(rows)
     else:
         rows = benchmark_workloads.compare(
             config.workloads, config.modes, config.repetitions, short=config.short

@@ -322,7 +322,7 @@ def comparison_table(rows: Sequence[Row]) -> str:
         ]
         for row in rows
     ]
-    return _aligned([header, *lines])
+    return aligned([header, *lines])
 
 
 def scaling_table(rows: Sequence[Row]) -> str:
@@ -338,10 +338,11 @@ def scaling_table(rows: Sequence[Row]) -> str:
         ]
         for row in rows
     ]
-    return _aligned([header, *lines])
+    return aligned([header, *lines])
 
 
-def _aligned(lines):
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Text in columns."""
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() + "\n"

@@ -1,6 +1,7 @@
 """Any update rule as a Keras optimizer."""
 
 import base64
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -188,7 +189,9 @@ class _Untracked:
     def __init__(self, rule: UpdateRule):
         self.rule = rule
         self.initial_state: State = ()
-        self.step = loops.compiled(self._step)
+        # XLA takes a third of an LSTM's time away and adds to that of a formula.
+        compiled = loops.compiled if rule.learned else functools.partial(tf.function, autograph=False)
+        self.step = compiled(self._step)
 
     def init(self, params: Sequence[tf.Tensor], seed: seeds.Seed) -> None:
         """Sets `initial_state`."""

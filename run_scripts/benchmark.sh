@@ -3,6 +3,7 @@
 # l2o_tf.benchmark:
 #   run_scripts/benchmark.sh                              the table of docs/performance.md
 #   run_scripts/benchmark.sh --scaling                    speed and memory for large optimizees
+#   run_scripts/benchmark.sh --keras                      what a rule costs in Keras beside Adam
 #   run_scripts/benchmark.sh --short                      a quick check that it works
 #   run_scripts/benchmark.sh --help                       all flags
 set -euo pipefail
