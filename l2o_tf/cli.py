@@ -46,7 +46,12 @@ def run(config_class: type, description: str, main: Callable[[Any], int | None])
         if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in sys.argv[1:]):
             sys.stdout.write(help_page(config_class, description))
             sys.exit(0)
-        sys.exit(main(parse(config_class, sys.argv)) or 0)
+        try:
+            sys.exit(main(parse(config_class, sys.argv)) or 0)
+        except KeyboardInterrupt:
+            # Before a command has begun the work that it can save, such as in its imports.
+            sys.stderr.write("\ninterrupted\n")
+            sys.exit(130)
 
 
 @contextlib.contextmanager
@@ -171,12 +176,12 @@ def _to_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def to_flags(config: Any) -> str:
-    """The flags of a config that differ from the defaults, as they would be typed."""
+def to_flags(config: Any, defaults: bool = False) -> str:
+    """The flags of a config, as they would be typed: what differs from the defaults, or all."""
     parts = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if value == field.default:
+        if value is None or (value == field.default and not defaults):
             continue
         if _kind(field) is bool:
             parts.append(f"--{'' if value else 'no'}{field.name}")

@@ -4,7 +4,7 @@ import os
 import pathlib
 
 from l2o_tf import artifacts, errors, rules
-from l2o_tf.legacy import l2l
+from l2o_tf.legacy import l2l, tf1_checkpoint
 from l2o_tf.rules.base import UpdateRule
 
 PRETRAINED = pathlib.Path(__file__).parent / "pretrained"
@@ -19,13 +19,16 @@ def load(source: str | os.PathLike) -> UpdateRule:
     """Loads or creates a rule.
 
     Args:
-        source: the directory of a run or of an exported rule, a legacy `.l2l` file, the name of
-            a pretrained rule, or an analytical rule such as "adam:0.01".
+        source: the directory of a run or of an exported rule, a legacy `.l2l` file, a TensorFlow 1
+            checkpoint of L2O-Scale's code such as "train/model.ckpt-0" (or the folder it is in),
+            the name of a pretrained rule, or an analytical rule such as "adam:0.01".
 
     Raises:
         InputError: if it is none of these, or cannot be read.
     """
     path = pathlib.Path(source)
+    if tf1_checkpoint.is_checkpoint(path):
+        return tf1_checkpoint.load_rule(path)
     if path.is_dir():
         return artifacts.load_rule(path)
     if path.is_file():
@@ -36,8 +39,8 @@ def load(source: str | os.PathLike) -> UpdateRule:
     if name.partition(":")[0] in rules.analytical_names():
         return rules.from_spec(name)
     raise errors.InputError(
-        f"no rule {name!r}: expected a run directory, an exported rule, a .l2l file, a pretrained "
-        f"rule ({', '.join(list_pretrained()) or 'none yet'}) or name:learning_rate with one of "
+        f"no rule {name!r}: expected a run directory, an exported rule, a .l2l file, a "
+        f"TensorFlow 1 checkpoint of L2O-Scale, a pretrained rule ({', '.join(list_pretrained()) or 'none yet'}) or name:learning_rate with one of "
         f"{', '.join(rules.analytical_names())}"
     )
 

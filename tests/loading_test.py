@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from l2o_tf import artifacts, errors, loading, rules, seeds
-from l2o_tf.legacy import l2l
+from l2o_tf.legacy import l2l, tf1_checkpoint
 from tests import reference
 
 PARAMS = [tf.constant([[1.0, -2.0]]), tf.constant(0.5)]
@@ -17,7 +17,7 @@ GRADS = [tf.constant([[0.3, -0.01]]), tf.constant(1e-4)]
 
 def updates(rule):
     """Two steps' updates on a few coordinates."""
-    state, steps = rule.init(PARAMS), []
+    state, steps = rule.init(PARAMS, seeds.make_seed(1, "test")), []
     for _ in range(2):
         update, state = rule.update(GRADS, state, PARAMS)
         steps += [u.numpy().ravel() for u in update]
@@ -36,6 +36,11 @@ def export(directory, name="dm", **options):
         ("dm", {}),
         ("dm", {"units": (3,), "output_scale": 0.5}),
         ("rnnprop", {"num_projected": 4}),
+        ("scale", {"level_sizes": (4, 3), "use_attention": True}),
+        ("coordinatewise_rnn", {"units": (3,), "init_lr_range": (1e-3, 1e-2)}),
+        ("global_learning_rate", {}),
+        ("learning_rate_schedule", {"num_steps": 5, "initial_rate": 0.1}),
+        ("trainable_adam", {"beta1": 0.8}),
     ],
 )
 def test_an_exported_rule(tmp_path, name, options):
@@ -66,6 +71,18 @@ def test_a_legacy_file_of_another_size(tmp_path, name):
     rule = rules.create(name, seed=seeds.make_seed(3, "rule"), **options)
     l2l.write(tmp_path / "rule.l2l", rule.weights())
     np.testing.assert_array_equal(updates(loading.load(tmp_path / "rule.l2l")), updates(rule))
+
+
+def test_the_authors_tensorflow_1_checkpoint():
+    variables = tf1_checkpoint.read(reference.path("legacy/scale") / "model.ckpt-0")
+    for name in ("model.ckpt-0", "model.ckpt-0.index", ""):
+        rule = loading.load(reference.path("legacy/scale") / name)
+        assert rule.registered_name == "scale"
+        assert rule.options() == rules.create("scale").options()
+        names = tf1_checkpoint.legacy_names(rule)
+        assert {names[key] for key in rule.weights()} == variables.keys()
+        for key, value in rule.weights().items():
+            np.testing.assert_array_equal(value, variables[names[key]])
 
 
 def test_an_analytical_rule():

@@ -1,6 +1,7 @@
 """Reads the meta-parameters of L2O-Scale rules from TensorFlow 1 checkpoints, `model.ckpt-*`."""
 
 import os
+import pathlib
 import re
 from collections.abc import Mapping
 
@@ -12,6 +13,8 @@ from l2o_tf.rules import base, hierarchical_rnn, scale_small
 
 _SCOPE = "LOL/"
 _FILE_ENDING = re.compile(r"\.(index|data-\d+-of-\d+)$")
+# `init_lr_range` of the legacy training script.
+_SCRIPT_LR_RANGE = (1e-6, 1e-2)
 # The accumulators of the meta-optimizer, one or two for each meta-parameter.
 _SLOT = re.compile(r"/RMSProp(_\d+)?$")
 
@@ -149,6 +152,62 @@ def convert(rule: base.UpdateRule, variables: Mapping[str, np.ndarray]) -> base.
 def load(rule: base.UpdateRule, path: str | os.PathLike) -> None:
     """Sets the weights of `rule` from a checkpoint; raises as `read` and `convert` do."""
     rule.assign(convert(rule, read(path)))
+
+
+def is_checkpoint(path: str | os.PathLike) -> bool:
+    """Whether there are files of a TensorFlow 1 checkpoint; `path` as in `read`."""
+    path = pathlib.Path(path)
+    if path.is_dir():
+        return any(path.glob("*.index"))
+    return bool(_FILE_ENDING.search(path.name)) or path.with_name(path.name + ".index").exists()
+
+
+def load_rule(path: str | os.PathLike) -> base.UpdateRule:
+    """Creates the rule that a checkpoint holds, with the legacy training script's options.
+
+    The number of levels, attention and learned decays show in the names of the variables. Which
+    features a rule has does not, nor does its `init_lr_range`: for options that are not the
+    script's defaults, create the rule with them and call `load`.
+
+    Raises:
+        InputError: as `read` and `convert` do.
+    """
+    variables = read(path)
+    rule = _untrained(variables)
+    rule.assign(convert(rule, variables))
+    return rule
+
+
+def _untrained(variables: Mapping[str, np.ndarray]) -> base.UpdateRule:
+    """A rule of the kind and of the sizes that the variables show."""
+    found = {name.removeprefix(_SCOPE): value for name, value in variables.items()}
+    if "global_learning_rate" in found:
+        return scale_small.GlobalLearningRate()
+    if "learning_rates" in found:
+        return scale_small.LearningRateSchedule(num_steps=len(found["learning_rates"]))
+    if "beta1_logit" in found:
+        return scale_small.TrainableAdam()
+    cells = [name for name in found if name.endswith("basic_lstm_cell/bias")]
+    if cells:
+        return scale_small.CoordinatewiseRNN(
+            units=tuple(found[name].size // 4 for name in sorted(cells)),
+            init_lr_range=_SCRIPT_LR_RANGE,
+            dynamic_output_scale="learning_rate_weights" in found,
+            learnable_decay="decay_weights" in found,
+        )
+    names = _hierarchical_names()
+    dynamic = "learning_rate_weights" in found
+    candidates = [names[f"level{level}/candidate/b"] for level in range(3)]
+    return hierarchical_rnn.HierarchicalRNN(
+        level_sizes=tuple(found[name].size for name in candidates if name in found),
+        learnable_decay="scl_decay_weights" in found,
+        learnable_inp_decay="inp_decay_weights" in found,
+        dynamic_output_scale=dynamic,
+        use_relative_lr=dynamic,
+        learnable_rnn_init=names["level0/init"] in found,
+        use_attention="attention_weights" in found,
+        use_gradient_shortcut="PerTensor/GradsToDelta/Matrix" in found,
+    )
 
 
 def _listed(names: list[str]) -> str:

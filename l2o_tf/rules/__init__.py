@@ -1,7 +1,16 @@
 """Update rules by name: `create("adam", learning_rate=0.01)`, `from_spec("adam:0.01")`."""
 
+import json
+from typing import Any
+
 from l2o_tf import errors, seeds
-from l2o_tf.rules import analytical, lstm, rnnprop  # noqa: F401  (fills the registry)
+from l2o_tf.rules import (  # noqa: F401  (fills the registry)
+    lstm,
+    rnnprop,
+    hierarchical_rnn,
+    scale_small,
+    analytical,
+)  # isort: skip
 from l2o_tf.rules.base import RULES, CoordinatewiseRule, UpdateRule, register
 
 create = RULES.create
@@ -18,17 +27,27 @@ def analytical_names() -> list[str]:
     return [name for name in names() if not RULES.get(name).learned]
 
 
-def create_learned(name: str, seed: seeds.Seed) -> UpdateRule:
+def create_learned(name: str, seed: seeds.Seed, **options: Any) -> UpdateRule:
     """Creates a rule with fresh weights drawn from `seed`, int32 [2].
 
+    Args:
+        name: the name of a rule that is learned.
+        seed: what the weights are drawn from.
+        **options: arguments of the rule, as its `options()` returns them.
+
     Raises:
-        InputError: for an unknown name or a rule that has nothing to learn.
+        InputError: for an unknown name, a rule that has nothing to learn or unknown options.
     """
     if not RULES.get(name).learned:
         raise errors.InputError(
             f"{name!r} has no weights to train; rules that have: {', '.join(learned_names())}"
         )
-    return create(name, seed=seed)
+    try:
+        return create(name, seed=seed, **options)
+    except (TypeError, ValueError) as error:  # What Python and TensorFlow say to wrong options.
+        raise errors.InputError(
+            f"{json.dumps(options)} are no options of the rule {name}: {error}"
+        ) from None
 
 
 def from_spec(spec: str) -> UpdateRule:

@@ -32,6 +32,7 @@ class Assigned(base.UpdateRule):
             InputError: if a tensor has no rule or a rule has no tensor.
         """
         super().__init__(name=name)
+        self.learned_start = any(rule.learned_start for rule in rules.values())
         if set(rules) != set(assignment):
             raise errors.InputError(
                 f"parameters are assigned to the rules {sorted(set(assignment))}, but the rules"
@@ -45,7 +46,7 @@ class Assigned(base.UpdateRule):
             for key, variable in rule._variables.items()
         }
 
-    def init(self, params, seed: seeds.Seed | None = None):
+    def init(self, params, seed: seeds.Seed | None = None, weights=None):
         """Returns the rules' states; raises InputError for another number of parameters."""
         if len(params) != len(self.assignment):
             raise errors.InputError(
@@ -53,7 +54,11 @@ class Assigned(base.UpdateRule):
                 f" optimizee has {len(params)}; assign each of them"
             )
         return tuple(
-            rule.init(self._part(rule_name, params), None if seed is None else seeds.fold(seed, i))
+            rule.init(
+                self._part(rule_name, params),
+                None if seed is None else seeds.fold(seed, i),
+                self._own(rule_name, weights),
+            )
             for i, (rule_name, rule) in enumerate(self.rules.items())
         )
 
@@ -67,19 +72,25 @@ class Assigned(base.UpdateRule):
         weights = self.weights() if weights is None else weights
         updates, next_states = {}, []
         for (rule_name, rule), state in zip(self.rules.items(), states):
-            prefix = f"{rule_name}/"
-            own = {
-                key.removeprefix(prefix): w for key, w in weights.items() if key.startswith(prefix)
-            }
             part, state = method(rule)(
                 self._part(rule_name, grads),
                 state,
                 self._part(rule_name, params),
-                own or None,  # An analytical rule keeps its own learning rate.
+                self._own(rule_name, weights),
             )
             updates[rule_name] = iter(part)
             next_states.append(state)
         return [next(updates[rule_name]) for rule_name in self.assignment], tuple(next_states)
+
+    def _own(self, rule_name, weights):
+        """The weights of one rule; None for an analytical one, which keeps its learning rate."""
+        prefix = f"{rule_name}/"
+        own = {
+            key.removeprefix(prefix): value
+            for key, value in (weights or {}).items()
+            if key.startswith(prefix)
+        }
+        return own or None
 
     def _part(self, rule_name, tensors):
         return [t for t, assigned in zip(tensors, self.assignment) if assigned == rule_name]

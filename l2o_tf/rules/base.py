@@ -33,6 +33,8 @@ class UpdateRule(snt.Module):
 
     registered_name: str | None = None
     learned = False  # Whether there are weights to train; then `seed` is a constructor argument.
+    # Whether `init` depends on the weights; a meta-gradient then has to pass through it.
+    learned_start = False
     # Whether the gradient of `replay` is fastest outside of XLA, in which it compiles its parts.
     compiles_itself = False
 
@@ -69,12 +71,16 @@ class UpdateRule(snt.Module):
         """The arguments, JSON values, with which the registry creates this rule again."""
         return {}
 
-    def init(self, params: Params, seed: seeds.Seed | None = None) -> State:
+    def init(
+        self, params: Params, seed: seeds.Seed | None = None, weights: Weights | None = None
+    ) -> State:
         """Returns the state before the first step of a trajectory.
 
         Args:
             params: the optimizee's parameters, a list of tensors of static shape.
             seed: int32 [2], for rules with a random initial state or random steps.
+            weights: values for the meta-parameters, the rule's own by default; they matter where
+                `learned_start` is true.
         """
         raise NotImplementedError
 
@@ -171,7 +177,9 @@ class Recorder:
 class CoordinatewiseRule(UpdateRule):
     """A rule that treats every coordinate alike: all of them are one batch of one call."""
 
-    def init(self, params: Params, seed: seeds.Seed | None = None) -> State:
+    def init(
+        self, params: Params, seed: seeds.Seed | None = None, weights: Weights | None = None
+    ) -> State:
         return self.init_coordinates(coordinates.count(params), params[0].dtype)
 
     def update(self, grads, state, params, weights=None):

@@ -5,6 +5,7 @@ features-major, [features, num_coordinates], over the coordinates of all tensors
 tensors' GRUs are one batch [units, num_tensors].
 """
 
+import dataclasses
 import math
 from typing import NamedTuple
 
@@ -69,6 +70,7 @@ class _PerTensor:
         )
 
 
+@base.register("scale")
 class HierarchicalRNN(base.UpdateRule):
     """The hierarchical RNN of L2O-Scale.
 
@@ -82,6 +84,8 @@ class HierarchicalRNN(base.UpdateRule):
     legacy `optimizer/hierarchical_rnn.py` and `rnn_cells.py`.
     """
 
+    learned = True
+
     def __init__(self, seed: seeds.Seed | None = None, name: str | None = None, **options):
         """Draws initial weights.
 
@@ -93,9 +97,16 @@ class HierarchicalRNN(base.UpdateRule):
         Raises:
             InputError: for options that contradict each other or are out of range.
         """
-        self.options = Options(**options)
+        self.settings = Options(**options)
         seed = seeds.make_seed(0, "rule") if seed is None else seed
-        super().__init__(initial_weights(self.options, seed), name=name)
+        super().__init__(initial_weights(self.settings, seed), name=name)
+        self.learned_start = self.settings.learnable_rnn_init
+
+    def options(self):
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in dataclasses.asdict(self.settings).items()
+        }
 
     def init(
         self,
@@ -116,7 +127,7 @@ class HierarchicalRNN(base.UpdateRule):
             InputError: if there is something to draw and no seed.
         """
         weights = self.weights() if weights is None else weights
-        options, dtype = self.options, params[0].dtype
+        options, dtype = self.settings, params[0].dtype
         fixed = options.learnable_rnn_init and (
             options.init_lr_range[0] == options.init_lr_range[1]
             or not options.dynamic_output_scale
@@ -150,7 +161,7 @@ class HierarchicalRNN(base.UpdateRule):
 
     def _initial_log_lr(self, params: Params, seed: seeds.Seed | None) -> tf.Tensor:
         """Draws log learning rates [num_coordinates]."""
-        low, high = (math.log(lr) for lr in self.options.init_lr_range)
+        low, high = (math.log(lr) for lr in self.settings.init_lr_range)
         shape, dtype = [coordinates.count(params)], params[0].dtype
         if low == high:
             log_lr = tf.fill(shape, tf.constant(low, dtype))
@@ -161,7 +172,7 @@ class HierarchicalRNN(base.UpdateRule):
             by_tensor = seeds.uniform(seeds.fold(seed, 1), [len(params)], *half)
             log_lr = seeds.uniform(seeds.fold(seed, 0), shape, *half)
             log_lr += _PerTensor(params).spread(by_tensor)
-        return tf.clip_by_value(log_lr, MIN_LOG_LR, self.options.max_log_lr)
+        return tf.clip_by_value(log_lr, MIN_LOG_LR, self.settings.max_log_lr)
 
     def true_params(self, params: Params, state: HierarchicalState) -> Params:
         """The parameters that are to be scored: `params` themselves without attention.
@@ -169,7 +180,7 @@ class HierarchicalRNN(base.UpdateRule):
         With attention the trajectory `params + updates` that a loop carries are the attended
         points, where gradients are to be taken; what the rule optimizes is an offset away.
         """
-        if not self.options.use_attention:
+        if not self.settings.use_attention:
             return list(params)
         offsets = coordinates.unflatten(state.attention_offset, params)
         return [p + offset for p, offset in zip(params, offsets)]
@@ -185,13 +196,13 @@ class HierarchicalRNN(base.UpdateRule):
         log_step, log_lr = self._log_learning_rates(weights, readouts, state)
 
         direction = self._direction(weights, readouts, "update", scaled, per_tensor)
-        if self.options.dynamic_output_scale:
+        if self.settings.dynamic_output_scale:
             step = tf.exp(log_step + weights["log_lr/step_offset"]) * direction
         else:
             step = direction
-        if self.options.use_attention:
+        if self.settings.use_attention:
             attention = self._direction(weights, readouts, "attention", scaled, per_tensor)
-            if self.options.dynamic_output_scale:
+            if self.settings.dynamic_output_scale:
                 attention *= tf.exp(log_step)
             flat_update, attention_offset = state.attention_offset - attention, attention - step
         else:
@@ -214,7 +225,7 @@ class HierarchicalRNN(base.UpdateRule):
         self, grads: tf.Tensor, state: HierarchicalState
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Running means of the gradient [num_coordinates] and of its square, per scale."""
-        num_scales = self.options.num_gradient_scales
+        num_scales = self.settings.num_gradient_scales
         if num_scales == 1:
             accumulated = grads[None]
         else:
@@ -222,7 +233,7 @@ class HierarchicalRNN(base.UpdateRule):
             accumulated = grads * (1.0 - decays) + state.accumulated * decays
         decays = (
             _time_constants(state.scale_decay, num_scales)
-            if self.options.use_multiple_scale_decays
+            if self.settings.use_multiple_scale_decays
             else state.scale_decay
         )
         # The legacy code sets the decay to 0 where all mean squares of a tensor are 0. They are
@@ -238,7 +249,7 @@ class HierarchicalRNN(base.UpdateRule):
         per_tensor: _PerTensor,
     ) -> tf.Tensor:
         """The inputs [num_features, num_coordinates] of the coordinates' GRU."""
-        options = self.options
+        options = self.settings
         features = [scaled]
         if options.use_grad_products and options.num_gradient_scales > 1:
             features.append(scaled[:-1] * scaled[1:])
@@ -265,7 +276,7 @@ class HierarchicalRNN(base.UpdateRule):
         per_tensor: _PerTensor,
     ) -> tuple[tf.Tensor, tf.Tensor | tuple, tf.Tensor | tuple]:
         """The next hidden states of the three levels."""
-        num_levels = self.options.num_levels
+        num_levels = self.settings.num_levels
         if num_levels == 1:
             return _gru(weights, "level0", features, state.hidden), (), ()
 
@@ -279,13 +290,13 @@ class HierarchicalRNN(base.UpdateRule):
             weights, "level0", features, state.hidden, per_tensor.spread(coordinate_bias)
         )
         summary = per_tensor.mean(hidden)
-        if self.options.feeds_features_to_tensor_level:
+        if self.settings.feeds_features_to_tensor_level:
             summary = tf.concat([summary, per_tensor.mean(features)], axis=0)
         tensor_hidden = _gru(weights, "level1", summary, state.tensor_hidden, tensor_bias)
         if num_levels == 2:
             return hidden, tensor_hidden, ()
 
-        if self.options.average_tensors:
+        if self.settings.average_tensors:
             summary = tf.reduce_mean(tensor_hidden, axis=1, keepdims=True)
         else:
             summary = tensor_hidden[:, -1:]
@@ -295,11 +306,11 @@ class HierarchicalRNN(base.UpdateRule):
         self, weights: base.Weights, readouts: dict[str, tf.Tensor], state: HierarchicalState
     ) -> tuple[tf.Tensor | tuple, tf.Tensor | tuple]:
         """Log learning rates [num_coordinates] of this step and their running means."""
-        if not self.options.dynamic_output_scale:
+        if not self.settings.dynamic_output_scale:
             return (), ()
         log_step = state.log_lr + readouts["log_lr"] + weights["log_lr/b"]
         # A straight-through gradient: rates out of range can be learned back into it.
-        clipped = tf.clip_by_value(log_step, MIN_LOG_LR, self.options.max_log_lr)
+        clipped = tf.clip_by_value(log_step, MIN_LOG_LR, self.settings.max_log_lr)
         log_step += tf.stop_gradient(clipped - log_step)
         momentum = tf.sigmoid(weights["log_lr/momentum_logit"])
         return log_step, momentum * state.log_lr + (1.0 - momentum) * log_step
@@ -314,10 +325,10 @@ class HierarchicalRNN(base.UpdateRule):
     ) -> tf.Tensor:
         """What to subtract [num_coordinates], of unit mean square per tensor if rates scale it."""
         direction = readouts[head]
-        if self.options.use_gradient_shortcut:
+        if self.settings.use_gradient_shortcut:
             shortcut = tf.matmul(weights[f"{head}_shortcut/w"], scaled, transpose_a=True)
             direction += shortcut[0]
-        if self.options.dynamic_output_scale:
+        if self.settings.dynamic_output_scale:
             mean_square = per_tensor.mean(tf.square(direction))
             direction *= per_tensor.spread(tf.math.rsqrt(mean_square + 1e-16))
         return direction

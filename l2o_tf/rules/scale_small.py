@@ -29,6 +29,7 @@ class CoordinatewiseState(NamedTuple):
     learning_rate: tf.Tensor
 
 
+@base.register("coordinatewise_rnn")
 class CoordinatewiseRNN(base.CoordinatewiseRule):
     """An LSTM per coordinate that sets a direction, a decay and a learning rate.
 
@@ -37,6 +38,9 @@ class CoordinatewiseRNN(base.CoordinatewiseRule):
 
     Source: legacy `optimizer/coordinatewise_rnn.py` with BasicLSTMCell.
     """
+
+    learned = True
+    learned_start = True
 
     def __init__(
         self,
@@ -73,6 +77,16 @@ class CoordinatewiseRNN(base.CoordinatewiseRule):
         if dynamic_output_scale and zero_init_lr_weights:
             weights["lr/w"] = tf.zeros_like(weights["lr/w"])
         super().__init__(weights, name=name)
+        self.zero_init_lr_weights = zero_init_lr_weights
+
+    def options(self):
+        return {
+            "units": list(self.units),
+            "init_lr_range": list(self.init_lr_range),
+            "dynamic_output_scale": self.dynamic_output_scale,
+            "learnable_decay": self.learnable_decay,
+            "zero_init_lr_weights": self.zero_init_lr_weights,
+        }
 
     def init(self, params, seed=None, weights=None):
         """As `HierarchicalRNN.init`: `weights` holds the initial hidden state.
@@ -149,11 +163,24 @@ def _initial_weights(
     return weights
 
 
+@base.register("global_learning_rate")
 class GlobalLearningRate(base.CoordinatewiseRule):
     """Gradient descent with one learned rate. Source: legacy `global_learning_rate.py`."""
 
-    def __init__(self, initial_rate: float = 1e-3, name: str | None = None):
+    learned = True
+
+    def __init__(
+        self,
+        seed: seeds.Seed | None = None,
+        initial_rate: float = 1e-3,
+        name: str | None = None,
+    ):
+        """Sets the rate; nothing is drawn from `seed`."""
         super().__init__({"learning_rate": tf.constant(initial_rate, tf.float32)}, name=name)
+        self.initial_rate = initial_rate
+
+    def options(self):
+        return {"initial_rate": self.initial_rate}
 
     def init_coordinates(self, num_coordinates, dtype):
         return ()
@@ -163,6 +190,7 @@ class GlobalLearningRate(base.CoordinatewiseRule):
         return -weights["learning_rate"] * grads, state
 
 
+@base.register("learning_rate_schedule")
 class LearningRateSchedule(base.CoordinatewiseRule):
     """Gradient descent with one learned rate per step; the last one goes on after `num_steps`.
 
@@ -171,12 +199,25 @@ class LearningRateSchedule(base.CoordinatewiseRule):
     Source: legacy `learning_rate_schedule.py`.
     """
 
-    def __init__(self, initial_rate: float = 0.0, num_steps: int = 1000, name: str | None = None):
+    learned = True
+
+    def __init__(
+        self,
+        seed: seeds.Seed | None = None,
+        initial_rate: float = 0.0,
+        num_steps: int = 1000,
+        name: str | None = None,
+    ):
+        """Sets the rates; nothing is drawn from `seed`."""
         if num_steps < 1:
             raise errors.InputError(
                 f"a learning rate schedule needs num_steps of at least 1, got {num_steps}"
             )
         super().__init__({"learning_rates": tf.fill([num_steps], float(initial_rate))}, name=name)
+        self.initial_rate, self.num_steps = initial_rate, num_steps
+
+    def options(self):
+        return {"initial_rate": self.initial_rate, "num_steps": self.num_steps}
 
     def init_coordinates(self, num_coordinates, dtype):
         return tf.constant(0)
@@ -194,6 +235,7 @@ class TrainableAdamState(NamedTuple):
     step: tf.Tensor
 
 
+@base.register("trainable_adam")
 class TrainableAdam(base.CoordinatewiseRule):
     """Adam (Kingma and Ba 2015, algorithm 1) with learned rate, decays and epsilon.
 
@@ -202,15 +244,18 @@ class TrainableAdam(base.CoordinatewiseRule):
     is not reproduced here.
     """
 
+    learned = True
+
     def __init__(
         self,
+        seed: seeds.Seed | None = None,
         learning_rate: float = 1e-3,
         beta1: float = 0.9,
         beta2: float = 0.999,
         epsilon: float = 1e-8,
         name: str | None = None,
     ):
-        """Sets the initial values.
+        """Sets the initial values; nothing is drawn from `seed`.
 
         Raises:
             InputError: unless the rate and epsilon are positive and the decays in (0, 1).
@@ -227,6 +272,15 @@ class TrainableAdam(base.CoordinatewiseRule):
             "log_epsilon": math.log(epsilon),
         }
         super().__init__({k: tf.constant(v, tf.float32) for k, v in initial.items()}, name=name)
+        self._options = {
+            "learning_rate": learning_rate,
+            "beta1": beta1,
+            "beta2": beta2,
+            "epsilon": epsilon,
+        }
+
+    def options(self):
+        return dict(self._options)
 
     def init_coordinates(self, num_coordinates, dtype):
         zeros = tf.zeros([num_coordinates], dtype)

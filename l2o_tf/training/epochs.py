@@ -8,11 +8,16 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf import loops, seeds
+from l2o_tf import coordinates, loops, seeds
 from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import State, UpdateRule, Weights
-from l2o_tf.training import imitation, meta_loss
+from l2o_tf.rules.mixture import PerStep
+from l2o_tf.training import estimators, imitation
 from l2o_tf.training import unroll as unrolls
+
+# What the seed of an epoch is folded with, beside the numbers that `unroll` uses.
+_STUDENT, _ESTIMATOR, _CHOICES = 3, 4, 5
+_MAX_SIZES = 1000  # Coordinates whose updates a validation measures.
 
 
 class MetaState(NamedTuple):
@@ -22,7 +27,7 @@ class MetaState(NamedTuple):
         weights: the rule's meta-parameters by name.
         meta_loss_optimizer: state of the meta-optimizer of normal epochs.
         imitation_optimizer: state of the meta-optimizer of imitation epochs. The two losses have
-            a meta-optimizer each, as in the legacy code.
+            a meta-optimizer each, as in the legacy code, unless they share the first one.
         skipped: int32 scalar, meta-steps that were skipped for a non-finite gradient.
     """
 
@@ -38,15 +43,34 @@ class Epoch(NamedTuple):
     Attributes:
         meta: the state after it.
         losses: [num_unrolls], the mean of each unroll's losses.
-        gradient_norms: [num_unrolls], L2 norms of the gradients of the mean losses' sums.
+        gradient_norms: [num_unrolls], L2 norms of the gradients of the losses' sums.
+        is_imitation: int32 [num_unrolls], 1 where the loss is the imitation loss, else 0.
     """
 
     meta: MetaState
     losses: tf.Tensor
     gradient_norms: tf.Tensor
+    is_imitation: tf.Tensor
 
 
-_SCALARS = (tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.float32))
+class Validation(NamedTuple):
+    """The result of one validation trajectory.
+
+    Attributes:
+        losses: [num_unrolls], the mean of each unroll's losses.
+        final_loss: scalar, the loss after the last step, on a batch of its own.
+        update_sizes: [num_unrolls, num_measured], for evenly spaced coordinates, at most 1,000,
+            the mean of an unroll's absolute updates.
+    """
+
+    losses: tf.Tensor
+    final_loss: tf.Tensor
+    update_sizes: tf.Tensor
+
+
+_METRICS = (
+    tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)
+)  # fmt: skip
 
 
 class Epochs:
@@ -63,7 +87,9 @@ class Epochs:
         teacher: UpdateRule | None = None,
         unroll_length: int = 20,
         steps_per_label: int = 1,
-        second_derivatives: bool = False,
+        mixture: PerStep | None = None,
+        estimator: estimators.Estimator = estimators.Backprop(),
+        shared_meta_optimizer: bool = False,
     ):
         """Prepares the epochs; each is traced at its first call.
 
@@ -74,15 +100,23 @@ class Epochs:
             teacher: the rule to imitate.
             unroll_length: optimizee steps per meta-step.
             steps_per_label: the teacher's steps per step of the student.
-            second_derivatives: see `meta_loss.meta_gradient`.
+            mixture: the rule mixed with analytical ones, for self-improving.
+            estimator: how the gradients of normal unrolls are found.
+            shared_meta_optimizer: whether imitation goes on with the meta-optimizer's state of
+                normal epochs instead of its own.
         """
         self._rule, self._optimizee, self._teacher = rule, optimizee, teacher
-        self._meta_optimizer = meta_optimizer
+        self._meta_optimizer, self._mixture = meta_optimizer, mixture
         self._unroll_length = unroll_length
         self._steps_per_label = steps_per_label
-        self._second_derivatives = second_derivatives
+        self._estimator = estimator
+        self._imitation_optimizer = (
+            "meta_loss_optimizer" if shared_meta_optimizer else "imitation_optimizer"
+        )
         self.train = tf.function(self._train, autograph=False)
+        self.train_mixture = tf.function(self._train_mixture, autograph=False)
         self.imitate = tf.function(self._imitate, autograph=False)
+        self.interleave = tf.function(self._interleave, autograph=False)
         self.validate = tf.function(self._validate, autograph=False)
 
     def initial_state(self, weights: Weights) -> MetaState:
@@ -97,33 +131,82 @@ class Epochs:
 
     def _train(self, meta: MetaState, seed: seeds.Seed, num_unrolls: tf.Tensor) -> Epoch:
         """One epoch of normal meta-training from the trajectory `seed` (int32 [2])."""
+        start, step = self._normal_steps(self._rule, meta, seed)
+        return self._run(step, meta, start, num_unrolls)
 
-        @self._compiled
-        def meta_step(meta, trajectory, first_batch):
-            batches = unrolls.random_batches(self._optimizee, seed, first_batch)
-            losses, gradient, trajectory = meta_loss.meta_gradient(
-                self._rule,
-                self._optimizee,
-                trajectory,
-                batches,
-                self._unroll_length,
-                meta.weights,
-                self._second_derivatives,
-            )
-            meta, norm = self._apply(meta, gradient, "meta_loss_optimizer")
-            return meta, trajectory, (tf.reduce_mean(losses), norm)
+    def _train_mixture(
+        self, meta: MetaState, seed: seeds.Seed, num_unrolls: tf.Tensor, share: tf.Tensor
+    ) -> Epoch:
+        """One epoch of which a `share` of the steps, a float scalar, is analytical rules'."""
 
-        def step(carry, k):
-            meta, trajectory = carry
-            meta, trajectory, metrics = meta_step(meta, trajectory, k * (self._unroll_length + 1))
-            return (meta, trajectory), metrics
+        def with_share(trajectory):
+            return trajectory._replace(rule_state=trajectory.rule_state._replace(share=share))
 
-        start = unrolls.start(self._optimizee, self._rule, seed)
-        (meta, _), metrics = loops.scan(step, (meta, start), num_unrolls, _SCALARS)
-        return Epoch(meta, *metrics)
+        start, step = self._normal_steps(self._mixture, meta, seed, with_share)
+        return self._run(step, meta, start, num_unrolls)
 
     def _imitate(self, meta: MetaState, seed: seeds.Seed, num_unrolls: tf.Tensor) -> Epoch:
         """One epoch of imitation of a teacher's trajectory from `seed`."""
+        start, step = self._imitation_steps(meta, seed)
+        return self._run(step, meta, start, num_unrolls)
+
+    def _interleave(
+        self, meta: MetaState, seed: seeds.Seed, num_unrolls: tf.Tensor, r: tf.Tensor
+    ) -> Epoch:
+        """One epoch in which every unroll is imitation with probability `r`, a float scalar.
+
+        The student's and the teacher's trajectories each stand still during the other's unrolls.
+        """
+        own, normal_step = self._normal_steps(self._rule, meta, seed)
+        taught, imitation_step = self._imitation_steps(meta, seed)
+
+        def step(meta, carry, k):
+            own, taught = carry
+
+            def imitate():
+                after, moved, metrics = imitation_step(meta, taught, k)
+                return after, (own, moved), metrics
+
+            def train():
+                after, moved, metrics = normal_step(meta, own, k)
+                return after, (moved, taught), metrics
+
+            choice = seeds.uniform(seeds.fold(seed, _CHOICES, k), [])
+            return tf.cond(choice < r, imitate, train)
+
+        return self._run(step, meta, (own, taught), num_unrolls)
+
+    def _run(self, meta_step, meta: MetaState, carry, num_unrolls: tf.Tensor) -> Epoch:
+        def step(state, k):
+            meta, carry, metrics = meta_step(*state, k)
+            return (meta, carry), metrics
+
+        (meta, _), metrics = loops.scan(step, (meta, carry), num_unrolls, _METRICS)
+        return Epoch(meta, *metrics)
+
+    def _normal_steps(self, rule, meta, seed, prepare=lambda trajectory: trajectory):
+        """What the first unroll starts from, and unroll and meta-step number k as a function."""
+        estimator = self._estimator
+
+        def meta_step(meta, carry, k):
+            estimate = estimator.step(
+                rule,
+                self._optimizee,
+                carry,
+                unrolls.random_batches(self._optimizee, seed, k * (self._unroll_length + 1)),
+                self._unroll_length,
+                meta.weights,
+                seeds.fold(seed, _ESTIMATOR, k),
+            )
+            meta, norm = self._apply(meta, estimate.gradient, "meta_loss_optimizer")
+            return meta, estimate.end, (tf.reduce_mean(estimate.losses), norm, tf.constant(0))
+
+        start = prepare(unrolls.start(self._optimizee, rule, seed, meta.weights))
+        start = estimator.start(start, meta.weights)
+        return start, self._compiled(meta_step, estimator.compiles_itself(rule))
+
+    def _imitation_steps(self, meta, seed):
+        """Like `_normal_steps`, for the teacher's trajectory and the student's state on it."""
         num_batches = self._unroll_length * self._steps_per_label
 
         @loops.compiled
@@ -137,32 +220,27 @@ class Epochs:
                 self._steps_per_label,
             )
 
-        @self._compiled
-        def meta_step(meta, trajectory, state, first_batch):
-            lesson = teach(trajectory, first_batch)
+        def meta_step(meta, carry, k):
+            trajectory, state = carry
+            lesson = teach(trajectory, k * num_batches)
             losses, gradient, state = imitation.imitation_gradient(
                 self._rule, state, lesson, meta.weights
             )
-            meta, norm = self._apply(meta, gradient, "imitation_optimizer")
-            return meta, lesson.end, state, (tf.reduce_mean(losses), norm)
-
-        def step(carry, k):
-            *carry, metrics = meta_step(*carry, k * num_batches)
-            return tuple(carry), metrics
+            meta, norm = self._apply(meta, gradient, self._imitation_optimizer)
+            return meta, (lesson.end, state), (tf.reduce_mean(losses), norm, tf.constant(1))
 
         start = unrolls.start(self._optimizee, self._teacher, seed)
-        state = self._rule.init(start.params, seeds.fold(seed, 3))
-        (meta, _, _), metrics = loops.scan(step, (meta, start, state), num_unrolls, _SCALARS)
-        return Epoch(meta, *metrics)
+        state = self._rule.init(start.params, seeds.fold(seed, _STUDENT), meta.weights)
+        return (start, state), self._compiled(meta_step, self._rule.compiles_itself)
 
     def _validate(
         self, weights: Weights, seed: seeds.Seed, num_unrolls: tf.Tensor
-    ) -> tf.Tensor:
-        """Runs the rule from `seed` without meta-steps.
+    ) -> Validation:
+        """Runs the rule from `seed` without meta-steps."""
 
-        Returns:
-            The mean of each unroll's losses, [num_unrolls].
-        """
+        def sizes(updates):
+            flat = coordinates.flatten(updates)
+            return tf.abs(flat[:: -(-flat.shape[0] // _MAX_SIZES)])
 
         @loops.compiled
         def unroll(trajectory, first_batch):
@@ -173,20 +251,26 @@ class Epochs:
                 unrolls.random_batches(self._optimizee, seed, first_batch),
                 self._unroll_length,
                 weights,
+                measure=sizes,
             )
-            return run.end, tf.reduce_mean(run.losses)
+            measured = tf.cast(tf.reduce_mean(run.measured, axis=0), tf.float32)
+            return run.end, (tf.reduce_mean(run.losses), measured)
 
         def step(trajectory, k):
             return unroll(trajectory, k * self._unroll_length)
 
-        start = unrolls.start(self._optimizee, self._rule, seed)
-        _, losses = loops.scan(step, start, num_unrolls, tf.TensorSpec([], tf.float32))
-        return losses
+        start = unrolls.start(self._optimizee, self._rule, seed, weights)
+        like = (tf.TensorSpec([], tf.float32), sizes(start.params))
+        end, (losses, update_sizes) = loops.scan(step, start, num_unrolls, like)
+        last_batch = unrolls.random_batches(self._optimizee, seed, 0)
+        final_loss = self._optimizee.loss(
+            end.params, last_batch(num_unrolls * self._unroll_length)
+        )
+        return Validation(losses, final_loss, update_sizes)
 
-    def _compiled(self, meta_step):
-        """Leaves rules that compile themselves alone."""
-        parts = self._rule.compiles_itself and not self._second_derivatives
-        return meta_step if parts else loops.compiled(meta_step)
+    def _compiled(self, meta_step, compiles_itself: bool):
+        """Leaves what compiles itself alone."""
+        return meta_step if compiles_itself else loops.compiled(meta_step)
 
     def _apply(self, meta: MetaState, gradient: Weights, optimizer: str):
         """One meta-step; a non-finite gradient changes nothing but the count of such steps."""

@@ -65,14 +65,26 @@ def meta_gradient(
     return _recorded(recorder, optimizee, trajectory, batches, unroll_length)
 
 
+def unroll_losses(
+    rule: UpdateRule,
+    optimizee: Optimizee,
+    trajectory: unrolls.Trajectory,
+    batches: unrolls.Batches,
+    unroll_length: int,
+    weights: Weights,
+) -> tuple[tf.Tensor, unrolls.Trajectory]:
+    """The losses of an unroll, [unroll_length + 1], and its end; arguments as in `meta_gradient`."""
+    run = unrolls.unroll(rule, optimizee, trajectory, batches, unroll_length, weights)
+    final_loss = optimizee.loss(run.end.params, batches(tf.constant(unroll_length)))
+    return tf.concat([run.losses, final_loss[None]], axis=0), run.end
+
+
 def _through_the_optimizee(rule, optimizee, trajectory, batches, unroll_length, weights):
     with tf.GradientTape() as tape:
         tape.watch(weights)
-        run = unrolls.unroll(rule, optimizee, trajectory, batches, unroll_length, weights)
-        final_loss = optimizee.loss(run.end.params, batches(tf.constant(unroll_length)))
-        losses = tf.concat([run.losses, final_loss[None]], axis=0)
+        losses, end = unroll_losses(rule, optimizee, trajectory, batches, unroll_length, weights)
         meta_loss = tf.reduce_sum(losses)
-    return MetaGradient(losses, _gradient(tape, meta_loss, weights), run.end)
+    return MetaGradient(losses, _gradient(tape, meta_loss, weights), end)
 
 
 def _recorded(recorder, optimizee, trajectory, batches, unroll_length):

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import textwrap
 import time
 
 from l2o_tf import (
@@ -18,8 +19,9 @@ from l2o_tf import (
     summaries,
 )
 from l2o_tf.data import datasets
+from l2o_tf.optimizees import scaling
 from l2o_tf.rules import mixture
-from l2o_tf.training import curriculum, trainer
+from l2o_tf.training import curriculum, estimators, evolution, trainer
 
 _SECONDS_BETWEEN_CHECKPOINTS = 60
 
@@ -28,34 +30,64 @@ def build_trainer(run_config: config.TrainConfig) -> tuple[rules.UpdateRule, tra
     """Creates the rule to train and its trainer from the flags."""
     rule = rules.create_learned(run_config.rule, seeds.make_seed(run_config.seed, "rule"))
     teachers = [_teacher(spec) for spec in run_config.teachers]
-    for name in run_config.optimizee:
-        optimizees.get(name)
-    dataset = datasets.load(run_config.dataset, "train", run_config.data_dir)
-    recipe = trainer.Recipe(
+    trained_on = _optimizees(run_config)
+    validated_on, bound = trained_on[0], run_config.random_scaling
+    if bound:
+        trained_on = [scaling.RandomScaling(optimizee, bound) for optimizee in trained_on]
+    return rule, trainer.Trainer(
+        rule,
+        trained_on,
+        rules.create("adam", learning_rate=run_config.meta_learning_rate),
+        _recipe(run_config),
+        mixture.OneOf(teachers, run_config.teacher_weights),
+        mixture.PerStep(rule, teachers, run_config.teacher_weights),
+        validation_optimizee=validated_on if bound else None,
+        steps_per_label=run_config.steps_per_label,
+        estimator=_estimator(run_config),
+        shared_meta_optimizer=run_config.shared_meta_optimizer,
+    )
+
+
+def _recipe(run_config: config.TrainConfig) -> trainer.Recipe:
+    return trainer.Recipe(
         schedule=run_config.schedule(),
         unroll_length=run_config.unroll_length,
         imitation_r=run_config.imitation_r,
+        imitation_per_unroll=run_config.imitation_choice == "unroll",
+        self_improving_epochs=run_config.self_improving_epochs,
         validation_epochs=run_config.validation_epochs,
+        validate_final_minibatch=run_config.validation_score == "final_minibatch",
         seed=run_config.seed,
     )
-    return rule, trainer.Trainer(
-        rule,
-        [
-            optimizees.create(name, dataset, batch_size=run_config.batch_size)
-            for name in run_config.optimizee
-        ],
-        rules.create("adam", learning_rate=run_config.meta_learning_rate),
-        recipe,
-        mixture.OneOf(teachers),
-        steps_per_label=run_config.steps_per_label,
-        second_derivatives=run_config.second_derivatives,
-    )
+
+
+def _optimizees(run_config: config.TrainConfig) -> list[optimizees.Optimizee]:
+    for name in run_config.optimizee:
+        optimizees.get(name)
+    dataset = datasets.load(run_config.dataset, "train", run_config.data_dir)
+    return [
+        optimizees.create(name, dataset, batch_size=run_config.batch_size)
+        for name in run_config.optimizee
+    ]
 
 
 def _teacher(spec: str) -> rules.UpdateRule:
-    if spec.partition(":")[0] in rules.learned_names():
-        raise errors.InputError(f"teacher {spec!r} must be an analytical rule, such as adam:0.01")
+    known = rules.analytical_names()
+    if spec.partition(":")[0].strip() not in known:
+        raise errors.InputError(
+            f"--teachers={spec} must be name:learning_rate of an analytical rule, such as "
+            f"adam:0.01; known: {', '.join(known)}"
+        )
     return rules.from_spec(spec)
+
+
+def _estimator(run_config: config.TrainConfig) -> estimators.Estimator:
+    noise = run_config.evolution_pairs, run_config.evolution_stddev
+    if run_config.estimator == "es":
+        return evolution.TruncatedES(*noise)
+    if run_config.estimator == "pes":
+        return evolution.PersistentES(*noise)
+    return estimators.Backprop(run_config.second_derivatives)
 
 
 def train(run_config: config.TrainConfig) -> int:
@@ -74,7 +106,7 @@ def train(run_config: config.TrainConfig) -> int:
     if current.num_events:
         _say(f"resuming {run.path} after epoch {current.schedule.epoch}")
     else:
-        _say(f"training {run_config.rule} in {run.path}; flags: {cli.to_flags(run_config)}")
+        _say(f"training {run_config.rule} in {run.path} with\n{_all_flags(run_config)}")
     return _run(run_config, run, rule, meta_trainer, current)
 
 
@@ -138,6 +170,14 @@ def _next_commands(run_config: config.TrainConfig) -> str:
         f" --workdir={run_config.workdir}/evaluation\n"
         f"  tensorboard --logdir={run_config.workdir}"
     )
+
+
+def _all_flags(run_config: config.TrainConfig) -> str:
+    text = cli.to_flags(run_config.resolved(), defaults=True)
+    return textwrap.fill(
+        text, cli.WIDTH, initial_indent="  ", subsequent_indent="  ",
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def _say(text: str) -> None:

@@ -34,6 +34,7 @@ class Unroll(NamedTuple):
         gradients: tensors [num_steps, *shape_i], what the rule was given; () if not kept.
         updates: tensors [num_steps, *shape_i], what the rule returned; () if not kept.
         scores: [num_steps], the loss after each step, on another batch; () if not asked for.
+        measured: [num_steps, ...], what was measured of the updates; () if not asked for.
     """
 
     end: Trajectory
@@ -41,12 +42,22 @@ class Unroll(NamedTuple):
     gradients: Any
     updates: Any
     scores: Any
+    measured: Any
 
 
-def start(optimizee: Optimizee, rule: UpdateRule, seed: seeds.Seed) -> Trajectory:
+def start(
+    optimizee: Optimizee, rule: UpdateRule, seed: seeds.Seed, weights: Weights | None = None
+) -> Trajectory:
     """Draws the first point of a trajectory from `seed`, int32 [2]."""
     params = optimizee.init(seeds.fold(seed, _OPTIMIZEE))
-    return Trajectory(params, rule.init(params, seeds.fold(seed, _RULE)))
+    return Trajectory(params, first_state(rule, params, seed, weights))
+
+
+def first_state(
+    rule: UpdateRule, params: Params, seed: seeds.Seed, weights: Weights | None = None
+) -> State:
+    """The state of `rule` at the first point of the trajectory of `seed`, int32 [2]."""
+    return rule.init(params, seeds.fold(seed, _RULE), weights)
 
 
 def random_batches(optimizee: Optimizee, seed: seeds.Seed, first: int | tf.Tensor) -> Batches:
@@ -80,6 +91,7 @@ def unroll(
     keep_gradients: bool = False,
     keep_updates: bool = False,
     scoring_batches: Batches | None = None,
+    measure: Callable[[Params], tf.Tensor] | None = None,
 ) -> Unroll:
     """Runs `rule` on `optimizee`.
 
@@ -94,6 +106,7 @@ def unroll(
         keep_gradients: whether to record the gradients.
         keep_updates: whether to record the updates.
         scoring_batches: the batch on which the parameters after step t are scored.
+        measure: maps the updates of a step to a tensor that is recorded.
     """
     params = list(trajectory.params)
 
@@ -104,8 +117,9 @@ def unroll(
         score = ()
         if scoring_batches is not None:
             score = optimizee.loss(moved.params, scoring_batches(t))
+        measured = () if measure is None else measure(updates)
         record = (
-            loss, grads if keep_gradients else (), updates if keep_updates else (), score
+            loss, grads if keep_gradients else (), updates if keep_updates else (), score, measured
         )  # fmt: skip
         return moved, record
 
@@ -115,6 +129,7 @@ def unroll(
         params if keep_gradients else (),
         params if keep_updates else (),
         () if scoring_batches is None else scalar,
+        () if measure is None else measure(params),
     )
     end, records = loops.scan(
         step, Trajectory(params, trajectory.rule_state), num_steps, like

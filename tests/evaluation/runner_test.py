@@ -30,7 +30,7 @@ class FromTheWeights(base.UpdateRule):
 
     registered_name = "from_the_weights"
 
-    def init(self, params, seed=None):
+    def init(self, params, seed=None, weights=None):
         return self.weights()["start"]
 
     def update(self, grads, state, params, weights=None):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import errors
+from l2o_tf import errors, loading
 from l2o_tf.legacy import tf1_checkpoint
 from l2o_tf.rules import analytical, hierarchical_rnn, scale_small
 from tests import reference
@@ -73,9 +73,9 @@ def test_load_sets_every_weight_of_the_rule():
         lambda seed: hierarchical_rnn.HierarchicalRNN(seed, use_attention=True),
         lambda seed: hierarchical_rnn.HierarchicalRNN(seed, level_sizes=(4,)),
         lambda seed: scale_small.CoordinatewiseRNN(seed, units=(3, 4)),
-        lambda seed: scale_small.GlobalLearningRate(0.1 * float(seed[0])),
-        lambda seed: scale_small.LearningRateSchedule(float(seed[0]), num_steps=4),
-        lambda seed: scale_small.TrainableAdam(0.1 * float(seed[0])),
+        lambda seed: scale_small.GlobalLearningRate(initial_rate=0.1 * float(seed[0])),
+        lambda seed: scale_small.LearningRateSchedule(initial_rate=float(seed[0]), num_steps=4),
+        lambda seed: scale_small.TrainableAdam(learning_rate=0.1 * float(seed[0])),
     ],
 )
 def test_every_rule_of_the_package_is_read_back(tmp_path, build):
@@ -86,9 +86,14 @@ def test_every_rule_of_the_package_is_read_back(tmp_path, build):
         for slot in ("RMSProp", "RMSProp_1")
     }
     others = {"global_step": np.int32(7), **slots}
-    tf1_checkpoint.load(target, write_checkpoint(tmp_path, variables_of(source) | others))
-    for name, value in target.weights().items():
-        np.testing.assert_array_equal(value, source.weights()[name], err_msg=name)
+    path = write_checkpoint(tmp_path, variables_of(source) | others)
+    tf1_checkpoint.load(target, path)
+    loaded = loading.load(path)
+    assert type(loaded) is type(source)
+    for rule in (target, loaded):
+        assert rule.weights().keys() == source.weights().keys()
+        for name, value in rule.weights().items():
+            np.testing.assert_array_equal(value, source.weights()[name], err_msg=name)
 
 
 @pytest.mark.parametrize(

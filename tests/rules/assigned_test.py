@@ -101,7 +101,7 @@ def test_meta_gradients_reach_both_rules_of_cifar_multi():
 
 def test_each_rule_gets_its_own_seed():
     class Recorder(rules.UpdateRule):
-        def init(self, params, seed=None):
+        def init(self, params, seed=None, weights=None):
             return seed
 
     rule = assigned.Assigned({"a": Recorder(), "b": Recorder()}, "ab")

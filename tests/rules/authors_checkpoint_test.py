@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import loops
-from l2o_tf.legacy import tf1_checkpoint
-from l2o_tf.rules import hierarchical_rnn
+from l2o_tf import loading, loops
 from tests import reference
 from tests.rules import scale_reference
 
@@ -26,8 +24,7 @@ def test_the_authors_checkpoint_reproduces_its_evaluation():
     images = tf.constant(mnist["x_test"].reshape(-1, 784).astype(np.float32) / 255)
     labels = tf.constant(mnist["y_test"].astype(np.int32))
     indices = tf.constant(golden["batch_indices"].astype(np.int32))
-    rule = hierarchical_rnn.HierarchicalRNN()
-    tf1_checkpoint.load(rule, reference.path("legacy/scale") / "model.ckpt-0")
+    rule = loading.load(reference.path("legacy/scale") / "model.ckpt-0")
     log_lr = scale_reference.log_lr(golden, "log_lr0|")
 
     @tf.function

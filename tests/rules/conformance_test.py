@@ -1,5 +1,7 @@
 """What holds for every registered rule."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +11,7 @@ from l2o_tf import coordinates, rules
 SHAPES = [(3, 2), (), (5,)]
 PARAMS = [tf.ones(shape) for shape in SHAPES]
 NUM_COORDINATES = coordinates.count(PARAMS)
+SEED = tf.constant([1, 2])
 
 
 def gradients(seed, num_steps=None):
@@ -20,7 +23,7 @@ def gradients(seed, num_steps=None):
 @pytest.mark.parametrize("name", rules.names())
 def test_update_keeps_structure_shapes_and_dtypes(name):
     rule = rules.create(name)
-    state = rule.init(PARAMS)
+    state = rule.init(PARAMS, SEED)
     updates, after = rule.update(gradients(0), state, PARAMS)
     tf.nest.assert_same_structure(after, state)
     for new, old in zip(tf.nest.flatten((updates, after)), tf.nest.flatten((PARAMS, state))):
@@ -31,7 +34,7 @@ def test_update_keeps_structure_shapes_and_dtypes(name):
 @pytest.mark.parametrize("name", rules.names())
 def test_updates_are_finite(name, scale):
     rule = rules.create(name)
-    state = rule.init(PARAMS)
+    state = rule.init(PARAMS, SEED)
     for t in range(3):
         updates, state = rule.update([scale * g for g in gradients(t)], state, PARAMS)
     assert all(np.isfinite(u).all() for u in updates)
@@ -44,8 +47,8 @@ def test_coordinatewise_rules_do_not_mind_the_order_of_coordinates(name):
         pytest.skip("sees tensors, not coordinates")
     order = np.random.default_rng(1).permutation(NUM_COORDINATES)
     flat = coordinates.flatten(gradients(0))
-    plain, _ = rule.update_coordinates(flat, rule.init(PARAMS))
-    permuted, _ = rule.update_coordinates(tf.gather(flat, order), rule.init(PARAMS))
+    plain, _ = rule.update_coordinates(flat, rule.init(PARAMS, SEED))
+    permuted, _ = rule.update_coordinates(tf.gather(flat, order), rule.init(PARAMS, SEED))
     np.testing.assert_allclose(permuted, tf.gather(plain, order), rtol=1e-6, atol=1e-9)
 
 
@@ -53,7 +56,7 @@ def test_coordinatewise_rules_do_not_mind_the_order_of_coordinates(name):
 def test_a_replay_equals_the_updates_step_by_step(name):
     rule = rules.create(name)
     recorded = gradients(3, num_steps=6)
-    state = rule.init(PARAMS)
+    state = rule.init(PARAMS, SEED)
     replayed, end = tf.function(rule.replay)(recorded, state, PARAMS)
     for t in range(6):
         updates, state = rule.update([g[t] for g in recorded], state, PARAMS)
@@ -66,13 +69,17 @@ def test_a_replay_equals_the_updates_step_by_step(name):
 @pytest.mark.parametrize("name", rules.learned_names())
 def test_weights_can_be_read_passed_and_assigned(name):
     rule, other = rules.create(name), rules.create(name, seed=tf.constant([7, 7]))
+    # Not all rules draw their weights.
+    other.assign({key: value + 0.01 for key, value in other.weights().items()})
     params = [tf.ones([4])]
     grads = [tf.constant([1.0, -2.0, 0.1, 0.0])]
-    expected, _ = other.update(grads, other.init(params), params)
-    passed, _ = rule.update(grads, rule.init(params), params, other.weights())
-    before, _ = rule.update(grads, rule.init(params), params)
+    expected, _ = other.update(grads, other.init(params, SEED), params)
+    passed, _ = rule.update(
+        grads, rule.init(params, SEED, other.weights()), params, other.weights()
+    )
+    before, _ = rule.update(grads, rule.init(params, SEED), params)
     rule.assign(other.weights())
-    assigned, _ = rule.update(grads, rule.init(params), params)
+    assigned, _ = rule.update(grads, rule.init(params, SEED), params)
     np.testing.assert_array_equal(passed[0], expected[0])
     np.testing.assert_array_equal(assigned[0], expected[0])
     assert np.abs(np.asarray(before[0]) - expected[0]).max() > 1e-6
@@ -83,9 +90,25 @@ def test_weights_of_another_shape_are_refused(name):
     rule = rules.create(name)
     weights = rule.weights()
     first = next(iter(weights))
-    for wrong in ({}, {**weights, first: weights[first][:-1]}, {**weights, "extra": tf.ones([])}):
+    for wrong in ({}, {**weights, first: weights[first][None]}, {**weights, "extra": tf.ones([])}):
         with pytest.raises(ValueError, match="have shapes"):
             rule.assign(wrong)
+
+
+@pytest.mark.parametrize("name", rules.learned_names())
+def test_the_first_state_depends_on_the_weights_where_a_rule_says_so(name):
+    rule = rules.create(name)
+    moved = {key: value + 0.01 for key, value in rule.weights().items()}
+    states = [rule.init(PARAMS, SEED), rule.init(PARAMS, SEED, moved)]
+    same = all(np.array_equal(a, b) for a, b in zip(*map(tf.nest.flatten, states)))
+    assert same != rule.learned_start
+
+
+@pytest.mark.parametrize("name", rules.names())
+def test_a_rule_is_created_again_from_its_options(name):
+    rule = rules.create(name)
+    options = json.loads(json.dumps(rule.options()))
+    assert rules.create(name, **options).options() == rule.options() == options
 
 
 @pytest.mark.parametrize("name", ["dm", "rnnprop"])

@@ -102,7 +102,7 @@ def test_options_equal_the_legacy_class(variant):
 
     trajectory = list(follow(rule, params, state, scale_reference.tensors(golden, "grads|")))
     first_updates = trajectory[0][2]
-    if rule.options.use_attention:
+    if rule.settings.use_attention:
         offset = coordinates.unflatten(trajectory[0][1].attention_offset, params)
         first_updates = [u + o for u, o in zip(first_updates, offset)]
     attended, state, _ = trajectory[-1]

@@ -29,7 +29,7 @@ def run(rule, params, num_steps):
 
 def test_options_are_checked_and_kept():
     rule = hierarchical_rnn.HierarchicalRNN(level_sizes=[4, 3], num_gradient_scales=2)
-    assert rule.options == hierarchical_options.Options(level_sizes=(4, 3), num_gradient_scales=2)
+    assert rule.settings == hierarchical_options.Options(level_sizes=(4, 3), num_gradient_scales=2)
 
 
 @pytest.mark.parametrize(

@@ -42,9 +42,9 @@ def log_lr(arrays, prefix, suffix=""):
 def initial_state(rule, params, arrays, prefix):
     """The legacy code's initial state: only what it drew at random is taken from the arrays."""
     state = rule.init(params, tf.constant([0, 0]))
-    if rule.options.dynamic_output_scale:
+    if rule.settings.dynamic_output_scale:
         state = state._replace(log_lr=log_lr(arrays, prefix, "|log_learning_rate"))
-    if not rule.options.learnable_rnn_init:
+    if not rule.settings.learnable_rnn_init:
         num_tensors = len(params)
         drawn = (
             np.concatenate([arrays[f"{prefix}{i}|parameter"] for i in range(num_tensors)]),
@@ -65,9 +65,9 @@ def legacy_state(rule, state: hierarchical_rnn.HierarchicalState, params):
         "scl_decay": state.scale_decay[None],
         "inp_decay": state.input_decay[None],
     }
-    if rule.options.dynamic_output_scale:
+    if rule.settings.dynamic_output_scale:
         by_coordinate["log_learning_rate"] = state.log_lr[None]
-    for scale in range(rule.options.num_gradient_scales):
+    for scale in range(rule.settings.num_gradient_scales):
         by_coordinate[f"grad_accum{scale + 1}"] = state.accumulated[scale : scale + 1]
         by_coordinate[f"ms{scale + 1}"] = state.mean_square[scale : scale + 1]
     slots = {}
@@ -77,9 +77,9 @@ def legacy_state(rule, state: hierarchical_rnn.HierarchicalState, params):
             slots[f"{index}|{slot}"] = part.numpy().T
     for index, value in enumerate(rule.true_params(params, state)):
         slots[f"{index}|true_param"] = value.numpy()
-        if rule.options.num_levels > 1:
+        if rule.settings.num_levels > 1:
             slots[f"{index}|layer"] = state.tensor_hidden.numpy().T[index : index + 1]
-    if rule.options.num_levels > 2:
+    if rule.settings.num_levels > 2:
         slots["global"] = state.global_hidden.numpy().T
     return slots
 

@@ -79,8 +79,8 @@ def test_coordinatewise_rnn_equals_the_legacy_class(prefix, options):
 @pytest.mark.parametrize(
     ("prefix", "rule"),
     [
-        ("glr", scale_small.GlobalLearningRate(0.03)),
-        ("lrs", scale_small.LearningRateSchedule(0.02, num_steps=10)),
+        ("glr", scale_small.GlobalLearningRate(initial_rate=0.03)),
+        ("lrs", scale_small.LearningRateSchedule(initial_rate=0.02, num_steps=10)),
     ],
 )
 def test_learned_rates_equal_the_legacy_classes(prefix, rule):

@@ -64,15 +64,21 @@ class PerturbedBatch(NamedTuple):
 
 
 class _Perturbed(_Wrapper):
-    """A wrapper whose batch has a random tensor for every parameter tensor."""
+    """A wrapper whose batch has a random tensor for every parameter tensor.
+
+    Attributes:
+        draws: folded into the seed, so that wrappers around each other draw different numbers.
+    """
+
+    draws: int
 
     def batch(self, seed, step):
-        step_seed = seeds.fold(seed, 1, step)
+        step_seed = seeds.fold(seed, base.MINIBATCHES + self.draws, step)
         perturbations = [
             self.perturbation(seeds.fold(step_seed, i), shape)
             for i, shape in enumerate(self.param_shapes)
         ]
-        return PerturbedBatch(self.inner.batch(seeds.fold(seed, 0), step), perturbations)
+        return PerturbedBatch(self.inner.batch(seed, step), perturbations)
 
     def full_batch(self):
         return PerturbedBatch(
@@ -93,6 +99,8 @@ class GradientNoise(_Perturbed):
 
     Source: `noise_stdev` of the legacy `Problem.gradients`.
     """
+
+    draws = 1
 
     def __init__(self, inner: problem.Problem, stddev: float):
         super().__init__(inner)
@@ -121,6 +129,8 @@ class SparseProblem(_Perturbed):
     Second derivatives are exact: a kept gradient coordinate keeps its derivatives with respect
     to all parameters.
     """
+
+    draws = 2
 
     def __init__(self, inner: problem.Problem, zero_probability: float = 0.99):
         if not 0 <= zero_probability <= 1:

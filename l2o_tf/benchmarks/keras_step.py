@@ -1,7 +1,6 @@
 """What a rule costs in Keras, beside Keras' Adam."""
 
 import functools
-import statistics
 from collections.abc import Callable, Sequence
 
 import keras
@@ -9,11 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from l2o_tf import keras_optimizer, rules
-from l2o_tf.benchmark_workloads import Measurement, Row, aligned, measure
+from l2o_tf.benchmarks import measuring
 
 BATCH_SIZE = 128
 # Perceptrons for images of 28 x 28 pixels with these hidden units: 15,910 and 1,010,850 parameters.
 HIDDEN_UNITS = {"16k": (20,), "1M": (1024, 200)}
+_NUM_STEPS = {"16k": 50, "1M": 3}
 ADAM = "keras adam"
 OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
     ADAM: keras.optimizers.Adam,
@@ -24,37 +24,34 @@ OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
 }
 
 
-def compare(repetitions: int, short: bool = False) -> list[Row]:
+def measure(repetitions: int, short: bool = False) -> list[measuring.Row]:
     """Measures the update alone and the whole training step of each optimizer, in turn.
 
-    Args:
-        repetitions: measurements of each.
-        short: whether to measure a single step of the smaller model.
-
     Returns:
-        For each model and optimizer the medians in milliseconds, and the ratio to Keras' Adam.
+        A row per model, part and optimizer with medians; the ratios are to Keras' Adam.
     """
-    rows: list[Row] = []
-    for model_name, units in HIDDEN_UNITS.items():
-        if short and model_name != "16k":
+    rows: list[measuring.Row] = []
+    for model, units in HIDDEN_UNITS.items():
+        if short and model != "16k":
             continue
         steps = {name: _steps(units, make()) for name, make in OPTIMIZERS.items()}
-        number = 1 if short else {"16k": 50, "1M": 3}[model_name]
+        num_steps = 1 if short else _NUM_STEPS[model]
         for part in ("update", "step"):
-            measured = _measure_in_turn(
-                {name: pair[part] for name, pair in steps.items()}, number, repetitions
-            )
-            for name, medians in measured.items():
-                row: Row = {"model": model_name, "part": part, "optimizer": name}
-                row |= medians._asdict()
-                row["cpu_ratio"] = medians.cpu_ms / measured[ADAM].cpu_ms
-                row["wall_ratio"] = medians.wall_ms / measured[ADAM].wall_ms
+            functions = {
+                name: functools.partial(_repeat, pair[part], num_steps)
+                for name, pair in steps.items()
+            }
+            medians = measuring.medians(functions, num_steps, repetitions)
+            for name, measured in medians.items():
+                row = {"model": model, "part": part, "optimizer": name, **measured._asdict()}
+                row["cpu_ratio"] = measured.cpu_ms / medians[ADAM].cpu_ms
+                row["wall_ratio"] = measured.wall_ms / medians[ADAM].wall_ms
                 rows.append(row)
     return rows
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows as text."""
+def table(rows: Sequence[measuring.Row]) -> str:
+    """The rows of `measure` as text."""
     header = ["model", "part", "optimizer", "CPU ms", "x Adam", "wall ms", "x Adam"]
     lines = [
         [
@@ -68,7 +65,7 @@ def table(rows: Sequence[Row]) -> str:
         ]
         for row in rows
     ]
-    return aligned([header, *lines])
+    return measuring.aligned([header, *lines])
 
 
 def _steps(units, optimizer) -> dict[str, Callable[[], None]]:
@@ -93,22 +90,12 @@ def _steps(units, optimizer) -> dict[str, Callable[[], None]]:
             loss = tf.reduce_mean(losses)
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
 
-    return {"update": update.get_concrete_function(), "step": step.get_concrete_function()}
-
-
-def _measure_in_turn(functions, number, repetitions) -> dict[str, Measurement]:
-    measured: dict[str, list[Measurement]] = {name: [] for name in functions}
+    functions = {"update": update.get_concrete_function(), "step": step.get_concrete_function()}
     for function in functions.values():
         function()  # XLA compiles in the first call.
+    return functions
 
-    def call(function):
-        for _ in range(number):
-            function()
 
-    for _ in range(repetitions):
-        for name, function in functions.items():
-            measured[name].append(measure(functools.partial(call, function), number))
-    return {
-        name: Measurement(*map(statistics.median, zip(*values)))
-        for name, values in measured.items()
-    }
+def _repeat(function, number):
+    for _ in range(number):
+        function()
