@@ -268,7 +268,7 @@ def test_no_such_rule(source):
 
 def test_a_rule_without_a_name_trains_but_cannot_be_saved():
     class Sign(base.UpdateRule):
-        def init(self, params, seed=None):
+        def init(self, params, seed=None, weights=None):
             return ()
 
         def update(self, grads, state, params, weights=None):
