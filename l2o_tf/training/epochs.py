@@ -13,6 +13,7 @@ from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import State, UpdateRule, Weights
 from l2o_tf.training import imitation, meta_loss
 from l2o_tf.training import unroll as unrolls
+from l2o_tf.training.plan import Plan, first_state
 
 
 class MetaState(NamedTuple):
@@ -63,7 +64,7 @@ class Epochs:
         teacher: UpdateRule | None = None,
         unroll_length: int = 20,
         steps_per_label: int = 1,
-        second_derivatives: bool = False,
+        plan: Plan = Plan(),
     ):
         """Prepares the epochs; each is traced at its first call.
 
@@ -74,13 +75,14 @@ class Epochs:
             teacher: the rule to imitate.
             unroll_length: optimizee steps per meta-step.
             steps_per_label: the teacher's steps per step of the student.
-            second_derivatives: see `meta_loss.meta_gradient`.
+            plan: how long unrolls are and what they are scored by.
         """
         self._rule, self._optimizee, self._teacher = rule, optimizee, teacher
         self._meta_optimizer = meta_optimizer
         self._unroll_length = unroll_length
         self._steps_per_label = steps_per_label
-        self._second_derivatives = second_derivatives
+        self._plan = plan
+        self._max_length = plan.max_length(unroll_length)
         self.train = tf.function(self._train, autograph=False)
         self.imitate = tf.function(self._imitate, autograph=False)
         self.validate = tf.function(self._validate, autograph=False)
@@ -98,33 +100,40 @@ class Epochs:
     def _train(self, meta: MetaState, seed: seeds.Seed, num_unrolls: tf.Tensor) -> Epoch:
         """One epoch of normal meta-training from the trajectory `seed` (int32 [2])."""
 
+        arguments = self._rule, self._optimizee, seed
+
         @self._compiled
-        def meta_step(meta, trajectory, first_batch):
-            batches = unrolls.random_batches(self._optimizee, seed, first_batch)
-            losses, gradient, trajectory = meta_loss.meta_gradient(
+        def meta_step(meta, trajectory, k, num_unrolls, initial_loss):
+            batches = unrolls.random_batches(self._optimizee, seed, k * (self._max_length + 1))
+            result = meta_loss.meta_gradient(
                 self._rule,
                 self._optimizee,
                 trajectory,
                 batches,
-                self._unroll_length,
+                self._max_length,
                 meta.weights,
-                self._second_derivatives,
+                self._plan.setting(
+                    *arguments, k, num_unrolls, initial_loss, trajectory, batches
+                ),
             )
-            meta, norm = self._apply(meta, gradient, "meta_loss_optimizer")
-            return meta, trajectory, (tf.reduce_mean(losses), norm)
+            meta, norm = self._apply(meta, result.gradient, "meta_loss_optimizer")
+            reported = self._plan.objective.report(result.objective, result.taken)
+            return meta, result.end, (reported, norm)
 
         def step(carry, k):
-            meta, trajectory = carry
-            meta, trajectory, metrics = meta_step(meta, trajectory, k * (self._unroll_length + 1))
-            return (meta, trajectory), metrics
+            *carry, metrics = meta_step(*carry, k, num_unrolls, initial_loss)
+            return tuple(carry), metrics
 
         start = unrolls.start(self._optimizee, self._rule, seed, meta.weights)
+        num_unrolls = self._plan.num_unrolls(seed, num_unrolls)
+        initial_loss = self._plan.initial_loss(*arguments, start)
         (meta, _), metrics = loops.scan(step, (meta, start), num_unrolls, _SCALARS)
         return Epoch(meta, *metrics)
 
     def _imitate(self, meta: MetaState, seed: seeds.Seed, num_unrolls: tf.Tensor) -> Epoch:
         """One epoch of imitation of a teacher's trajectory from `seed`."""
         num_batches = self._unroll_length * self._steps_per_label
+        student_seed = seeds.fold(seed, 3)
 
         @loops.compiled
         def teach(trajectory, first_batch):
@@ -138,20 +147,25 @@ class Epochs:
             )
 
         @self._compiled
-        def meta_step(meta, trajectory, state, first_batch):
-            lesson = teach(trajectory, first_batch)
+        def meta_step(meta, trajectory, state, k):
+            lesson = teach(trajectory, k * num_batches)
             losses, gradient, state = imitation.imitation_gradient(
-                self._rule, state, lesson, meta.weights
+                self._rule,
+                state,
+                lesson,
+                meta.weights,
+                self._plan.objective,
+                first_state(self._rule, student_seed, k, trajectory.params, state),
             )
             meta, norm = self._apply(meta, gradient, "imitation_optimizer")
             return meta, lesson.end, state, (tf.reduce_mean(losses), norm)
 
         def step(carry, k):
-            *carry, metrics = meta_step(*carry, k * num_batches)
+            *carry, metrics = meta_step(*carry, k)
             return tuple(carry), metrics
 
         start = unrolls.start(self._optimizee, self._teacher, seed)
-        state = self._rule.init(start.params, seeds.fold(seed, 3), meta.weights)
+        state = self._rule.init(start.params, student_seed, meta.weights)
         (meta, _, _), metrics = loops.scan(step, (meta, start, state), num_unrolls, _SCALARS)
         return Epoch(meta, *metrics)
 
@@ -185,8 +199,7 @@ class Epochs:
 
     def _compiled(self, meta_step):
         """Leaves rules that compile themselves alone."""
-        parts = self._rule.compiles_itself and not self._second_derivatives
-        return meta_step if parts else loops.compiled(meta_step)
+        return meta_step if self._rule.compiles_itself else loops.compiled(meta_step)
 
     def _apply(self, meta: MetaState, gradient: Weights, optimizer: str):
         """One meta-step; a non-finite gradient changes nothing but the count of such steps."""
@@ -197,7 +210,14 @@ class Epochs:
         updates, state = self._meta_optimizer.update(grads, getattr(meta, optimizer), values)
         moved = {name: v + u for name, v, u in zip(names, values, updates)}
         after = meta._replace(weights=moved, **{optimizer: state})
-        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in grads])
+        # What is checked is the step: a meta-optimizer may know what to do with such a gradient.
+        finite = tf.reduce_all(
+            [
+                tf.reduce_all(tf.math.is_finite(x))
+                for x in tf.nest.flatten((updates, state))
+                if x.dtype.is_floating
+            ]
+        )
         kept = tf.nest.map_structure(lambda new, old: tf.where(finite, new, old), after, meta)
         skipped = meta.skipped + tf.cast(tf.logical_not(finite), tf.int32)
         return kept._replace(skipped=skipped), norm

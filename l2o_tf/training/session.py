@@ -20,6 +20,7 @@ from l2o_tf import (
 from l2o_tf.data import datasets
 from l2o_tf.rules import mixture
 from l2o_tf.training import curriculum, trainer
+from l2o_tf.training.plan import Plan
 
 _SECONDS_BETWEEN_CHECKPOINTS = 60
 
@@ -48,7 +49,7 @@ def build_trainer(run_config: config.TrainConfig) -> tuple[rules.UpdateRule, tra
         recipe,
         mixture.OneOf(teachers),
         steps_per_label=run_config.steps_per_label,
-        second_derivatives=run_config.second_derivatives,
+        plan=Plan(second_derivatives=run_config.second_derivatives),
     )
 
 

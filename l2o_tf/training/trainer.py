@@ -15,6 +15,7 @@ from l2o_tf import seeds
 from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import UpdateRule, Weights
 from l2o_tf.training import curriculum, epochs
+from l2o_tf.training.plan import Plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +121,7 @@ class Trainer:
         meta_optimizer: UpdateRule,
         recipe: Recipe,
         teacher: UpdateRule | None = None,
+        plan: Plan = Plan(),
         **epoch_options,
     ):
         """Prepares training.
@@ -130,9 +132,10 @@ class Trainer:
             meta_optimizer: the rule that changes the rule's weights.
             recipe: how to train.
             teacher: the rule to imitate.
+            plan: see `epochs.Epochs`.
             **epoch_options: see `epochs.Epochs`.
         """
-        self._rule, self._recipe = rule, recipe
+        self._rule, self._recipe, self._plan = rule, recipe, plan
         self._epochs = [
             epochs.Epochs(
                 rule,
@@ -140,6 +143,7 @@ class Trainer:
                 meta_optimizer,
                 teacher,
                 unroll_length=recipe.unroll_length,
+                plan=plan,
                 **epoch_options,
             )
             for optimizee in optimizees
@@ -163,15 +167,16 @@ class Trainer:
 
     def _epoch(self, progress: Progress) -> EpochDone:
         state = progress.schedule
-        num_steps = self._recipe.schedule.train_steps[state.stage]
+        fixed_steps = self._recipe.schedule.train_steps[state.stage]
         kind = "imitation" if self._draws_imitation(state) else "meta_loss"
         compiled = self._epochs[self._draw_optimizee(state.epoch)]
         run = compiled.imitate if kind == "imitation" else compiled.train
         result = run(
             progress.meta,
-            self._seed("epoch", state.epoch),
-            tf.constant(num_steps // self._recipe.unroll_length),
+            seed := self._seed("epoch", state.epoch),
+            tf.constant(fixed_steps // self._recipe.unroll_length),
         )
+        num_steps = fixed_steps if kind == "imitation" else self._plan.num_steps(seed, fixed_steps)
         progress = progress._replace(
             meta=result.meta,
             schedule=curriculum.after_epoch(self._recipe.schedule, state),
