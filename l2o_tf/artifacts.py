@@ -14,20 +14,34 @@ RULE_ARRAYS, RULE_CARD = "rule.npz", "rule.json"
 _MAX_REASON = 200  # Characters of another library's message.
 
 
-def save_rule(directory: str | os.PathLike, rule: UpdateRule, weights: Weights, card: dict) -> None:
+def save_rule(
+    directory: str | os.PathLike,
+    rule: UpdateRule,
+    weights: Weights | None = None,
+    card: dict | None = None,
+) -> None:
     """Exports a rule as `rule.npz` and `rule.json`.
 
     Args:
         directory: where to; created if needed.
         rule: the rule, registered by name.
-        weights: its meta-parameters by name.
+        weights: its meta-parameters by name; the rule's own by default.
         card: JSON values that say how the rule was trained and what it reached.
+
+    Raises:
+        InputError: if the rule's class has no name in the registry, or cannot be written.
     """
     directory = pathlib.Path(directory)
+    if rule.registered_name is None:
+        raise errors.InputError(
+            f"a rule {type(rule).__name__} cannot be saved: give the class a name with"
+            " l2o_tf.rules.register"
+        )
+    weights = rule.weights() if weights is None else weights
     arrays = {name: np.asarray(value) for name, value in weights.items()}
     files.write_arrays(directory / RULE_ARRAYS, arrays)
     description = {"format": FORMAT, "rule": rule.registered_name, "options": rule.options()}
-    files.write_json(directory / RULE_CARD, {**description, **card})
+    files.write_json(directory / RULE_CARD, {**description, **(card or {})})
 
 
 def load_rule(directory: str | os.PathLike) -> UpdateRule:

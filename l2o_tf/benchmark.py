@@ -1,40 +1,37 @@
-"""Measures the speed of meta-training: `python -m l2o_tf.benchmark`."""
+"""Measures the speed of this package: `python -m l2o_tf.benchmark`."""
 
 import dataclasses
-import json
+import importlib
 import sys
 
-from l2o_tf import cli, errors
+from l2o_tf import cli, errors, files
 
 DESCRIPTION = """\
-Measures meta-training, imitation and forward unrolls, each beside a plain implementation in the
-same process, and prints a table. CPU time counts all cores; on a busy machine trust it and the
-ratios, not the wall time. Needs no data: images are random.
+Measures the speed of this package, each time beside something known in the same process, and
+prints tables:
+  meta_training  meta-training, imitation and forward unrolls beside a plain implementation
+  evaluation     steps of learned rules beside Adam's
+  scaling        L2O-DM's meta-training for 10^4, 10^5 and 10^6 coordinates and unrolls of 20, 50
+                 and 100 steps, with peak memory; takes some 10 minutes
+CPU time counts all cores; on a busy machine trust it and the ratios, not the wall time. Needs no
+data: images are random.
 
 usage: python -m l2o_tf.benchmark [flags]
 
-example: python -m l2o_tf.benchmark --workloads=dm_mlp --out=benchmark.json"""
+example: python -m l2o_tf.benchmark --tables=evaluation,scaling --out=benchmark.json"""
 
-WORKLOADS = ("dm_mlp", "rnnprop_mlp", "dm_conv_mnist")
-MODES = ("train", "imitate", "forward")
+TABLES = ("meta_training", "evaluation", "scaling")
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkConfig:
     """The flags of the command."""
 
-    workloads: tuple[str, ...] = cli.flag(
-        WORKLOADS, f"What to measure, of {', '.join(WORKLOADS)}: rule and optimizee.", "What"
-    )
-    modes: tuple[str, ...] = cli.flag(MODES, f"How they are run, of {', '.join(MODES)}.", "What")
-    scaling: bool = cli.flag(
-        False,
-        "Instead: steps per second and peak memory of L2O-DM's meta-training for 10^4, 10^5 and"
-        " 10^6 coordinates and unrolls of 20, 50 and 100 steps; takes some 10 minutes.",
-        "What",
+    tables: tuple[str, ...] = cli.flag(
+        ("meta_training", "evaluation"), f"What to measure, of {', '.join(TABLES)}.", "What"
     )
     repetitions: int = cli.flag(
-        7, "Measurements of each implementation in turn; the table has their medians.", "How"
+        7, "Measurements of each implementation in turn; a table has their medians.", "How"
     )
     short: bool = cli.flag(
         False, "A check that all works, in about a minute: few steps, measured once.", "How"
@@ -42,15 +39,11 @@ class BenchmarkConfig:
     out: str = cli.flag("", "JSON file for the results.", "How")
 
     def __post_init__(self):
-        for name, values, known in [
-            ("workloads", self.workloads, WORKLOADS),
-            ("modes", self.modes, MODES),
-        ]:
-            for value in values:
-                if value not in known:
-                    raise errors.InputError(
-                        f"--{name}: {value!r} is unknown; known: {', '.join(known)}"
-                    )
+        for name in self.tables:
+            if name not in TABLES:
+                raise errors.InputError(
+                    f"--tables: {name!r} is unknown; known: {', '.join(TABLES)}"
+                )
         if self.repetitions < 1:
             raise errors.InputError(f"--repetitions={self.repetitions} must be at least 1")
 
@@ -59,22 +52,17 @@ def main(config: BenchmarkConfig) -> None:
     """Runs the command."""
     # Late, because --help and a wrong flag must not wait for TensorFlow.
     cli.import_tensorflow_quietly()
-    from l2o_tf import benchmark_workloads
+    from l2o_tf.benchmarks import measuring
 
-    if config.scaling:
-        rows = benchmark_workloads.scaling(short=config.short)
-        table = benchmark_workloads.scaling_table(rows)
-    else:
-        rows = benchmark_workloads.compare(
-            config.workloads, config.modes, config.repetitions, short=config.short
-        )
-        table = benchmark_workloads.comparison_table(rows)
-    machine = benchmark_workloads.machine()
-    sys.stdout.write("".join(f"{key}: {value}\n" for key, value in machine.items()) + table)
-    if config.out:
-        results = {"machine": machine, "rows": rows}
-        with open(config.out, "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=1)
+    results = {"machine": measuring.machine()}
+    sys.stdout.write("".join(f"{key}: {value}\n" for key, value in results["machine"].items()))
+    for name in config.tables:
+        module = importlib.import_module(f"l2o_tf.benchmarks.{name}")
+        results[name] = module.measure(1 if config.short else config.repetitions, config.short)
+        sys.stdout.write(f"\n{name}\n{module.table(results[name])}")
+        sys.stdout.flush()
+        if config.out:
+            files.write_json(config.out, results)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ negative answer or 2 for bad input, and never with a traceback for bad input.
 import contextlib
 import dataclasses
 import os
+import shlex
 import sys
 import textwrap
 import typing
@@ -46,7 +47,12 @@ def run(config_class: type, description: str, main: Callable[[Any], int | None])
         if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in sys.argv[1:]):
             sys.stdout.write(help_page(config_class, description))
             sys.exit(0)
-        sys.exit(main(parse(config_class, sys.argv)) or 0)
+        try:
+            sys.exit(main(parse(config_class, sys.argv)) or 0)
+        except KeyboardInterrupt:
+            # Before a command has begun the work that it can save, such as in its imports.
+            sys.stderr.write("\ninterrupted\n")
+            sys.exit(130)
 
 
 @contextlib.contextmanager
@@ -88,7 +94,8 @@ def help_page(config_class: type, description: str) -> str:
     """The text of --help: the description, then the flags by group with their defaults."""
     lines = [description.strip(), ""]
     groups: dict[str, list[dataclasses.Field]] = {}
-    for field in dataclasses.fields(config_class):
+    own = vars(config_class).get("__annotations__", {})
+    for field in sorted(dataclasses.fields(config_class), key=lambda field: field.name not in own):
         groups.setdefault(field.metadata["group"], []).append(field)
     for group, fields in groups.items():
         lines.append(f"{group}:")
@@ -171,15 +178,16 @@ def _to_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def to_flags(config: Any) -> str:
-    """The flags of a config that differ from the defaults, as they would be typed."""
+def to_flags(config: Any, defaults: bool = False) -> str:
+    """The flags of a config, as they would be typed: what differs from the defaults, or all."""
     parts = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if value == field.default:
+        if value is None or (value == field.default and not defaults):
             continue
         if _kind(field) is bool:
             parts.append(f"--{'' if value else 'no'}{field.name}")
         else:
-            parts.append(f"--{field.name}={_to_text(value)}")
+            text = _to_text(value)
+            parts.append(f"--{field.name}={shlex.quote(text) if text else text}")
     return " ".join(parts)

@@ -5,49 +5,84 @@ import math
 
 from l2o_tf import errors
 from l2o_tf.cli import flag
+from l2o_tf.config_objective import ObjectiveFlags
+from l2o_tf.config_objective import require as _require
 from l2o_tf.training.curriculum import Schedule, default_validation_steps
 
 # Epochs and epochs per period of the paper's recipes without a curriculum.
 _RECIPES = {"dm": (10000, 100), "rnnprop": (100, 10)}
+ESTIMATORS = ("bptt", "es", "pes")
+_SCORES = ("last_unroll", "final_minibatch")
+_CHOICES = ("epoch", "unroll")
 _WHAT, _LENGTH, _CURRICULUM = "What to train", "How long", "Curriculum (paper, Algorithm 1)"
 _IMITATION, _META, _FILES = "Imitation (paper, Algorithm 2)", "Meta-optimization", "Files"
+_MIXING = "Self-improving (paper, section 4.2)"
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(ObjectiveFlags):
     """The flags of meta-training; a value of None is replaced by the one that follows from others.
 
     Raises:
         InputError: for a value out of range; the message names the flag.
     """
 
-    rule: str = flag("dm", "The update rule to train: dm (L2O-DM) or rnnprop.", _WHAT)
+    rule: str = flag(
+        "dm",
+        "The update rule to train: dm (L2O-DM), rnnprop, scale (L2O-Scale's hierarchical RNN) or "
+        "coordinatewise_rnn, global_learning_rate, learning_rate_schedule, trainable_adam.",
+        _WHAT,
+    )
     optimizee: tuple[str, ...] = flag(
         ("mlp",),
         "What to train it on: mlp, mlp_relu, mlp_deeper, conv_mnist, quadratic, ...; several, "
-        "separated by commas, are drawn from for each epoch (validation is on the first).",
+        "separated by commas, are drawn from for each epoch (validation is on the first). Your "
+        "own is module:make, a function make(dataset, batch_size) that returns an optimizee.",
         _WHAT,
     )
     dataset: str = flag(
         "mnist", "A TensorFlow Datasets image classification set, or digits (embedded).", _WHAT
     )
     batch_size: int = flag(128, "Images per minibatch of the optimizee.", _WHAT)
+    random_scaling: float = flag(
+        0.0,
+        "Scale each coordinate of the optimizee by exp(U(-b, b)) in training, b this number (3 in "
+        "RNNprop's paper); 0 for no scaling.",
+        _WHAT,
+    )
     seed: int = flag(0, "Everything random follows from it.", _WHAT)
 
     num_epochs: int | None = flag(
         None,
         "Epochs (trajectories) in all. Default: 10000 for dm, 100 for rnnprop; with --curriculum "
-        "until the curriculum stops.",
+        "until the curriculum stops, with --max_train_steps until these are done.",
         _LENGTH,
     )
     num_steps: int = flag(100, "Optimizee steps per epoch without a curriculum.", _LENGTH)
-    unroll_length: int = flag(20, "Optimizee steps per meta-step (truncated unroll).", _LENGTH)
+    max_train_steps: int | None = flag(
+        None,
+        "Optimizee steps of training in all, after which it ends: a budget with which recipes "
+        "compare. Default: no limit.",
+        _LENGTH,
+    )
+    unroll_length: int = flag(
+        20,
+        "Optimizee steps per meta-step (truncated unroll). With the number of steps of an epoch, "
+        "backpropagation is through the whole trajectory.",
+        _LENGTH,
+    )
     period_epochs: int | None = flag(
         None,
         "Epochs between validations (T_period). Default: 100, for rnnprop 10.",
         _LENGTH,
     )
     validation_epochs: int = flag(20, "Trajectories per validation.", _LENGTH)
+    validation_score: str = flag(
+        "last_unroll",
+        "The loss of a validation trajectory: the mean over its last_unroll, or the one of the "
+        "final_minibatch as in the legacy code.",
+        _LENGTH,
+    )
 
     curriculum: bool = flag(False, "Let the number of steps grow in stages.", _CURRICULUM)
     curriculum_steps: tuple[int, ...] = flag(
@@ -68,14 +103,45 @@ class TrainConfig:
         "Probability that an epoch imitates a teacher: one number, or one per stage.",
         _IMITATION,
     )
+    imitation_choice: str = flag(
+        "epoch", "What r is the probability of: that an epoch or that an unroll imitates.",
+        _IMITATION,
+    )  # fmt: skip
     teachers: tuple[str, ...] = flag(
         ("adam:0.01", "sgd:0.1", "adagrad:0.01"),
-        "The analytical rules to imitate, name:learning_rate; each epoch draws one.",
+        "The analytical rules to imitate, name:learning_rate; each epoch draws one. They are the "
+        "rules of self-improving as well.",
         _IMITATION,
     )
+    teacher_weights: tuple[float, ...] | None = flag(
+        None, "How often each teacher is drawn, up to a factor. Default: equally often.", _IMITATION
+    )
     steps_per_label: int = flag(1, "The teacher's steps per step of the student (k).", _IMITATION)
+    shared_meta_optimizer: bool = flag(
+        False,
+        "Let imitation and meta-loss share the meta-optimizer's moments; by default each has its "
+        "own, as in the legacy code.",
+        _IMITATION,
+    )
 
-    meta_learning_rate: float = flag(1e-3, "Learning rate of the meta-optimizer, Adam.", _META)
+    self_improving_epochs: int = flag(
+        0,
+        "Epochs in which teachers take some of the steps: at first as often as the learned rule, "
+        "then linearly less, to 0 (the paper: 100). 0 for no self-improving.",
+        _MIXING,
+    )
+
+    estimator: str = flag(
+        "bptt",
+        "How meta-gradients are found: bptt (backpropagation), es (evolution strategy for each "
+        "unroll) or pes (persistent evolution strategy).",
+        _META,
+    )
+    evolution_pairs: int = flag(8, "Antithetic pairs of unrolls of es and pes.", _META)
+    evolution_stddev: float = flag(
+        0.01, "Standard deviation of the noise that es and pes add to the weights.", _META
+    )
+
     second_derivatives: bool = flag(
         False, "Differentiate also through the gradients that the rule is given.", _META
     )
@@ -88,19 +154,63 @@ class TrainConfig:
 
     def __post_init__(self):
         for name in ("num_steps", "unroll_length", "validation_epochs", "min_periods",
-                     "steps_per_label", "batch_size", "num_epochs", "period_epochs"):  # fmt: skip
+                     "steps_per_label", "batch_size", "num_epochs", "period_epochs",
+                     "max_train_steps", "evolution_pairs"):  # fmt: skip
             value = getattr(self, name)
             _require(value is None or value >= 1, name, value, "at least 1")
         _require(0 <= self.seed < 2**31, "seed", self.seed, "between 0 and 2147483647")
-        _require(
-            0 < self.meta_learning_rate < math.inf,
-            "meta_learning_rate", self.meta_learning_rate, "a positive number",
-        )  # fmt: skip
+        stddev = self.evolution_stddev
+        _require(0 < stddev < math.inf, "evolution_stddev", stddev, "a positive number")
+        for name in ("self_improving_epochs", "random_scaling"):
+            value = getattr(self, name)
+            _require(0 <= value < math.inf, name, value, "at least 0")
+        for name, options in (("estimator", ESTIMATORS), ("validation_score", _SCORES),
+                              ("imitation_choice", _CHOICES)):  # fmt: skip
+            value = getattr(self, name)
+            _require(value in options, name, value, f"one of {', '.join(options)}")
         for name in ("optimizee", "curriculum_steps", "imitation_r", "teachers"):
             _require(getattr(self, name), name, "", "a list with at least one entry")
         for r in self.imitation_r:
             _require(0 <= r <= 1, "imitation_r", r, "a probability, between 0 and 1")
+        self.check_objective()
+        self._check_teachers()
+        self._check_combinations()
         self._check_steps()
+
+    def _check_teachers(self) -> None:
+        if self.teacher_weights is None:
+            return
+        text, expected = _commas(self.teacher_weights), len(self.teachers)
+        fits = len(self.teacher_weights) == expected
+        _require(fits, "teacher_weights", text, f"one number for each of the {expected} teachers")
+        usable = all(0 <= w < math.inf for w in self.teacher_weights) and any(self.teacher_weights)
+        _require(usable, "teacher_weights", text, "at least 0, and one of them positive")
+
+    def _check_combinations(self) -> None:
+        if self.second_derivatives and self.estimator != "bptt":
+            raise errors.InputError(
+                f"--second_derivatives needs --estimator=bptt; --estimator={self.estimator} "
+                "differentiates nothing: leave one of them out"
+            )
+        if self.self_improving_epochs and self.imitation_choice == "unroll":
+            raise errors.InputError(
+                "--imitation_choice=unroll cannot be combined with --self_improving_epochs="
+                f"{self.self_improving_epochs}: leave one of them out"
+            )
+
+        if self.random_unroll_length is not None:
+            for name, wrong in (("curriculum", self.curriculum),
+                                ("imitation_choice=unroll", self.imitation_choice == "unroll"),
+                                ("estimator=pes", self.estimator == "pes")):  # fmt: skip
+                if wrong:
+                    raise errors.InputError(
+                        f"--{name} cannot be combined with random lengths: leave one of them out"
+                    )
+        if self.random_scaling and self.scoring_examples:
+            raise errors.InputError(
+                f"--random_scaling={self.random_scaling} cannot be combined with "
+                f"--scoring_examples={self.scoring_examples}: leave one of them out"
+            )
 
     def _check_steps(self) -> None:
         lengths = {
@@ -126,10 +236,13 @@ class TrainConfig:
         """The schedule that the flags describe."""
         num_epochs, period_epochs = _RECIPES.get(self.rule, (10000, 100))
         period_epochs = self.period_epochs or period_epochs
+        max_steps = self.max_train_steps or math.inf
         if not self.curriculum:
             stages = (self.num_steps,)
+            if self.max_train_steps is not None:
+                num_epochs = math.inf
             return Schedule(
-                stages, stages, period_epochs, math.inf, self.num_epochs or num_epochs
+                stages, stages, period_epochs, math.inf, self.num_epochs or num_epochs, max_steps
             )
         stages = self.curriculum_steps
         return Schedule(
@@ -138,15 +251,31 @@ class TrainConfig:
             period_epochs,
             self.min_periods,
             self.num_epochs or math.inf,
+            max_steps,
+        )
+
+    def resolved(self) -> "TrainConfig":
+        """The same run, with what follows from other flags written out."""
+        schedule = self.schedule()
+        finite = math.isfinite(schedule.max_epochs)
+        return dataclasses.replace(
+            self,
+            num_epochs=int(schedule.max_epochs) if finite else None,
+            period_epochs=schedule.period_epochs,
+            validation_steps=schedule.validation_steps if self.curriculum else None,
+            teacher_weights=self.teacher_weights or (1.0,) * len(self.teachers),
+            meta_learning_rate=self.meta_rate,
         )
 
     def identity(self) -> dict:
         """The values, as JSON, that a resumed run must share with the run that it goes on with."""
-        return {
+        values = {
             field.name: _to_json(getattr(self, field.name))
             for field in dataclasses.fields(self)
             if field.metadata["identity"]
         }
+        # Runs of older versions have it in numbers.
+        return {**values, "meta_learning_rate": self.meta_rate}
 
 
 def check_same_run(config: TrainConfig, recorded: dict) -> None:
@@ -156,6 +285,8 @@ def check_same_run(config: TrainConfig, recorded: dict) -> None:
         InputError: if they differ; the message names the flags and both values.
     """
     current = config.identity()
+    # Runs of older versions lack flags that came later and did what their defaults do.
+    recorded = {**TrainConfig().identity(), **recorded}
     different = [
         f"--{name}={_commas(current.get(name))} (it has {_commas(recorded.get(name))})"
         for name in sorted(current.keys() | recorded.keys())
@@ -166,11 +297,6 @@ def check_same_run(config: TrainConfig, recorded: dict) -> None:
             f"{config.workdir} holds a run with other flags: {', '.join(different)}; "
             "use the same flags to resume it or another --workdir"
         )
-
-
-def _require(condition: bool, name: str, value, expected: str) -> None:
-    if not condition:
-        raise errors.InputError(f"--{name}={value} must be {expected}")
 
 
 def _commas(value) -> str:

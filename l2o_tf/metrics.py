@@ -33,7 +33,8 @@ class MetricsFile:
     def add(self, event: trainer.Event) -> None:
         """Appends one event."""
         is_epoch = isinstance(event, trainer.EpochDone)
-        loss = event.losses.mean() if is_epoch else event.loss
+        losses = event.main_losses if is_epoch else event.losses
+        loss = losses.mean() if is_epoch else event.loss
         progress = event.progress
         self._writer.writerow(
             [
@@ -43,7 +44,7 @@ class MetricsFile:
                 event.stage,
                 event.num_steps,
                 f"{loss:.9g}",
-                f"{event.losses[..., -1].mean():.9g}",
+                f"{losses[..., -1].mean():.9g}",
                 f"{event.gradient_norms.mean():.9g}" if is_epoch else "",
                 int(progress.meta.skipped),
                 "" if is_epoch or event.decision is None else event.decision.value,

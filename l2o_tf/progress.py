@@ -15,7 +15,8 @@ class ProgressDisplay:
     """A progress bar with stage, loss and ETA; plain lines where there is no terminal.
 
     The total is the number of epochs until training could end: of the current stage in a
-    curriculum, of the whole run without one.
+    curriculum, of the whole run without one; within a budget of steps, until it is used up if
+    the stage goes on.
     """
 
     def __init__(self, schedule: curriculum.Schedule, stream=None):
@@ -37,7 +38,7 @@ class ProgressDisplay:
         state = event.progress.schedule
         text = (
             f"stage {event.stage}, {event.num_steps} steps, "
-            f"{event.kind.replace('_', '-')} {event.losses.mean():.4g}"
+            f"{event.kind.replace('_', '-')} {event.main_losses.mean():.4g}"
         )
         if self._bar is not None:
             self._bar.total = self._total(state)
@@ -56,6 +57,9 @@ class ProgressDisplay:
     def _total(self, state: curriculum.State) -> int:
         if math.isfinite(self._schedule.max_epochs):
             return int(self._schedule.max_epochs)
+        if math.isfinite(self._schedule.max_steps):
+            steps_left = self._schedule.max_steps - state.steps
+            return state.epoch + math.ceil(steps_left / self._schedule.train_steps[state.stage])
         period = self._schedule.period_epochs
         periods_left = max(1, int(self._schedule.min_periods) - state.periods)
         return state.epoch - state.period_epoch + periods_left * period

@@ -91,3 +91,14 @@ def test_the_exit_code_is_what_main_returns(returned, code, monkeypatch):
     with pytest.raises(SystemExit) as exit_info:
         cli.run(Config, "", lambda config: returned)
     assert exit_info.value.code == code
+
+
+def test_ctrl_c_before_a_command_has_begun_is_one_word(monkeypatch, capsys):
+    def main(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["command"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(Config, "A command.", main)
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err.strip() == "interrupted"

@@ -9,7 +9,8 @@ from l2o_tf import cli, config, errors
 from l2o_tf.config import TrainConfig
 from l2o_tf.training import curriculum
 
-FLAGFILES = sorted((pathlib.Path(__file__).parents[1] / "flags").glob("*.flags"))
+FLAGS_DIRECTORY = pathlib.Path(__file__).parents[1] / "flags"
+FLAGFILES = sorted(FLAGS_DIRECTORY.glob("*.flags"))
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,42 @@ def test_the_command_of_the_readme_is_l2o_dm_with_both_techniques():
         ({"validation_steps": (100,)}, "--validation_steps=100 must be one number for each"),
         ({"unroll_length": 0}, "--unroll_length=0 must be at least 1"),
         ({"num_epochs": 0}, "--num_epochs=0 must be at least 1"),
+        ({"max_train_steps": 0}, "--max_train_steps=0 must be at least 1"),
+        ({"self_improving_epochs": -1}, "--self_improving_epochs=-1 must be at least 0"),
+        ({"random_scaling": math.inf}, "--random_scaling=inf must be at least 0"),
+        ({"estimator": "foo"}, "--estimator=foo must be one of bptt, es, pes"),
+        ({"evolution_pairs": 0}, "--evolution_pairs=0 must be at least 1"),
+        ({"evolution_stddev": 0.0}, "--evolution_stddev=0.0 must be a positive number"),
+        ({"imitation_choice": "run"}, "--imitation_choice=run must be one of epoch, unroll"),
+        ({"validation_score": "x"}, "--validation_score=x must be one of last_unroll, final_mi"),
+        ({"teacher_weights": (1.0,)}, "--teacher_weights=1.0 must be one number for each of the 3"),
+        ({"teacher_weights": (0.0,) * 3}, "--teacher_weights=0.0,0.0,0.0 must be at least 0, and"),
+        ({"estimator": "es", "second_derivatives": True}, "--second_derivatives needs --estim"),
+        (
+            {"imitation_choice": "unroll", "self_improving_epochs": 9},
+            "--imitation_choice=unroll cannot be combined with --self_improving_epochs=9",
+        ),
+        ({"objective": "max"}, "--objective=max must be one of sum, mean, log"),
+        ({"meta_optimizer": "sgd"}, "--meta_optimizer=sgd must be one of adam, rmsprop"),
+        ({"regularizer": "x"}, "--regularizer=x must be one of none, jacob, hessian"),
+        ({"early_stop": 1.0}, "--early_stop=1.0 must be above 1"),
+        ({"l2_reg": -1.0}, "--l2_reg=-1.0 must be at least 0"),
+        ({"rule_options": "{"}, "--rule_options={: "),
+        ({"rule_options": "3"}, "--rule_options=3 must be a JSON object"),
+        ({"random_num_unrolls": (1.0, 40.0)}, "--random_num_unrolls and --random_unroll_length"),
+        (
+            {"random_num_unrolls": (1.0, 40.0), "random_unroll_length": (5.0, 2.0)},
+            "--random_unroll_length=5.0,2.0 must be minimum,scale,maximum",
+        ),
+        (
+            {
+                "random_num_unrolls": (1.0, 40.0),
+                "random_unroll_length": (5.0, 2.0, 9.0),
+                "curriculum": True,
+            },
+            "--curriculum cannot be combined with random lengths",
+        ),
+        ({"scoring_examples": 10}, "--scoring_examples=10 needs --problem_sets"),
         ({"seed": -1}, "--seed=-1 must be between 0 and 2147483647"),
         ({"meta_learning_rate": 0.0}, "--meta_learning_rate=0.0 must be a positive number"),
         ({"meta_learning_rate": math.nan}, "--meta_learning_rate=nan must be a positive"),
@@ -73,6 +110,14 @@ def test_a_resumed_run_must_have_the_same_flags():
     assert "--imitation_r=0.0 (it has 0.1,0.3), --seed=0 (it has 1)" in str(error.value)
 
 
+def test_a_run_of_an_older_version_is_resumed_with_the_defaults_of_later_flags():
+    recorded = TrainConfig().identity()
+    del recorded["estimator"]
+    config.check_same_run(TrainConfig(workdir="b"), recorded)
+    with pytest.raises(errors.InputError, match=r"--estimator=es \(it has bptt\)"):
+        config.check_same_run(TrainConfig(workdir="b", estimator="es"), recorded)
+
+
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.stem)
 def test_every_flagfile_parses_and_explains_itself(path):
     parsed = cli.parse(TrainConfig, ["train", f"--flagfile={path}"])
@@ -81,9 +126,50 @@ def test_every_flagfile_parses_and_explains_itself(path):
     assert len(comments) == 3 and comments[2].startswith("# Cost: ")
 
 
-def test_there_is_a_flagfile_for_each_system_trained_so_far():
-    names = {path.stem for path in FLAGFILES}
-    assert names >= {
-        "l2o_dm", "l2o_dm_aug", "l2o_dm_cl", "l2o_dm_il", "l2o_dm_cl_il", "rnnprop",
-        "rnnprop_cl_il",
+def test_there_is_a_flagfile_for_each_system_of_the_paper_and_of_the_legacy_code():
+    dm = {f"l2o_dm{suffix}" for suffix in ("", "_aug", "_cl", "_il", "_cl_il")}
+    systems = {*dm, "rnnprop", "rnnprop_cl_il"}
+    assert {path.stem for path in FLAGFILES} >= {
+        *systems, *(f"legacy_{name}" for name in systems), "l2o_dm_si",
+        *(f"l2o_scale{suffix}" for suffix in ("", "_cl_il", "_il", "_si", "_meta")),
+        *(f"legacy_l2o_scale{suffix}" for suffix in ("", "_cl_il", "_meta")),
     }  # fmt: skip
+
+
+def test_the_legacy_flagfiles_have_the_legacy_choices():
+    for path in FLAGFILES:
+        if not path.stem.startswith("legacy_"):
+            continue
+        parsed = cli.parse(TrainConfig, ["train", f"--flagfile={path}"])
+        stages = parsed.schedule()
+        assert parsed.validation_score == "final_minibatch", path.stem
+        assert stages.period_epochs == (10 if parsed.rule == "rnnprop" else 100), path.stem
+        if any(parsed.imitation_r):
+            assert parsed.teachers == ("adam:0.01",), path.stem
+        if parsed.rule == "scale":
+            assert (parsed.objective, parsed.meta_optimizer) == ("log", "rmsprop"), path.stem
+            assert parsed.second_derivatives and parsed.scoring_examples >= 10000, path.stem
+        elif parsed.curriculum:
+            assert stages.train_steps == (100, 200, 500, 1000, 1500, 2000, 2500)
+            assert stages.validation_steps == (200, 500, 1000, 1500, 2000, 2500, 3000)
+    parsed = cli.parse(TrainConfig, ["train", f"--flagfile={FLAGS_DIRECTORY}/legacy_l2o_dm_cl_il.flags"])
+    assert parsed.imitation_r == (0.0, 0.1, 0.3)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"curriculum": True}, {"rule": "rnnprop", "teacher_weights": (1.0, 2.0, 0.0)},
+     {"max_train_steps": 3000}, {"meta_optimizer": "rmsprop", "init_lr_range": (0.1, 1.0)}],
+)  # fmt: skip
+def test_the_resolved_flags_describe_the_same_run(values):
+    made = TrainConfig(**values)
+    again = cli.parse(TrainConfig, ["train", *cli.to_flags(made.resolved(), True).split()])
+    assert again.schedule() == made.schedule()
+    assert again.resolved() == made.resolved() == again
+    assert again.period_epochs is not None and again.teacher_weights is not None
+
+
+def test_a_budget_of_steps_replaces_the_number_of_epochs():
+    assert TrainConfig(max_train_steps=3000).schedule() == curriculum.Schedule(
+        (100,), (100,), 100, math.inf, math.inf, max_steps=3000
+    )

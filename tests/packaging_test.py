@@ -1,5 +1,4 @@
 import ast
-import fnmatch
 import pathlib
 import re
 import subprocess
@@ -59,17 +58,29 @@ def test_every_package_is_known_to_python_and_bazel(folder):
         assert f'"//{target}"' in read("l2o_tf/BUILD"), "add it to the deps of //l2o_tf"
 
 
+def in_wheel(file: pathlib.Path) -> bool:
+    """Whether setuptools packs a data file: the patterns are relative to its package."""
+    folder = next(parent for parent in file.parents if parent in PACKAGE_FOLDERS)
+    package = ".".join(folder.relative_to(REPOSITORY).parts)
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]
+    relative = file.relative_to(folder)
+    return any(
+        relative.match(pattern) and len(relative.parts) == pattern.count("/") + 1
+        for pattern in [*patterns["*"], *patterns.get(package, [])]
+    )
+
+
 def test_every_data_file_of_the_package_is_in_the_wheel():
-    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["*"]
     files = [
         path
         for path in PACKAGE.rglob("*")
         if path.is_file() and path.suffix not in (".py", ".pyc") and path.name != "BUILD"
     ]
     assert PACKAGE / "data" / "digits.npz" in files
-    left_out = [f for f in files if not any(fnmatch.fnmatch(f.name, p) for p in patterns)]
-    assert left_out == []
-    assert {file.parent for file in files} <= set(PACKAGE_FOLDERS), "setuptools wants a package"
+    assert [f for f in files if not in_wheel(f)] == []
+    assert in_wheel(PACKAGE / "pretrained" / "mine" / "rule.npz")
+    assert not in_wheel(PACKAGE / "pretrained" / "mine" / "deeper" / "rule.npz")
+    assert not in_wheel(PACKAGE / "data" / "mine" / "digits.npz")
 
 
 def test_no_source_file_is_longer_than_400_lines():

@@ -26,7 +26,7 @@ def make_progress(**state):
 def epoch(n, **state):
     where = make_progress(epoch=n, period_epoch=n % 10, **state)
     stage = where.schedule.stage
-    return trainer.EpochDone(where, "meta_loss", stage, 100, np.full(5, 1.25), np.ones(5))
+    return trainer.EpochDone(where, "meta_loss", stage, 100, np.full(5, 1.25), np.ones(5), np.zeros(5, bool))
 
 
 def test_lines_name_epoch_stage_and_loss_and_are_not_too_many():
@@ -44,7 +44,7 @@ def test_a_validation_is_always_reported():
     where = make_progress(epoch=10, stage=1)
     losses = np.ones([2, 10])
     for kind, decision in [("baseline", None), ("validation", curriculum.Decision.KEEP)]:
-        display.add(trainer.ValidationDone(where, kind, 1, 300, losses, 0.5, decision))
+        display.add(trainer.ValidationDone(where, kind, 1, 300, losses, 0.5, decision, losses))
     assert stream.getvalue().splitlines() == [
         "baseline after epoch 10, stage 1, 300 steps: loss 0.5",
         "validation after epoch 10, stage 1, 300 steps: loss 0.5: new best",
@@ -68,6 +68,11 @@ def test_a_terminal_gets_a_bar_with_eta_stage_and_loss():
         # After the minimum of periods a stage can end with any period.
         (SCHEDULE, {"epoch": 44, "period_epoch": 4, "periods": 4}, 50),
         (curriculum.Schedule((100,), (100,), 10, math.inf, 250), {"epoch": 4}, 250),
+        (
+            curriculum.Schedule((100, 200), (200, 300), 10, 3, max_steps=2500),
+            {"epoch": 11, "steps": 1200, "stage": 1},
+            18,
+        ),
     ],
 )
 def test_the_total_is_where_the_stage_or_the_run_could_end(schedule, state, total):

@@ -110,8 +110,8 @@ def test_a_directory_that_is_no_run_is_left_alone(tmp_path):
         ({"rule": "foo"}, "unknown update rule 'foo'; known: "),
         ({"rule": "adam"}, "'adam' has no weights to train; rules that have: dm, rnnprop"),
         ({"optimizee": ("foo",)}, "unknown optimizee 'foo'; known: "),
-        ({"teachers": ("foo:0.1",)}, "unknown update rule 'foo'"),
-        ({"teachers": ("dm",)}, "teacher 'dm' must be an analytical rule"),
+        ({"teachers": ("foo:0.1",)}, "--teachers=foo:0.1 must be name:learning_rate of an analyt"),
+        ({"teachers": ("dm",)}, "--teachers=dm must be name:learning_rate of an analytical rule"),
     ],
 )
 def test_a_wrong_name_leaves_no_directory(tmp_path, flags, message):

@@ -1,5 +1,6 @@
-"""One of several rules, drawn at random."""
+"""One of several rules, drawn at random for each trajectory or for each step."""
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -60,3 +61,182 @@ class OneOf(base.UpdateRule):
         branches = [branch(i) for i in range(len(self.rules))]
         updates, states = tf.switch_case(state.choice, branches)
         return updates, OneOfState(state.choice, states)
+
+
+class PerStepState(NamedTuple):
+    """Where a mixture stands.
+
+    Attributes:
+        seed: int32 [2], what the choices of the trajectory are drawn from.
+        step: int32 scalar, the number of steps taken.
+        share: float32 scalar, the probability that a step is an analytical rule's.
+        learned: the state of the learned rule.
+        analytical: the states of the analytical rules.
+    """
+
+    seed: seeds.Seed
+    step: tf.Tensor
+    share: tf.Tensor
+    learned: base.State
+    analytical: tuple[base.State, ...]
+
+
+class PerStep(base.UpdateRule):
+    """Each step applies the update of a learned rule or of an analytical one, drawn at random.
+
+    Every rule is given every gradient, so that its state is up to date when it is drawn. The
+    meta-parameters are those of the learned rule. Source: paper section 4.2, self-improving.
+    """
+
+    def __init__(
+        self,
+        learned: base.UpdateRule,
+        analytical: Sequence[base.UpdateRule],
+        probabilities: Sequence[float] | None = None,
+        name: str | None = None,
+    ):
+        """Combines rules.
+
+        Args:
+            learned: the rule to train.
+            analytical: the rules that help it.
+            probabilities: how likely each of them is when one of them is drawn; equal by default.
+            name: the module's name.
+        """
+        super().__init__(name=name)
+        self.learned_rule = learned
+        self.share: tf.Tensor | None = None
+        self._helpers = OneOf(analytical, probabilities)
+        self._variables = dict(learned._variables)
+        self.compiles_itself = learned.compiles_itself
+        self.learned_start = learned.learned_start
+        self.scores_elsewhere = learned.scores_elsewhere
+
+    @property
+    def equal_share(self) -> float:
+        """The share of the analytical rules when all rules are equally likely."""
+        return len(self._helpers.rules) / (len(self._helpers.rules) + 1)
+
+    def with_share(self, share: tf.Tensor) -> "PerStep":
+        """The same mixture, whose trajectories have the analytical `share`, a float32 scalar."""
+        mixture = copy.copy(self)
+        mixture.share = share
+        return mixture
+
+    def init(self, params, seed=None, weights=None):
+        """Returns the state of a trajectory on which all rules are equally likely, by default."""
+        seed = seeds.make_seed(0, "mixture of rules") if seed is None else seed
+        return PerStepState(
+            seeds.fold(seed, 0),
+            tf.constant(0),
+            tf.constant(self.equal_share) if self.share is None else self.share,
+            self.learned_rule.init(params, seeds.fold(seed, 1), weights),
+            tuple(
+                rule.init(params, seeds.fold(seed, i + 2))
+                for i, rule in enumerate(self._helpers.rules)
+            ),
+        )
+
+    def true_params(self, params, state):
+        return self.learned_rule.true_params(params, state.learned)
+
+    def update(self, grads, state, params, weights=None):
+        updates, learned = self.learned_rule.update(grads, state.learned, params, weights)
+        return self.mix(updates, learned, grads, state, params)
+
+    def mix(
+        self,
+        updates: base.Params,
+        learned: base.State,
+        grads: base.Params,
+        state: PerStepState,
+        params: base.Params,
+    ) -> tuple[base.Params, PerStepState]:
+        """Chooses between the learned rule's updates and those of the analytical rules.
+
+        Args:
+            updates: what the learned rule returned for the step.
+            learned: its state after the step.
+            grads: the gradients that it was given.
+            state: the mixture's state before the step.
+            params: the optimizee's parameters before the step.
+
+        Returns:
+            What `update` returns.
+        """
+        helped = [
+            rule.update(grads, helper_state, params)
+            for rule, helper_state in zip(self._helpers.rules, state.analytical)
+        ]
+        candidates = [updates, *(helper_updates for helper_updates, _ in helped)]
+        chosen = _select(self.choice(state, state.step), candidates)
+        analytical = tuple(helper_state for _, helper_state in helped)
+        after = state._replace(step=state.step + 1, learned=learned, analytical=analytical)
+        return chosen, after
+
+    def replay(self, grads, state, params, weights=None):
+        num_steps = grads[0].shape[0]
+        updates, learned = self.learned_rule.replay(grads, state.learned, params, weights)
+        helped = [
+            rule.replay(grads, helper_state, params)
+            for rule, helper_state in zip(self._helpers.rules, state.analytical)
+        ]
+        choices = tf.stack([self.choice(state, state.step + t) for t in range(num_steps)])
+        candidates = [updates, *(helper_updates for helper_updates, _ in helped)]
+        analytical = tuple(helper_state for _, helper_state in helped)
+        after = state._replace(
+            step=state.step + num_steps, learned=learned, analytical=analytical
+        )
+        return _select(choices, candidates), after
+
+    def recorder(self, params, num_steps, weights):
+        inner = self.learned_rule.recorder(params, num_steps, weights)
+        return None if inner is None else _PerStepRecorder(self, inner)
+
+    def choice(self, state: PerStepState, step: tf.Tensor) -> tf.Tensor:
+        """The rule of a step, an int32 scalar: 0 is the learned one, then the analytical ones."""
+        shares = [state.share * p for p in self._helpers.probabilities]
+        return draw(seeds.fold(state.seed, step), tf.stack([1 - state.share, *shares]))
+
+
+class _PerStepRecorder(base.Recorder):
+    """Records the learned rule's steps; where it was not drawn, nothing depends on its weights."""
+
+    def __init__(self, rule: PerStep, inner: base.Recorder):
+        self._rule, self._inner = rule, inner
+
+    def start(self, state):
+        return state._replace(learned=self._inner.start(state.learned))
+
+    def end(self, state):
+        return state._replace(learned=self._inner.end(state.learned))
+
+    def kept(self, state):
+        return self._inner.kept(state.learned)
+
+    def update(self, grads, state, params):
+        updates, learned, record = self._inner.update(grads, state.learned, params)
+        chosen, after = self._rule.mix(updates, learned, grads, state, params)
+        is_learned = tf.equal(self._rule.choice(state, state.step), 0)
+        return chosen, after, (record, tf.cast(is_learned, params[0].dtype))
+
+    def gradient(self, kept, records, cotangents):
+        inner_records, is_learned = records
+        return self._inner.gradient(kept, inner_records, cotangents * is_learned.stack()[:, None])
+
+
+def _select(choice: tf.Tensor, candidates: Sequence[base.Params]) -> list[tf.Tensor]:
+    """The tensors of one of several candidates, or of one for each entry of their first axis.
+
+    Args:
+        choice: int32 scalar or [num_steps].
+        candidates: lists of tensors [*choice.shape, *shape_i].
+    """
+
+    def pick(*tensors):
+        rank = tensors[0].shape.rank - choice.shape.rank
+        where = tf.reshape(choice, [*choice.shape, *[1] * rank])
+        chosen = [tf.where(tf.equal(where, i), u, tf.zeros_like(u)) for i, u in enumerate(tensors)]
+        return tf.add_n(chosen)
+
+    return [pick(*tensors) for tensors in zip(*candidates)]

@@ -37,6 +37,7 @@ class Schedule:
         period_epochs: T_period, epochs between two validations.
         min_periods: N_period, periods that every stage gets; infinite without a curriculum.
         max_epochs: epochs in all, after which training ends wherever it is; infinite for none.
+        max_steps: the same for optimizee steps of training, validations not counted.
     """
 
     train_steps: tuple[int, ...]
@@ -44,6 +45,11 @@ class Schedule:
     period_epochs: int
     min_periods: float
     max_epochs: float = math.inf
+    max_steps: float = math.inf
+
+    def is_used_up(self, state: "State") -> bool:
+        """Whether training ends with the validation that follows."""
+        return state.epoch >= self.max_epochs or state.steps >= self.max_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +60,7 @@ class State:
         phase: what comes next.
         stage: index i of the curriculum stage.
         epoch: epochs trained in all.
+        steps: optimizee steps trained in all.
         period_epoch: epochs trained since the last validation.
         periods: validations of this stage so far, the baseline not counted.
         best_loss: L_min, the lowest validation loss of this stage; infinite before the first.
@@ -64,6 +71,7 @@ class State:
     phase: Phase = Phase.EPOCH
     stage: int = 0
     epoch: int = 0
+    steps: int = 0
     period_epoch: int = 0
     periods: int = 0
     best_loss: float = math.inf
@@ -86,14 +94,15 @@ class State:
 
 def after_epoch(schedule: Schedule, state: State) -> State:
     """The state after one more epoch: a period ends after T_period epochs or the last epoch."""
-    epoch, period_epoch = state.epoch + 1, state.period_epoch + 1
-    ends = period_epoch == schedule.period_epochs or epoch == schedule.max_epochs
-    return dataclasses.replace(
+    state = dataclasses.replace(
         state,
-        phase=Phase.VALIDATION if ends else Phase.EPOCH,
-        epoch=epoch,
-        period_epoch=0 if ends else period_epoch,
+        epoch=state.epoch + 1,
+        steps=state.steps + schedule.train_steps[state.stage],
+        period_epoch=state.period_epoch + 1,
     )
+    if state.period_epoch < schedule.period_epochs and not schedule.is_used_up(state):
+        return state
+    return dataclasses.replace(state, phase=Phase.VALIDATION, period_epoch=0)
 
 
 def after_validation(
@@ -113,9 +122,11 @@ def after_validation(
         best_loss=loss if is_best else state.best_loss,
         improved=state.improved or is_best,
     )
-    if state.epoch >= schedule.max_epochs:
+    if schedule.is_used_up(state):
         decision = Decision.KEEP if is_best else Decision.STOP
-        return _finished(state, f"all {state.epoch} epochs are done"), decision
+        all_epochs = state.epoch >= schedule.max_epochs
+        amount = f"{state.epoch} epochs" if all_epochs else f"{state.steps} steps"
+        return _finished(state, f"all {amount} are done"), decision
     if is_best:
         return state, Decision.KEEP
     if state.periods < schedule.min_periods:
@@ -125,7 +136,7 @@ def after_validation(
         return _finished(state, reason), Decision.STOP
     if state.stage + 1 == len(schedule.train_steps):
         return _finished(state, "the last stage is done"), Decision.STOP
-    advanced = State(phase=Phase.BASELINE, stage=state.stage + 1, epoch=state.epoch)
+    advanced = State(Phase.BASELINE, state.stage + 1, state.epoch, state.steps)
     return advanced, Decision.ADVANCE
 
 

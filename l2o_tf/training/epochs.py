@@ -8,12 +8,18 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf import loops, seeds
+from l2o_tf import coordinates, loops, seeds
 from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import State, UpdateRule, Weights
-from l2o_tf.training import imitation, meta_loss
+from l2o_tf.rules.mixture import PerStep
+from l2o_tf.training import estimators, imitation
 from l2o_tf.training import unroll as unrolls
 from l2o_tf.training.plan import Plan, first_state
+
+# What the seed of an epoch is folded with, beside the numbers that `unroll` uses.
+_STUDENT, _ESTIMATOR, _CHOICES = 3, 4, 5
+_EPSILON, _DIVERGED = 1e-6, 10.0  # See `relative_validation`.
+_MAX_SIZES = 1000  # Coordinates whose updates a validation measures.
 
 
 class MetaState(NamedTuple):
@@ -23,7 +29,7 @@ class MetaState(NamedTuple):
         weights: the rule's meta-parameters by name.
         meta_loss_optimizer: state of the meta-optimizer of normal epochs.
         imitation_optimizer: state of the meta-optimizer of imitation epochs. The two losses have
-            a meta-optimizer each, as in the legacy code.
+            a meta-optimizer each, as in the legacy code, unless they share the first one.
         skipped: int32 scalar, meta-steps that were skipped for a non-finite gradient.
     """
 
@@ -39,15 +45,34 @@ class Epoch(NamedTuple):
     Attributes:
         meta: the state after it.
         losses: [num_unrolls], the mean of each unroll's losses.
-        gradient_norms: [num_unrolls], L2 norms of the gradients of the mean losses' sums.
+        gradient_norms: [num_unrolls], L2 norms of the gradients of the losses' sums.
+        is_imitation: int32 [num_unrolls], 1 where the loss is the imitation loss, else 0.
     """
 
     meta: MetaState
     losses: tf.Tensor
     gradient_norms: tf.Tensor
+    is_imitation: tf.Tensor
 
 
-_SCALARS = (tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.float32))
+class Validation(NamedTuple):
+    """The result of one validation trajectory.
+
+    Attributes:
+        losses: [num_unrolls], the mean of each unroll's losses.
+        final_loss: scalar, the loss after the last step, on a batch of its own.
+        update_sizes: [num_unrolls, num_measured], for evenly spaced coordinates, at most 1,000,
+            the mean of an unroll's absolute updates.
+    """
+
+    losses: tf.Tensor
+    final_loss: tf.Tensor
+    update_sizes: tf.Tensor
+
+
+_METRICS = (
+    tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)
+)  # fmt: skip
 
 
 class Epochs:
@@ -64,7 +89,11 @@ class Epochs:
         teacher: UpdateRule | None = None,
         unroll_length: int = 20,
         steps_per_label: int = 1,
+        mixture: PerStep | None = None,
+        estimator: estimators.Estimator = estimators.Backprop(),
+        shared_meta_optimizer: bool = False,
         plan: Plan = Plan(),
+        relative_validation: bool = False,
     ):
         """Prepares the epochs; each is traced at its first call.
 
@@ -75,16 +104,29 @@ class Epochs:
             teacher: the rule to imitate.
             unroll_length: optimizee steps per meta-step.
             steps_per_label: the teacher's steps per step of the student.
+            mixture: the rule mixed with analytical ones, for self-improving.
+            estimator: how the gradients of normal unrolls are found.
+            shared_meta_optimizer: whether imitation goes on with the meta-optimizer's state of
+                normal epochs instead of its own.
             plan: how long unrolls are and what they are scored by.
+            relative_validation: whether validations report ln((f + 1e-6) / (f_0 + 1e-6)), at most
+                10 and 10 where it is not finite, so that different problems count alike.
         """
         self._rule, self._optimizee, self._teacher = rule, optimizee, teacher
-        self._meta_optimizer = meta_optimizer
+        self._meta_optimizer, self._mixture = meta_optimizer, mixture
         self._unroll_length = unroll_length
         self._steps_per_label = steps_per_label
+        self._estimator = estimator
+        self._imitation_optimizer = (
+            "meta_loss_optimizer" if shared_meta_optimizer else "imitation_optimizer"
+        )
         self._plan = plan
         self._max_length = plan.max_length(unroll_length)
+        self._relative_validation = relative_validation
         self.train = tf.function(self._train, autograph=False)
+        self.train_mixture = tf.function(self._train_mixture, autograph=False)
         self.imitate = tf.function(self._imitate, autograph=False)
+        self.interleave = tf.function(self._interleave, autograph=False)
         self.validate = tf.function(self._validate, autograph=False)
 
     def initial_state(self, weights: Weights) -> MetaState:
@@ -99,41 +141,96 @@ class Epochs:
 
     def _train(self, meta: MetaState, seed: seeds.Seed, num_unrolls: tf.Tensor) -> Epoch:
         """One epoch of normal meta-training from the trajectory `seed` (int32 [2])."""
-
-        arguments = self._rule, self._optimizee, seed
-
-        @self._compiled
-        def meta_step(meta, trajectory, k, num_unrolls, initial_loss):
-            batches = unrolls.random_batches(self._optimizee, seed, k * (self._max_length + 1))
-            result = meta_loss.meta_gradient(
-                self._rule,
-                self._optimizee,
-                trajectory,
-                batches,
-                self._max_length,
-                meta.weights,
-                self._plan.setting(
-                    *arguments, k, num_unrolls, initial_loss, trajectory, batches
-                ),
-            )
-            meta, norm = self._apply(meta, result.gradient, "meta_loss_optimizer")
-            reported = self._plan.objective.report(result.objective, result.taken)
-            return meta, result.end, (reported, norm)
-
-        def step(carry, k):
-            *carry, metrics = meta_step(*carry, k, num_unrolls, initial_loss)
-            return tuple(carry), metrics
-
-        start = unrolls.start(self._optimizee, self._rule, seed, meta.weights)
         num_unrolls = self._plan.num_unrolls(seed, num_unrolls)
-        initial_loss = self._plan.initial_loss(*arguments, start)
-        (meta, _), metrics = loops.scan(step, (meta, start), num_unrolls, _SCALARS)
-        return Epoch(meta, *metrics)
+        start, step = self._normal_steps(self._rule, meta, seed, num_unrolls)
+        return self._run(step, meta, start, num_unrolls)
+
+    def _train_mixture(
+        self, meta: MetaState, seed: seeds.Seed, num_unrolls: tf.Tensor, share: tf.Tensor
+    ) -> Epoch:
+        """One epoch of which a `share` of the steps, a float scalar, is analytical rules'."""
+
+        num_unrolls = self._plan.num_unrolls(seed, num_unrolls)
+        mixture = self._mixture.with_share(share)
+        start, step = self._normal_steps(mixture, meta, seed, num_unrolls)
+        return self._run(step, meta, start, num_unrolls)
 
     def _imitate(self, meta: MetaState, seed: seeds.Seed, num_unrolls: tf.Tensor) -> Epoch:
         """One epoch of imitation of a teacher's trajectory from `seed`."""
+        start, step = self._imitation_steps(meta, seed)
+        return self._run(step, meta, start, num_unrolls)
+
+    def _interleave(
+        self, meta: MetaState, seed: seeds.Seed, num_unrolls: tf.Tensor, r: tf.Tensor
+    ) -> Epoch:
+        """One epoch in which every unroll is imitation with probability `r`, a float scalar.
+
+        The student's and the teacher's trajectories each stand still during the other's unrolls.
+        """
+        own, normal_step = self._normal_steps(self._rule, meta, seed, num_unrolls)
+        taught, imitation_step = self._imitation_steps(meta, seed)
+
+        def step(meta, carry, k):
+            own, taught = carry
+
+            def imitate():
+                after, moved, metrics = imitation_step(meta, taught, k)
+                return after, (own, moved), metrics
+
+            def train():
+                after, moved, metrics = normal_step(meta, own, k)
+                return after, (moved, taught), metrics
+
+            choice = seeds.uniform(seeds.fold(seed, _CHOICES, k), [])
+            return tf.cond(choice < r, imitate, train)
+
+        return self._run(step, meta, (own, taught), num_unrolls)
+
+    def _run(self, meta_step, meta: MetaState, carry, num_unrolls: tf.Tensor) -> Epoch:
+        def step(state, k):
+            meta, carry, metrics = meta_step(*state, k)
+            return (meta, carry), metrics
+
+        (meta, _), metrics = loops.scan(step, (meta, carry), num_unrolls, _METRICS)
+        return Epoch(meta, *metrics)
+
+    def _normal_steps(self, rule, meta, seed, num_unrolls):
+        """What the first unroll starts from, and unroll and meta-step number k as a function."""
+        estimator, plan = self._estimator, self._plan
+
+        def meta_step(meta, carry, k, num_unrolls, initial_loss):
+            batches = unrolls.random_batches(self._optimizee, seed, k * (self._max_length + 1))
+            setting = plan.setting(
+                rule, self._optimizee, seed, k, num_unrolls, initial_loss, batches
+            )
+            learned_start = first_state(rule, start.params, unrolls.rule_seed(seed), k)
+            estimate = estimator.step(
+                rule,
+                self._optimizee,
+                carry,
+                batches,
+                self._max_length,
+                meta.weights,
+                setting._replace(first_state=learned_start),
+                seeds.fold(seed, _ESTIMATOR, k),
+            )
+            meta, norm = self._apply(meta, estimate.gradient, "meta_loss_optimizer")
+            reported = plan.objective.report(estimate.objective, estimate.taken)
+            return meta, estimate.end, (reported, norm, tf.constant(0))
+
+        start = unrolls.start(self._optimizee, rule, seed, meta.weights)
+        initial_loss = plan.initial_loss(rule, self._optimizee, seed, start)
+        compiled = self._compiled(meta_step, estimator.compiles_itself(rule))
+
+        def step(meta, carry, k):
+            return compiled(meta, carry, k, num_unrolls, initial_loss)
+
+        return estimator.start(start, meta.weights), step
+
+    def _imitation_steps(self, meta, seed):
+        """Like `_normal_steps`, for the teacher's trajectory and the student's state on it."""
         num_batches = self._unroll_length * self._steps_per_label
-        student_seed = seeds.fold(seed, 3)
+        student_seed = seeds.fold(seed, _STUDENT)
 
         @loops.compiled
         def teach(trajectory, first_batch):
@@ -146,8 +243,8 @@ class Epochs:
                 self._steps_per_label,
             )
 
-        @self._compiled
-        def meta_step(meta, trajectory, state, k):
+        def meta_step(meta, carry, k):
+            trajectory, state = carry
             lesson = teach(trajectory, k * num_batches)
             losses, gradient, state = imitation.imitation_gradient(
                 self._rule,
@@ -155,28 +252,23 @@ class Epochs:
                 lesson,
                 meta.weights,
                 self._plan.objective,
-                first_state(self._rule, student_seed, k, trajectory.params, state),
+                first_state(self._rule, trajectory.params, student_seed, k),
             )
-            meta, norm = self._apply(meta, gradient, "imitation_optimizer")
-            return meta, lesson.end, state, (tf.reduce_mean(losses), norm)
-
-        def step(carry, k):
-            *carry, metrics = meta_step(*carry, k)
-            return tuple(carry), metrics
+            meta, norm = self._apply(meta, gradient, self._imitation_optimizer)
+            return meta, (lesson.end, state), (tf.reduce_mean(losses), norm, tf.constant(1))
 
         start = unrolls.start(self._optimizee, self._teacher, seed)
         state = self._rule.init(start.params, student_seed, meta.weights)
-        (meta, _, _), metrics = loops.scan(step, (meta, start, state), num_unrolls, _SCALARS)
-        return Epoch(meta, *metrics)
+        return (start, state), self._compiled(meta_step, self._rule.compiles_itself)
 
     def _validate(
         self, weights: Weights, seed: seeds.Seed, num_unrolls: tf.Tensor
-    ) -> tf.Tensor:
-        """Runs the rule from `seed` without meta-steps.
+    ) -> Validation:
+        """Runs the rule from `seed` without meta-steps."""
 
-        Returns:
-            The mean of each unroll's losses, [num_unrolls].
-        """
+        def sizes(updates):
+            flat = coordinates.flatten(updates)
+            return tf.abs(flat[:: -(-flat.shape[0] // _MAX_SIZES)])
 
         @loops.compiled
         def unroll(trajectory, first_batch):
@@ -187,19 +279,28 @@ class Epochs:
                 unrolls.random_batches(self._optimizee, seed, first_batch),
                 self._unroll_length,
                 weights,
+                measure=sizes,
             )
-            return run.end, tf.reduce_mean(run.losses)
+            measured = tf.cast(tf.reduce_mean(run.measured, axis=0), tf.float32)
+            return run.end, (tf.reduce_mean(run.losses), measured)
 
         def step(trajectory, k):
             return unroll(trajectory, k * self._unroll_length)
 
         start = unrolls.start(self._optimizee, self._rule, seed, weights)
-        _, losses = loops.scan(step, start, num_unrolls, tf.TensorSpec([], tf.float32))
-        return losses
+        like = (tf.TensorSpec([], tf.float32), sizes(start.params))
+        end, (losses, update_sizes) = loops.scan(step, start, num_unrolls, like)
+        last_batch = unrolls.random_batches(self._optimizee, seed, 0)
+        points = self._rule.true_params(end.params, end.rule_state)
+        final_loss = self._optimizee.loss(points, last_batch(num_unrolls * self._unroll_length))
+        if self._relative_validation:
+            first_loss = self._optimizee.loss(start.params, last_batch(tf.constant(0)))
+            losses, final_loss = (_relative(x, first_loss) for x in (losses, final_loss))
+        return Validation(losses, final_loss, update_sizes)
 
-    def _compiled(self, meta_step):
-        """Leaves rules that compile themselves alone."""
-        return meta_step if self._rule.compiles_itself else loops.compiled(meta_step)
+    def _compiled(self, meta_step, compiles_itself: bool):
+        """Leaves what compiles itself alone."""
+        return meta_step if compiles_itself else loops.compiled(meta_step)
 
     def _apply(self, meta: MetaState, gradient: Weights, optimizer: str):
         """One meta-step; a non-finite gradient changes nothing but the count of such steps."""
@@ -221,3 +322,8 @@ class Epochs:
         kept = tf.nest.map_structure(lambda new, old: tf.where(finite, new, old), after, meta)
         skipped = meta.skipped + tf.cast(tf.logical_not(finite), tf.int32)
         return kept._replace(skipped=skipped), norm
+
+
+def _relative(losses: tf.Tensor, first_loss: tf.Tensor) -> tf.Tensor:
+    ratio = tf.math.log((losses + _EPSILON) / (first_loss + _EPSILON))
+    return tf.where(tf.math.is_finite(ratio), tf.minimum(ratio, _DIVERGED), _DIVERGED)

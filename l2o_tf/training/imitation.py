@@ -4,7 +4,6 @@ The teacher runs its own trajectory; the student is given the teacher's gradient
 return the teacher's parameter changes.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -13,6 +12,7 @@ from l2o_tf import coordinates
 from l2o_tf.optimizees.base import Optimizee, Params
 from l2o_tf.rules.base import State, UpdateRule, Weights
 from l2o_tf.training import unroll as unrolls
+from l2o_tf.training.meta_loss import FirstState
 from l2o_tf.training.objectives import Objective
 
 
@@ -62,7 +62,7 @@ def imitation_gradient(
     lesson: Lesson,
     weights: Weights,
     objective: Objective = Objective(),
-    first_state: Callable[[Weights], State] | None = None,
+    first_state: FirstState | None = None,
 ) -> tuple[tf.Tensor, Weights, State]:
     """Differentiates sum_t ||label_t - update_t||^2 / (2 num_coordinates).
 
@@ -74,7 +74,7 @@ def imitation_gradient(
         lesson: what the teacher showed.
         weights: the student's meta-parameters by name.
         objective: what is made of the losses: their sum, or their mean.
-        first_state: maps the weights to the state before the lesson, where that depends on them.
+        first_state: see `meta_loss.Setting`.
 
     Returns:
         The losses [num_labels], the gradient of the objective by name, and the student's state
@@ -84,7 +84,7 @@ def imitation_gradient(
     num_coordinates = coordinates.count(params)
     with tf.GradientTape() as tape:
         tape.watch(weights)
-        state = state if first_state is None else first_state(weights)
+        state = state if first_state is None else first_state(weights, state)
         updates, state = student.replay(lesson.gradients, state, params, weights)
         losses = tf.add_n(
             [

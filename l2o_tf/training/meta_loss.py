@@ -8,7 +8,7 @@ is the rule alone.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -17,6 +17,8 @@ from l2o_tf.optimizees.base import Batch, Optimizee, Params
 from l2o_tf.rules.base import State, UpdateRule, Weights
 from l2o_tf.training import unroll as unrolls
 from l2o_tf.training.objectives import Objective
+
+FirstState = Callable[[Weights, State], State]
 
 
 class Setting(NamedTuple):
@@ -31,8 +33,8 @@ class Setting(NamedTuple):
         num_steps: int32 scalar, the number of steps, at most that of the compiled unroll; None
             for all of them.
         penalty: maps the parameters before step t, and t, to what is added to the objective.
-        first_state: maps the weights to the rule's state at the start, where that depends on
-            the weights; no gradient flows into the start otherwise.
+        first_state: maps the weights and the rule's state at the start to that state as a
+            function of the weights, where it is one; no gradient flows into the start otherwise.
     """
 
     objective: Objective = Objective()
@@ -41,23 +43,39 @@ class Setting(NamedTuple):
     scoring_batch: Batch | None = None
     num_steps: tf.Tensor | None = None
     penalty: Callable[[Params, tf.Tensor], tf.Tensor] | None = None
-    first_state: Callable[[Weights], State] | None = None
+    first_state: FirstState | None = None
 
 
-class MetaGradient(NamedTuple):
-    """The result of one unroll.
+class Evaluation(NamedTuple):
+    """What came of one unroll.
 
     Attributes:
         losses: [unroll_length + 1], the last one being 0 where the objective leaves the end out.
-        gradient: the gradient of the objective with respect to the weights, by name.
         end: where the trajectory stands after the last step.
         objective: the objective, a scalar.
         taken: the number of steps taken.
     """
 
     losses: tf.Tensor
-    gradient: Weights
     end: unrolls.Trajectory
+    objective: tf.Tensor
+    taken: int | tf.Tensor
+
+
+class MetaGradient(NamedTuple):
+    """The result of one unroll of meta-training.
+
+    Attributes:
+        losses: as in `Evaluation`.
+        gradient: the gradient of the objective with respect to the weights, by name.
+        end: what goes on to the next unroll.
+        objective: as in `Evaluation`.
+        taken: as in `Evaluation`.
+    """
+
+    losses: tf.Tensor
+    gradient: Weights
+    end: Any
     objective: tf.Tensor
     taken: int | tf.Tensor
 
@@ -111,6 +129,25 @@ def differentiates_itself(rule: UpdateRule, setting: Setting) -> bool:
 
 def _differentiated(rule, optimizee, trajectory, batches, unroll_length, weights, setting):
     """The general way: a tape around the unroll."""
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        unroll = evaluate(
+            rule, optimizee, trajectory, batches, unroll_length, weights, setting
+        )
+    gradient = _gradient(tape, unroll.objective, weights)
+    return MetaGradient(gradient=gradient, **unroll._asdict())
+
+
+def evaluate(
+    rule: UpdateRule,
+    optimizee: Optimizee,
+    trajectory: unrolls.Trajectory,
+    batches: unrolls.Batches,
+    unroll_length: int,
+    weights: Weights,
+    setting: Setting,
+) -> Evaluation:
+    """Runs an unroll; the objective can be differentiated. The arguments are `meta_gradient`'s."""
     objective, initial = setting.objective, setting.initial_loss
 
     def score(point, t):
@@ -122,42 +159,39 @@ def _differentiated(rule, optimizee, trajectory, batches, unroll_length, weights
 
     def observe(point, loss, grads, t):
         if setting.scoring_batch is not None or rule.scores_elsewhere:
-            loss = score(point, t)
-        elif not setting.second_derivatives:
-            loss = _linear(loss, grads, point.params)
-        return loss
+            return score(point, t)
+        return loss if setting.second_derivatives else _linear(loss, grads, point.params)
 
-    with tf.GradientTape() as tape:
-        tape.watch(weights)
-        if setting.first_state is not None:
-            trajectory = trajectory._replace(rule_state=setting.first_state(weights))
-        first_loss = goes_on = None
-        if objective.early_stop is not None:
-            first_loss = score(trajectory, tf.constant(0))
-        if objective.early_stop is not None or setting.num_steps is not None:
-            goes_on = _goes_on(setting, first_loss)
-        run = unrolls.unroll(
-            rule,
-            optimizee,
-            trajectory,
-            batches,
-            unroll_length,
-            weights,
-            constant_gradients=not setting.second_derivatives,
-            observe=observe,
-            penalty=setting.penalty,
-            goes_on=goes_on,
-        )
-        end_loss = tf.zeros_like(run.losses[0])
-        if objective.scores_end:
-            end_loss = score(run.end, run.taken)
-        value = objective.total(
-            run.losses, end_loss, initial, first_loss, run.taken, setting.num_steps
-        )
-        if setting.penalty is not None:
-            value += tf.reduce_sum(run.penalties)
+    if setting.first_state is not None:
+        state = setting.first_state(weights, trajectory.rule_state)
+        trajectory = trajectory._replace(rule_state=state)
+    first_loss = goes_on = None
+    if objective.early_stop is not None:
+        first_loss = score(trajectory, tf.constant(0))
+    if objective.early_stop is not None or setting.num_steps is not None:
+        goes_on = _goes_on(setting, first_loss)
+    run = unrolls.unroll(
+        rule,
+        optimizee,
+        trajectory,
+        batches,
+        unroll_length,
+        weights,
+        constant_gradients=not setting.second_derivatives,
+        observe=observe,
+        penalty=setting.penalty,
+        goes_on=goes_on,
+    )
+    end_loss = tf.zeros_like(run.losses[0])
+    if objective.scores_end:
+        end_loss = score(run.end, tf.convert_to_tensor(run.taken))
+    value = objective.total(
+        run.losses, end_loss, initial, first_loss, run.taken, setting.num_steps
+    )
+    if setting.penalty is not None:
+        value += tf.reduce_sum(run.penalties)
     losses = tf.concat([run.losses, end_loss[None]], axis=0)
-    return MetaGradient(losses, _gradient(tape, value, weights), run.end, value, run.taken)
+    return Evaluation(losses, run.end, value, run.taken)
 
 
 def _linear(loss: tf.Tensor, grads: Params, params: Params) -> tf.Tensor:
@@ -226,7 +260,8 @@ def _replayed(rule, optimizee, trajectory, batches, unroll_length, weights, sett
         tape.watch(weights)
         updates, _ = rule.replay(gradients, trajectory.rule_state, trajectory.params, weights)
         surrogate = tf.add_n([tf.reduce_sum(c * u) for c, u in zip(cotangents, updates)])
-    return MetaGradient(losses, _gradient(tape, surrogate, weights), end, value, unroll_length)
+    gradient = _gradient(tape, surrogate, weights)
+    return MetaGradient(losses, gradient, end, value, unroll_length)
 
 
 def _score_end(optimizee, params, batches, losses, gradients, setting):

@@ -3,10 +3,9 @@
 import tensorflow as tf
 
 from l2o_tf import errors, rules
+from l2o_tf.config_objective import META_OPTIMIZERS
 from l2o_tf.rules.base import UpdateRule
 
-NAMES = ("adam", "rmsprop")
-_DEFAULT_RATES = {"adam": 1e-3, "rmsprop": 1e-6}
 _CLIP = 1e4
 
 
@@ -22,9 +21,9 @@ def create(name: str, learning_rate: float | None = None, l2: float = 0.0) -> Up
     Raises:
         InputError: for another name, or a learning rate that is not positive.
     """
-    if name not in NAMES:
-        raise errors.InputError(f"unknown meta-optimizer {name!r}; known: {', '.join(NAMES)}")
-    rate = _DEFAULT_RATES[name] if learning_rate is None else learning_rate
+    if name not in META_OPTIMIZERS:
+        raise errors.InputError(f"unknown meta-optimizer {name!r}; known: {', '.join(META_OPTIMIZERS)}")
+    rate = META_OPTIMIZERS[name] if learning_rate is None else learning_rate
     if name == "adam":
         rule = rules.create("adam", learning_rate=rate)
     else:

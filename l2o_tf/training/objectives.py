@@ -5,8 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from l2o_tf import errors
-
-KINDS = ("sum", "mean", "log")
+from l2o_tf.config_objective import OBJECTIVES
 
 _EPSILON = 1e-6
 
@@ -24,7 +23,7 @@ class Objective:
     Source: paper section 3; legacy L2O-Scale `trainable_optimizer.py`, `use_log_objective`.
 
     Attributes:
-        kind: one of `KINDS`.
+        kind: one of `OBJECTIVES`.
         numerator_epsilon: whether "log" takes log((f_t + 1e-6) / (f + 1e-6)) instead.
         early_stop: m; an unroll ends before a step at a loss that is not below f + (m - 1) |f|
             or not finite. The offending loss still counts. None never stops.
@@ -35,9 +34,9 @@ class Objective:
     early_stop: float | None = None
 
     def __post_init__(self):
-        if self.kind not in KINDS:
+        if self.kind not in OBJECTIVES:
             raise errors.InputError(
-                f"unknown objective {self.kind!r}; known: {', '.join(KINDS)}"
+                f"unknown objective {self.kind!r}; known: {', '.join(OBJECTIVES)}"
             )
         if self.early_stop is not None and not self.early_stop > 1:
             raise errors.InputError(

@@ -1,13 +1,12 @@
 """What meta-training does with an epoch: how long its unrolls are and what they are scored by."""
 
 import dataclasses
-from collections.abc import Callable
 
 import tensorflow as tf
 
 from l2o_tf import seeds
 from l2o_tf.optimizees.base import Optimizee, Params
-from l2o_tf.rules.base import State, UpdateRule, Weights
+from l2o_tf.rules.base import UpdateRule
 from l2o_tf.training import meta_loss
 from l2o_tf.training import unroll as unrolls
 from l2o_tf.training.lengths import RandomLengths
@@ -24,7 +23,6 @@ class Plan:
 
     Attributes:
         objective: what is made of the losses of an unroll.
-        second_derivatives: whether to differentiate through the gradients that a rule is given.
         scoring_examples: the number of examples, drawn for each unroll, on which all its points
             are scored, or all data if there are fewer; the problem must be one of L2O-Scale's. 0
             scores each point on the minibatch of its step.
@@ -33,7 +31,6 @@ class Plan:
     """
 
     objective: Objective = Objective()
-    second_derivatives: bool = False
     scoring_examples: int = 0
     lengths: RandomLengths | None = None
     regularizer: Regularizer | None = None
@@ -77,10 +74,9 @@ class Plan:
         unroll: tf.Tensor,
         num_unrolls: tf.Tensor,
         initial_loss: tf.Tensor,
-        trajectory: unrolls.Trajectory,
         batches: unrolls.Batches,
     ) -> meta_loss.Setting:
-        """The setting of one unroll.
+        """The setting of one unroll, but for what a learned first state needs.
 
         Args:
             rule: the learned rule.
@@ -89,14 +85,12 @@ class Plan:
             unroll: int32 scalar, the number of the unroll.
             num_unrolls: int32 scalar, how many there are.
             initial_loss: as returned by `initial_loss`.
-            trajectory: the start of the unroll.
             batches: the batches of its steps.
         """
         setting = meta_loss.Setting(
             self.objective,
-            self.second_derivatives,
-            initial_loss,
-            self._scoring_batch(optimizee, seed, unroll),
+            initial_loss=initial_loss,
+            scoring_batch=self._scoring_batch(optimizee, seed, unroll),
         )
         if self.lengths is not None:
             length = self.lengths.num_steps(seeds.fold(seed, _LENGTHS), unroll)
@@ -110,10 +104,7 @@ class Plan:
                 return weight * self.regularizer.penalty(loss, params, step_seed)
 
             setting = setting._replace(penalty=penalty)
-        start = first_state(
-            rule, unrolls.rule_seed(seed), unroll, trajectory.params, trajectory.rule_state
-        )
-        return setting._replace(first_state=start)
+        return setting
 
     def _scoring_batch(self, optimizee, seed, unroll):
         if not self.scoring_examples:
@@ -122,16 +113,15 @@ class Plan:
 
 
 def first_state(
-    rule: UpdateRule, rule_seed: seeds.Seed, unroll: tf.Tensor, params: Params, carried: State
-) -> Callable[[Weights], State] | None:
-    """The state before an unroll as a function of the weights, which it is in the first unroll.
+    rule: UpdateRule, params: Params, seed: seeds.Seed, unroll: tf.Tensor
+) -> meta_loss.FirstState | None:
+    """How the state before an unroll depends on the weights: in the first unroll as `init` does.
 
     Args:
         rule: the learned rule.
-        rule_seed: int32 [2], what its state was drawn from.
-        unroll: int32 scalar, the number of the unroll.
         params: the optimizee's parameters; only their shapes matter.
-        carried: the state before the unroll as a constant.
+        seed: int32 [2], what the state was drawn from.
+        unroll: int32 scalar, the number of the unroll.
 
     Returns:
         None for a rule whose state does not start from its weights.
@@ -139,8 +129,8 @@ def first_state(
     if not rule.learned_start:
         return None
 
-    def state(weights):
-        fresh = rule.init(params, rule_seed, weights)
+    def state(weights, carried):
+        fresh = rule.init(params, seed, weights)
         return tf.nest.map_structure(
             lambda new, old: tf.where(tf.equal(unroll, 0), new, old), fresh, carried
         )

@@ -11,12 +11,12 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from l2o_tf import coordinates, errors, seeds
+from l2o_tf.config_objective import REGULARIZER_TIMES, REGULARIZERS
 from l2o_tf.optimizees.base import Params
 
 Loss = Callable[[Params], tf.Tensor]
 
-NAMES = ("jacob", "hessian", "hessian-ev", "hessian-esd")
-TIMES = ("always", "prior", "posterior")
+NAMES = tuple(name for name in REGULARIZERS if name != "none")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Regularizer:
             Lanczos eigenvalues ("hessian-esd").
         weight: the factor of the penalty.
         num_iterations: random probes of "hessian", iterations of the other two.
-        time: one of `TIMES`: in all unrolls of an epoch, or only in those before or after the
+        time: one of `REGULARIZER_TIMES`: in all unrolls of an epoch, or only in those before or after the
             unroll number int(fraction * num_unrolls + 1), counted from 0.
         fraction: see `time`.
 
@@ -44,10 +44,10 @@ class Regularizer:
     fraction: float = 0.5
 
     def __post_init__(self):
-        if self.name not in NAMES or self.time not in TIMES:
+        if self.name not in NAMES or self.time not in REGULARIZER_TIMES:
             raise errors.InputError(
                 f"a regularizer is one of {', '.join(NAMES)} and its time one of "
-                f"{', '.join(TIMES)}, got {self.name!r} and {self.time!r}"
+                f"{', '.join(REGULARIZER_TIMES)}, got {self.name!r} and {self.time!r}"
             )
         if self.num_iterations < 1 or not 0 <= self.fraction <= 1:
             raise errors.InputError(

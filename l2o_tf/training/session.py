@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import textwrap
 import time
 
 from l2o_tf import (
@@ -18,44 +19,81 @@ from l2o_tf import (
     summaries,
 )
 from l2o_tf.data import datasets
+from l2o_tf.optimizees import scaling
 from l2o_tf.rules import mixture
-from l2o_tf.training import curriculum, trainer
-from l2o_tf.training.plan import Plan
+from l2o_tf.training import curriculum, meta_optimizers, parts, trainer
 
 _SECONDS_BETWEEN_CHECKPOINTS = 60
 
 
 def build_trainer(run_config: config.TrainConfig) -> tuple[rules.UpdateRule, trainer.Trainer]:
     """Creates the rule to train and its trainer from the flags."""
-    rule = rules.create_learned(run_config.rule, seeds.make_seed(run_config.seed, "rule"))
+    seed = seeds.make_seed(run_config.seed, "rule")
+    rule = rules.create_learned(run_config.rule, seed, **run_config.options_of_rule())
     teachers = [_teacher(spec) for spec in run_config.teachers]
-    for name in run_config.optimizee:
-        optimizees.get(name)
-    dataset = datasets.load(run_config.dataset, "train", run_config.data_dir)
-    recipe = trainer.Recipe(
+    trained_on = _optimizees(run_config)
+    validated_on, bound = _validated_on(run_config, trained_on), run_config.random_scaling
+    if bound:
+        trained_on = [scaling.RandomScaling(optimizee, bound) for optimizee in trained_on]
+    return rule, trainer.Trainer(
+        rule,
+        trained_on,
+        meta_optimizers.create(
+            run_config.meta_optimizer, run_config.meta_learning_rate, run_config.l2_reg
+        ),
+        _recipe(run_config),
+        mixture.OneOf(teachers, run_config.teacher_weights),
+        mixture.PerStep(rule, teachers, run_config.teacher_weights),
+        validation_optimizees=validated_on,
+        steps_per_label=run_config.steps_per_label,
+        estimator=parts.estimator(run_config),
+        plan=parts.plan(run_config),
+        shared_meta_optimizer=run_config.shared_meta_optimizer,
+    )
+
+
+def _recipe(run_config: config.TrainConfig) -> trainer.Recipe:
+    return trainer.Recipe(
         schedule=run_config.schedule(),
         unroll_length=run_config.unroll_length,
         imitation_r=run_config.imitation_r,
+        imitation_per_unroll=run_config.imitation_choice == "unroll",
+        self_improving_epochs=run_config.self_improving_epochs,
         validation_epochs=run_config.validation_epochs,
+        validate_final_minibatch=run_config.validation_score == "final_minibatch",
         seed=run_config.seed,
     )
-    return rule, trainer.Trainer(
-        rule,
-        [
-            optimizees.create(name, dataset, batch_size=run_config.batch_size)
-            for name in run_config.optimizee
-        ],
-        rules.create("adam", learning_rate=run_config.meta_learning_rate),
-        recipe,
-        mixture.OneOf(teachers),
-        steps_per_label=run_config.steps_per_label,
-        plan=Plan(second_derivatives=run_config.second_derivatives),
-    )
+
+
+def _validated_on(
+    run_config: config.TrainConfig, trained_on: list[optimizees.Optimizee]
+) -> list[optimizees.Optimizee]:
+    """The first optimizee; of an ensemble as many problems as trajectories, evenly spaced."""
+    if not run_config.problem_sets:
+        return trained_on[:1]
+    count = min(len(trained_on), run_config.validation_epochs)
+    return [trained_on[i * len(trained_on) // count] for i in range(count)]
+
+
+def _optimizees(run_config: config.TrainConfig) -> list[optimizees.Optimizee]:
+    if run_config.problem_sets:
+        return parts.problems(run_config)
+    for name in run_config.optimizee:
+        optimizees.get(name)
+    dataset = datasets.load(run_config.dataset, "train", run_config.data_dir)
+    return [
+        optimizees.create(name, dataset, batch_size=run_config.batch_size)
+        for name in run_config.optimizee
+    ]
 
 
 def _teacher(spec: str) -> rules.UpdateRule:
-    if spec.partition(":")[0] in rules.learned_names():
-        raise errors.InputError(f"teacher {spec!r} must be an analytical rule, such as adam:0.01")
+    known = rules.analytical_names()
+    if spec.partition(":")[0].strip() not in known:
+        raise errors.InputError(
+            f"--teachers={spec} must be name:learning_rate of an analytical rule, such as "
+            f"adam:0.01; known: {', '.join(known)}"
+        )
     return rules.from_spec(spec)
 
 
@@ -75,7 +113,7 @@ def train(run_config: config.TrainConfig) -> int:
     if current.num_events:
         _say(f"resuming {run.path} after epoch {current.schedule.epoch}")
     else:
-        _say(f"training {run_config.rule} in {run.path}; flags: {cli.to_flags(run_config)}")
+        _say(f"training {run_config.rule} in {run.path} with\n{_all_flags(run_config)}")
     return _run(run_config, run, rule, meta_trainer, current)
 
 
@@ -139,6 +177,14 @@ def _next_commands(run_config: config.TrainConfig) -> str:
         f" --workdir={run_config.workdir}/evaluation\n"
         f"  tensorboard --logdir={run_config.workdir}"
     )
+
+
+def _all_flags(run_config: config.TrainConfig) -> str:
+    text = cli.to_flags(run_config.resolved(), defaults=True)
+    return textwrap.fill(
+        text, cli.WIDTH, initial_indent="  ", subsequent_indent="  ",
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def _say(text: str) -> None:

@@ -14,7 +14,8 @@ import tensorflow as tf
 from l2o_tf import seeds
 from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import UpdateRule, Weights
-from l2o_tf.training import curriculum, epochs
+from l2o_tf.rules.mixture import PerStep
+from l2o_tf.training import curriculum, epochs, self_improving
 from l2o_tf.training.plan import Plan
 
 
@@ -27,14 +28,21 @@ class Recipe:
         unroll_length: optimizee steps per meta-step.
         imitation_r: probability that an epoch is imitation, per stage; the last one goes on for
             further stages (Algorithm 2 of the paper).
+        imitation_per_unroll: whether r is the probability of each unroll, not of each epoch.
+        self_improving_epochs: epochs over which analytical rules take fewer and fewer steps.
         validation_epochs: trajectories per validation.
+        validate_final_minibatch: whether the loss of a validation trajectory is that of one
+            minibatch after the last step, as in the legacy code, not the last unroll's mean.
         seed: the run's seed.
     """
 
     schedule: curriculum.Schedule
     unroll_length: int = 20
     imitation_r: tuple[float, ...] = (0.0,)
+    imitation_per_unroll: bool = False
+    self_improving_epochs: int = 0
     validation_epochs: int = 20
+    validate_final_minibatch: bool = False
     seed: int = 0
 
 
@@ -70,11 +78,14 @@ class EpochDone:
 
     Attributes:
         progress: where training stands.
-        kind: "meta_loss" or "imitation".
+        kind: "meta_loss", "imitation", "self_improving", or "interleaved" where each unroll is
+            either of the first two.
         stage: the curriculum stage.
         num_steps: optimizee steps of the epoch.
         losses: [num_unrolls], the mean loss of each unroll.
         gradient_norms: [num_unrolls].
+        is_imitation: bool [num_unrolls], whether the loss is the imitation loss.
+        analytical_share: the probability with which analytical rules took the steps.
     """
 
     progress: Progress
@@ -83,6 +94,20 @@ class EpochDone:
     num_steps: int
     losses: np.ndarray
     gradient_norms: np.ndarray
+    is_imitation: np.ndarray
+    analytical_share: float = 0.0
+
+    def by_loss(self) -> dict[str, np.ndarray]:
+        """Which unrolls have which loss: bool [num_unrolls] by kind, without empty ones."""
+        if self.kind != "interleaved":
+            return {self.kind: np.ones_like(self.is_imitation)}
+        kinds = {"meta_loss": ~self.is_imitation, "imitation": self.is_imitation}
+        return {kind: unrolls for kind, unrolls in kinds.items() if unrolls.any()}
+
+    @property
+    def main_losses(self) -> np.ndarray:
+        """The losses of the unrolls of one kind, meta-losses if there are any: [<= num_unrolls]."""
+        return self.losses[next(iter(self.by_loss().values()))]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +120,9 @@ class ValidationDone:
         stage: the curriculum stage that was validated.
         num_steps: optimizee steps of each trajectory, N_valid.
         losses: [validation_epochs, num_unrolls], the mean loss of each unroll.
-        loss: the mean over trajectories of the last unroll's loss.
+        loss: the mean over trajectories of the last unroll's loss, or of a final minibatch's.
         decision: what follows from it; None for a baseline.
+        update_sizes: [num_unrolls, num_measured], see `epochs.Validation`, of one trajectory.
     """
 
     progress: Progress
@@ -106,6 +132,7 @@ class ValidationDone:
     losses: np.ndarray
     loss: float
     decision: curriculum.Decision | None
+    update_sizes: np.ndarray
 
 
 Event = EpochDone | ValidationDone
@@ -121,6 +148,8 @@ class Trainer:
         meta_optimizer: UpdateRule,
         recipe: Recipe,
         teacher: UpdateRule | None = None,
+        mixture: PerStep | None = None,
+        validation_optimizees: Sequence[Optimizee] = (),
         plan: Plan = Plan(),
         **epoch_options,
     ):
@@ -128,25 +157,37 @@ class Trainer:
 
         Args:
             rule: the rule to train; its variables are read once and never changed.
-            optimizees: what to train on; validation is on the first one.
+            optimizees: what to train on.
             meta_optimizer: the rule that changes the rule's weights.
             recipe: how to train.
             teacher: the rule to imitate.
+            mixture: the rule mixed with analytical ones, for self-improving.
+            validation_optimizees: what to validate on, in turn; by default the first optimizee.
+                Of several the natural logarithms of relative losses count, see `Epochs`.
             plan: see `epochs.Epochs`.
             **epoch_options: see `epochs.Epochs`.
         """
-        self._rule, self._recipe, self._plan = rule, recipe, plan
-        self._epochs = [
-            epochs.Epochs(
+        self._rule, self._recipe, self._mixture = rule, recipe, mixture
+        self._plan = plan
+
+        def prepare(optimizee):
+            return epochs.Epochs(
                 rule,
                 optimizee,
                 meta_optimizer,
                 teacher,
                 unroll_length=recipe.unroll_length,
+                mixture=mixture,
                 plan=plan,
+                relative_validation=len(validation_optimizees) > 1,
                 **epoch_options,
             )
-            for optimizee in optimizees
+
+        prepared = {id(optimizee): prepare(optimizee) for optimizee in optimizees}
+        self._epochs = list(prepared.values())
+        self._validations = [
+            prepared.get(id(optimizee)) or prepare(optimizee)
+            for optimizee in validation_optimizees or optimizees[:1]
         ]
 
     def initial_progress(self) -> Progress:
@@ -161,22 +202,18 @@ class Trainer:
             if progress.schedule.phase is curriculum.Phase.EPOCH:
                 event = self._epoch(progress)
             else:
-                event = self._validation(progress)
+                event = self._validate(progress)
             progress = event.progress
             yield event
 
     def _epoch(self, progress: Progress) -> EpochDone:
         state = progress.schedule
         fixed_steps = self._recipe.schedule.train_steps[state.stage]
-        kind = "imitation" if self._draws_imitation(state) else "meta_loss"
-        compiled = self._epochs[self._draw_optimizee(state.epoch)]
-        run = compiled.imitate if kind == "imitation" else compiled.train
-        result = run(
-            progress.meta,
-            seed := self._seed("epoch", state.epoch),
-            tf.constant(fixed_steps // self._recipe.unroll_length),
-        )
-        num_steps = fixed_steps if kind == "imitation" else self._plan.num_steps(seed, fixed_steps)
+        share = self._analytical_share(state.epoch)
+        kind, result = self._run_epoch(progress, fixed_steps // self._recipe.unroll_length, share)
+        num_steps = fixed_steps
+        if kind != "imitation":
+            num_steps = self._plan.num_steps(self._seed("epoch", state.epoch), fixed_steps)
         progress = progress._replace(
             meta=result.meta,
             schedule=curriculum.after_epoch(self._recipe.schedule, state),
@@ -189,13 +226,41 @@ class Trainer:
             num_steps,
             result.losses.numpy(),
             result.gradient_norms.numpy(),
+            result.is_imitation.numpy().astype(bool),
+            share if kind == "self_improving" else 0.0,
         )
 
-    def _validation(self, progress: Progress) -> ValidationDone:
+    def _run_epoch(
+        self, progress: Progress, num_unrolls: int, share: float
+    ) -> tuple[str, epochs.Epoch]:
+        state = progress.schedule
+        compiled = self._epochs[self._draw_optimizee(state.epoch)]
+        arguments = progress.meta, self._seed("epoch", state.epoch), tf.constant(num_unrolls)
+        r = imitation_probability(self._recipe, state.stage)
+        if self._recipe.imitation_per_unroll and r > 0:
+            return "interleaved", compiled.interleave(*arguments, tf.constant(r))
+        if self._draws_imitation(state):
+            return "imitation", compiled.imitate(*arguments)
+        if share > 0:
+            return "self_improving", compiled.train_mixture(*arguments, tf.constant(share))
+        return "meta_loss", compiled.train(*arguments)
+
+    def _analytical_share(self, epoch: int) -> float:
+        if self._mixture is None:
+            return 0.0
+        return self_improving.analytical_share(
+            epoch, self._recipe.self_improving_epochs, self._mixture.equal_share
+        )
+
+    def _validate(self, progress: Progress) -> ValidationDone:
         state = progress.schedule
         num_steps = self._recipe.schedule.validation_steps[state.stage]
-        losses = self._validation_losses(progress, num_steps)
-        loss = float(np.mean(losses[:, -1]))
+        runs = self._validation_runs(progress, num_steps)
+        losses = np.stack([run.losses for run in runs])
+        scores = [run.final_loss for run in runs]
+        if not self._recipe.validate_final_minibatch:
+            scores = losses[:, -1]
+        loss = float(np.mean(scores))
         meta, best, decision = progress.meta, progress.best, None
         if state.phase is curriculum.Phase.BASELINE:
             schedule = curriculum.after_baseline(state, loss)
@@ -207,22 +272,29 @@ class Trainer:
                 best = meta.weights
             elif decision is curriculum.Decision.ADVANCE:
                 meta = meta._replace(weights=best)
-        progress = Progress(meta, best, schedule, progress.num_events + 1)
         return ValidationDone(
-            progress, state.phase.value, state.stage, num_steps, losses, loss, decision
+            Progress(meta, best, schedule, progress.num_events + 1),
+            state.phase.value,
+            state.stage,
+            num_steps,
+            losses,
+            loss,
+            decision,
+            runs[0].update_sizes,
         )
 
-    def _validation_losses(self, progress: Progress, num_steps: int) -> np.ndarray:
+    def _validation_runs(self, progress: Progress, num_steps: int) -> list[epochs.Validation]:
         # num_events tells validations apart: fresh trajectories each time, as in the legacy code.
         seed = self._seed("validation", progress.num_events)
         num_unrolls = tf.constant(num_steps // self._recipe.unroll_length)
-        validate = self._epochs[0].validate
-        return np.stack(
-            [
-                validate(progress.meta.weights, seeds.fold(seed, i), num_unrolls).numpy()
-                for i in range(self._recipe.validation_epochs)
-            ]
-        )
+        weights = progress.meta.weights
+        runs = [
+            self._validations[i % len(self._validations)].validate(
+                weights, seeds.fold(seed, i), num_unrolls
+            )
+            for i in range(self._recipe.validation_epochs)
+        ]
+        return tf.nest.map_structure(lambda x: x.numpy(), runs)
 
     def _draws_imitation(self, state: curriculum.State) -> bool:
         r = imitation_probability(self._recipe, state.stage)

@@ -35,6 +35,7 @@ class Unroll(NamedTuple):
         gradients: tensors [num_steps, *shape_i], what the rule was given; () if not kept.
         updates: tensors [num_steps, *shape_i], what the rule returned; () if not kept.
         scores: [num_steps], the loss after each step, on another batch; () if not asked for.
+        measured: [num_steps, ...], what was measured of the updates; () if not asked for.
         penalties: [num_steps], what was charged for the parameters before each step; () if nothing.
         taken: the number of steps taken, at most num_steps; what was recorded of others is 0.
     """
@@ -44,6 +45,7 @@ class Unroll(NamedTuple):
     gradients: Any
     updates: Any
     scores: Any
+    measured: Any
     penalties: Any
     taken: int | tf.Tensor
 
@@ -92,6 +94,7 @@ def unroll(
     keep_gradients: bool = False,
     keep_updates: bool = False,
     scoring_batches: Batches | None = None,
+    measure: Callable[[Params], tf.Tensor] | None = None,
     constant_gradients: bool = False,
     observe: Observe | None = None,
     penalty: Callable[[Params, tf.Tensor], tf.Tensor] | None = None,
@@ -110,6 +113,7 @@ def unroll(
         keep_gradients: whether to record the gradients.
         keep_updates: whether to record the updates.
         scoring_batches: the batch on which the parameters after step t are scored.
+        measure: maps the updates of a step to a tensor that is recorded.
         constant_gradients: whether the gradients that the rule is given are constants to
             whoever differentiates the unroll.
         observe: maps the trajectory before a step, the loss and the gradients of the step and t
@@ -132,10 +136,14 @@ def unroll(
         if scoring_batches is not None:
             points = rule.true_params(moved.params, rule_state)
             score = optimizee.loss(points, scoring_batches(t))
-        charged = () if penalty is None else penalty(current.params, t)
         record = (
-            loss, grads if keep_gradients else (), updates if keep_updates else (), score, charged
-        )  # fmt: skip
+            loss,
+            grads if keep_gradients else (),
+            updates if keep_updates else (),
+            score,
+            () if measure is None else measure(updates),
+            () if penalty is None else penalty(current.params, t),
+        )
         return moved, record
 
     scalar = tf.TensorSpec([], params[0].dtype)
@@ -144,6 +152,7 @@ def unroll(
         params if keep_gradients else (),
         params if keep_updates else (),
         () if scoring_batches is None else scalar,
+        () if measure is None else measure(params),
         () if penalty is None else scalar,
     )
     first = Trajectory(params, trajectory.rule_state)

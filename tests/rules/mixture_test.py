@@ -1,10 +1,13 @@
 """Rules drawn at random."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from l2o_tf import rules, seeds
 from l2o_tf.rules import mixture
+from l2o_tf.training import meta_loss, unroll
+from tests.training import problems
 
 
 def test_draws_have_the_given_probabilities():
@@ -47,3 +50,101 @@ def test_one_of_runs_under_xla():
     state = mixed.init(params, seeds.make_seed(0, "test"))
     updates, _ = tf.function(mixed.update, jit_compile=True)([tf.ones([3])], state, params)
     np.testing.assert_allclose(updates[0], -0.1 * np.ones(3), rtol=1e-6)
+
+
+def per_step_mixture():
+    learned = rules.create("dm", seed=tf.constant([5, 6]), units=(4, 3), output_scale=0.1)
+    return mixture.PerStep(learned, [rules.from_spec(s) for s in ("adam:0.05", "sgd:0.1")])
+
+
+def gradients_over_time(num_steps):
+    rng = np.random.default_rng(0)
+    return [tf.constant(rng.normal(size=[num_steps, 3]), tf.float32)]
+
+
+def test_each_step_applies_the_update_of_the_drawn_rule_and_all_states_go_on():
+    mixed = per_step_mixture()
+    parts = [mixed.learned_rule, rules.from_spec("adam:0.05"), rules.from_spec("sgd:0.1")]
+    params, grads = [tf.ones([3])], gradients_over_time(30)[0]
+    state = mixed.init(params, seeds.make_seed(0, "test"))
+    states = [rule.init(params) for rule in parts]
+    seen = []
+    for t in range(30):
+        seen.append(int(mixed.choice(state, state.step)))
+        updates, state = mixed.update([grads[t]], state, params)
+        for i, rule in enumerate(parts):
+            own, states[i] = rule.update([grads[t]], states[i], params)
+            if i == seen[-1]:
+                np.testing.assert_array_equal(updates[0], own[0])
+    assert set(seen) == {0, 1, 2}
+
+
+def test_the_shares_are_the_probabilities_of_the_steps():
+    mixed = mixture.PerStep(
+        rules.create("dm", units=(2,)), [rules.from_spec(s) for s in ("adam", "sgd")], [3, 1]
+    )
+    state = mixed.init([tf.ones([1])], seeds.make_seed(0, "test"))
+    state = state._replace(share=tf.constant(0.4))
+    num_draws = 10000
+    draw_all = tf.function(lambda: tf.map_fn(lambda t: mixed.choice(state, t), tf.range(num_draws)))
+    rates = np.bincount(draw_all(), minlength=3) / num_draws
+    expected = np.array([0.6, 0.3, 0.1])
+    standard_error = np.sqrt(expected * (1 - expected) / num_draws)
+    assert np.all(np.abs(rates - expected) <= 3 * standard_error)
+
+
+@pytest.mark.parametrize("share, is_learned", [(0.0, True), (1.0, False)])
+def test_shares_of_zero_and_one_are_one_rule_alone(share, is_learned):
+    mixed = mixture.PerStep(rules.create("dm", units=(2,)), [rules.from_spec("sgd:0.1")])
+    params, grads = [tf.ones([3])], gradients_over_time(5)[0]
+    state = mixed.init(params)._replace(share=tf.constant(share))
+    alone = mixed.learned_rule if is_learned else rules.from_spec("sgd:0.1")
+    alone_state = alone.init(params)
+    for t in range(5):
+        updates, state = mixed.update([grads[t]], state, params)
+        expected, alone_state = alone.update([grads[t]], alone_state, params)
+        np.testing.assert_array_equal(updates[0], expected[0])
+
+
+def test_a_replay_of_a_mixture_equals_its_steps():
+    mixed, params = per_step_mixture(), [tf.ones([3])]
+    grads = gradients_over_time(12)
+    state = mixed.init(params, seeds.make_seed(1, "test"))
+    _, state = mixed.update([grads[0][0]], state, params)  # It does not start at step 0.
+    replayed, end = tf.function(mixed.replay)(grads, state, params)
+    for t in range(12):
+        updates, state = mixed.update([grads[0][t]], state, params)
+        np.testing.assert_allclose(replayed[0][t], updates[0], rtol=1e-5, atol=1e-8)
+    for a, b in zip(tf.nest.flatten(end), tf.nest.flatten(state)):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_the_recorded_meta_gradient_of_a_mixture_is_that_of_plain_differentiation():
+    mixed, optimizee = per_step_mixture(), problems.SmallQuadratic(tf.float32)
+    num_steps = 12
+    params = optimizee.init(None)
+    start = unroll.Trajectory(params, mixed.init(params, seeds.make_seed(2, "test")))
+    weights = mixed.weights()
+    drawn = [int(mixed.choice(start.rule_state, tf.constant(t))) for t in range(num_steps)]
+    assert set(drawn) == {0, 1, 2} and mixed.recorder(params, num_steps, weights) is not None
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        current, losses = start, []
+        for t in range(num_steps):
+            batch = optimizee.batch(None, t)
+            loss, grads = unroll.loss_and_gradients(optimizee, current.params, batch)
+            losses.append(loss)
+            grads = [tf.stop_gradient(g) for g in grads]
+            updates, state = mixed.update(grads, current.rule_state, current.params, weights)
+            current = unroll.move(current, updates, state)
+        losses.append(optimizee.loss(current.params, optimizee.batch(None, num_steps)))
+        total = tf.add_n(losses)
+    expected = tape.gradient(total, weights)
+    batches = lambda t: optimizee.batch(None, t)  # noqa: E731
+    result = tf.function(
+        lambda w: meta_loss.meta_gradient(mixed, optimizee, start, batches, num_steps, w)
+    )(weights)
+    np.testing.assert_allclose(result.losses, losses, rtol=1e-5)
+    for name, gradient in expected.items():
+        scale = np.abs(gradient).max()
+        np.testing.assert_allclose(result.gradient[name], gradient, rtol=1e-3, atol=1e-4 * scale)

@@ -63,10 +63,10 @@ def run(schedule, losses, state=None):
         ),
         # The third period is no improvement, an earlier one was: next stage, baseline first.
         (
-            State(epoch=6, periods=2, best_loss=5.0, improved=True),
+            State(epoch=6, steps=600, periods=2, best_loss=5.0, improved=True),
             6.0,
             Decision.ADVANCE,
-            State(phase=Phase.BASELINE, stage=1, epoch=6),
+            State(phase=Phase.BASELINE, stage=1, epoch=6, steps=600),
         ),
         # A much later one likewise.
         (
@@ -125,9 +125,9 @@ def test_transition_after_a_validation(before, loss, decision, after):
 
 def test_a_period_is_two_epochs():
     state = curriculum.after_epoch(SCHEDULE, State())
-    assert state == State(epoch=1, period_epoch=1)
+    assert state == State(epoch=1, steps=100, period_epoch=1)
     state = curriculum.after_epoch(SCHEDULE, state)
-    assert state == State(phase=Phase.VALIDATION, epoch=2)
+    assert state == State(phase=Phase.VALIDATION, epoch=2, steps=200)
 
 
 @pytest.mark.parametrize("loss, best_loss", [(0.5, 0.5), (NAN, INF), (INF, INF)])
@@ -169,6 +169,16 @@ def test_the_last_epoch_ends_training_with_a_validation(loss, decision):
     state, decided = curriculum.after_validation(schedule, state, loss)
     assert (state.phase, decided) == (Phase.FINISHED, decision)
     assert state.reason == "all 3 epochs are done"
+
+
+@pytest.mark.parametrize("max_steps, num_epochs, steps", [(600, 5, 600), (700, 6, 800)])
+def test_a_budget_of_steps_ends_training_with_a_validation(max_steps, num_epochs, steps):
+    # Two periods of two epochs of 100 steps, then stage 1 with epochs of 200 steps.
+    schedule = curriculum.Schedule((100, 200), (200, 300), 2, 1, max_steps=max_steps)
+    state, done = run(schedule, [5.0, 6.0, 4.0, 3.0, 2.0])
+    assert done[-1] == "validation 300: new best"
+    assert (state.epoch, state.steps) == (num_epochs, steps)
+    assert state.reason == f"all {steps} steps are done"
 
 
 def test_without_a_curriculum_every_period_is_validated_until_the_last_epoch():

@@ -58,7 +58,7 @@ class Unrolls:
         self._log_lr, self._penalty, self._choices = log_lr, penalty, choices
         self._compiled = tf.function(self._differentiate, autograph=False)
 
-    def first_state(self, weights):
+    def first_state(self, weights, carried=None):
         state = self.rule.init(self.params, SEED, weights)
         return state._replace(log_lr=self._log_lr)
 
@@ -71,11 +71,11 @@ class Unrolls:
         )
 
     def _differentiate(self, trajectory, weights, initial_loss, unroll, indices, scored):
-        def first_state(weights):
+        def first_state(weights, carried):
             return tf.nest.map_structure(
                 lambda new, old: tf.where(unroll == 0, new, old),
                 self.first_state(weights),
-                trajectory.rule_state,
+                carried,
             )
 
         def batches(t):

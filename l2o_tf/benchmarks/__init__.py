@@ -1,0 +1,1 @@
+"""Measurements of speed and memory, behind `python -m l2o_tf.benchmark`."""

@@ -1,0 +1,1 @@
+"""Trained rules, one exported rule `NAME/rule.npz` with its card `NAME/rule.json` each."""

@@ -1,0 +1,82 @@
+"""Every way to train with Keras takes the steps of the functional rule."""
+
+import functools
+import itertools
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests import keras_cases as cases
+
+REPOSITORY = pathlib.Path(__file__).parents[1]
+# Each pair of values occurs in one of them.
+QUICK = {
+    "dm/fit/eager/float32",
+    "dm/custom/graph/mixed_float16",
+    "dm/fit/jit/mixed_float16",
+    "rnnprop/custom/eager/mixed_float16",
+    "rnnprop/fit/graph/float32",
+    "rnnprop/custom/jit/float32",
+    "adam/fit/eager/mixed_float16",
+    "adam/custom/graph/float32",
+    "adam/custom/jit/mixed_float16",
+}
+QUICK_ON_TWO_DEVICES = [
+    "dm/fit/graph/mixed_float16",
+    "rnnprop/custom/graph/float32",
+    "adam/fit/eager/float32",
+]
+
+
+def names(modes):
+    return ["/".join(c) for c in itertools.product(cases.RULES, cases.LOOPS, modes, cases.POLICIES)]
+
+
+@functools.cache
+def functional(rule, policy):
+    return cases.functional(rule, policy)
+
+
+def check(case, params, tolerance):
+    rule, _, _, policy = case.split("/")
+    expected = functional(rule, policy)
+    assert np.abs(expected - cases.flat(cases.make_model(policy))).max() > 5e-3
+    np.testing.assert_allclose(params, expected, rtol=0, atol=tolerance, err_msg=case)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        case if case in QUICK else pytest.param(case, marks=pytest.mark.slow)
+        for case in names(cases.MODES)
+    ],
+)
+def test_one_device(case):
+    params = cases.with_optimizer(*case.split("/"), tf.distribute.get_strategy())
+    check(case, params, 2e-7)
+
+
+def on_two_devices(tmp_path, chosen):
+    path = tmp_path / "results.npz"
+    command = [sys.executable, "-m", "tests.keras_cases", path, *chosen]
+    subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True)
+    with np.load(path) as results:
+        assert set(results.files) == set(chosen)
+        for case in chosen:
+            # Half of the batch in float16 on each device, then their sum, rounds differently.
+            check(case, results[case], 1e-4 if "float16" in case else 2e-7)
+
+
+def test_two_devices(tmp_path):
+    on_two_devices(tmp_path, QUICK_ON_TWO_DEVICES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", cases.RULES)
+def test_two_devices_in_every_way(tmp_path, rule):
+    chosen = [case for case in names(cases.MODES_ON_TWO_DEVICES) if case.startswith(rule)]
+    on_two_devices(tmp_path, chosen)

@@ -1,0 +1,296 @@
+import json
+import subprocess
+import sys
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import l2o_tf
+from l2o_tf import errors, rules, seeds
+from l2o_tf.rules import base, hierarchical_rnn
+from tests import keras_cases as cases
+
+RATE, EPSILON = 0.02, 1e-7
+
+
+def adam_rule():
+    """Keras' Adam as one of our rules."""
+    return rules.create("adam", learning_rate=RATE, epsilon=EPSILON)
+
+
+def learned(**options):
+    return l2o_tf.LearnedOptimizer(adam_rule(), **options)
+
+
+def adam(learning_rate=1.0, weight_decay=None, **options):
+    """Keras' Adam, with a learning rate and a decay in multiples of RATE."""
+    if callable(learning_rate):
+        rate = Scaled(learning_rate)
+    else:
+        rate = RATE * learning_rate
+    decay = None if weight_decay is None else weight_decay / RATE
+    return keras.optimizers.Adam(rate, weight_decay=decay, epsilon=EPSILON, **options)
+
+
+class Scaled(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, schedule):
+        self.schedule = schedule
+
+    def __call__(self, step):
+        return RATE * self.schedule(step)
+
+
+BOTH = pytest.mark.parametrize("make", [learned, adam])
+
+
+def trajectory(optimizer, num_steps=6, finalize=False, dtype="float32", dense=False):
+    """All parameters after each of some steps with a matrix, an embedding and an unused bias."""
+    rng = np.random.default_rng(0)
+    values = [rng.normal(size=shape) for shape in ([3, 2], [5, 2], [2])]
+    variables = [keras.Variable(v, dtype=dtype, name=f"v{i}") for i, v in enumerate(values)]
+    rows = []
+    for step in range(num_steps):
+        with tf.GradientTape() as tape:
+            looked_up = tf.gather(variables[1].value, [1, 3, 1, step % 2])
+            loss = tf.reduce_sum(tf.square(looked_up @ tf.transpose(variables[0].value) - 1))
+            loss = optimizer.scale_loss(loss)
+        grads = tape.gradient(loss, [v.value for v in variables])
+        assert isinstance(grads[1], tf.IndexedSlices) and grads[2] is None
+        if dense:
+            grads[1] = tf.convert_to_tensor(grads[1])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Gradients do not exist")
+            optimizer.apply_gradients(zip(grads, variables))
+        rows.append(np.concatenate([v.numpy().ravel() for v in variables]))
+    if finalize:
+        optimizer.finalize_variable_values(variables)
+        rows.append(np.concatenate([v.numpy().ravel() for v in variables]))
+    return np.array(rows)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"clipnorm": 0.5},
+        {"clipvalue": 0.1},
+        {"global_clipnorm": 0.5},
+        {"weight_decay": 0.01},
+        {"loss_scale_factor": 1024.0},
+        {"gradient_accumulation_steps": 2},
+        {"gradient_accumulation_steps": 3, "clipnorm": 0.5, "weight_decay": 0.01},
+        {"use_ema": True, "ema_momentum": 0.7},
+        {"use_ema": True, "ema_momentum": 0.7, "ema_overwrite_frequency": 2},
+        {"learning_rate": 0.3},
+        {"learning_rate": keras.optimizers.schedules.ExponentialDecay(1.0, 2, 0.5)},
+    ],
+    ids=str,
+)
+def test_the_options_of_keras_mean_what_they_mean_for_keras_adam(options):
+    finalize = "use_ema" in options
+    # With sparse gradients Keras' Adam squares the parts of a row instead of their sum.
+    expected = trajectory(adam(**options), finalize=finalize, dense=True)
+    ours = trajectory(learned(**options), finalize=finalize)
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-6)
+
+
+def test_variables_of_other_dtypes():
+    expected = trajectory(adam(), dtype="float64", dense=True)
+    np.testing.assert_allclose(trajectory(learned(), dtype="float64"), expected, atol=2e-6)
+
+
+@BOTH
+def test_iterations_learning_rate_and_order_of_variables(make):
+    optimizer = make()
+    variables = [keras.Variable([1.0, 2.0], name="a"), keras.Variable([[3.0]], name="b")]
+    assert [v.name for v in optimizer.variables[:2]] == ["iteration", "learning_rate"]
+    optimizer.build(variables)
+    count = len(optimizer.variables)
+    optimizer.build(variables)
+    assert len(optimizer.variables) == count
+    assert optimizer.variables[0] is optimizer.iterations
+    optimizer.learning_rate = 0.25
+    assert float(optimizer.learning_rate) == float(optimizer.variables[1].numpy()) == 0.25
+    for expected in (1, 2, 3):
+        returned = optimizer.apply_gradients([(tf.ones([2]), variables[0])])
+        assert int(returned) == int(optimizer.iterations) == expected
+    optimizer.apply([tf.ones([2]), tf.ones([1, 1])])
+    assert int(optimizer.iterations) == 4
+    optimizer.learning_rate = 0.0
+    before = [v.numpy() for v in variables]
+    optimizer.apply([tf.ones([2]), tf.ones([1, 1])])
+    assert all(np.array_equal(b, v.numpy()) for b, v in zip(before, variables))
+
+
+@BOTH
+def test_wrong_use_raises_as_it_does_in_keras(make):
+    optimizer, other = make(), keras.Variable(1.0)
+    variable = keras.Variable([1.0])
+    optimizer.build([variable])
+    for arguments in ([(tf.ones([]), other)], [(None, variable)]):
+        with pytest.raises(ValueError, match="Unknown variable|No gradients provided"):
+            optimizer.apply_gradients(arguments)
+    with pytest.raises(ValueError, match="not recognized"):
+        make(momentum=0.9)
+    with pytest.raises(ValueError, match="Only one of"):
+        make(clipnorm=1.0, clipvalue=1.0)
+    with pytest.warns(UserWarning, match="Gradients do not exist"):
+        optimizer = make()
+        optimizer.apply_gradients([(tf.ones([1]), variable), (None, other)])
+    assert other.numpy() == 1 and variable.numpy() != 1
+
+
+def test_an_integer_is_no_learning_rate():
+    for make in (lambda r: learned(learning_rate=r), keras.optimizers.Adam):
+        with pytest.raises(ValueError, match="should be float"):
+            make(1)
+
+
+@BOTH
+def test_the_configuration_survives_json(make):
+    optimizer = make(
+        learning_rate=keras.optimizers.schedules.CosineDecay(0.5, 100), clipnorm=1.0, use_ema=True
+    ) if make is learned else keras.optimizers.Adam(
+        keras.optimizers.schedules.CosineDecay(0.5, 100), clipnorm=1.0, use_ema=True
+    )  # fmt: skip
+    written = json.dumps(keras.optimizers.serialize(optimizer))
+    again = keras.optimizers.deserialize(json.loads(written))
+    assert type(again) is type(optimizer) and again.get_config() == optimizer.get_config()
+    assert float(again.learning_rate) == 0.5 and again.clipnorm == 1
+
+
+@pytest.mark.parametrize("name", cases.RULES)
+def test_the_configuration_holds_the_rule_with_its_weights(name):
+    rule = cases.make_rule(name)
+    optimizer = l2o_tf.LearnedOptimizer(rule, seed=4)
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert again.seed == 4
+    assert set(again.rule_weights()) == set(rule.weights())
+    for key, value in rule.weights().items():
+        np.testing.assert_array_equal(again.rule_weights()[key], value)
+    np.testing.assert_array_equal(trajectory(again, 3), trajectory(optimizer, 3))
+
+
+def test_the_configuration_follows_the_weights_that_were_loaded():
+    optimizer = l2o_tf.LearnedOptimizer(cases.make_rule("dm"))
+    weights = {key: value + 1 for key, value in optimizer.rule_weights().items()}
+    for key, value in weights.items():
+        optimizer._weights[key].assign(value)
+    again = l2o_tf.LearnedOptimizer.from_config(optimizer.get_config())
+    for key, value in weights.items():
+        np.testing.assert_array_equal(again.rule_weights()[key], value)
+
+
+def test_without_a_gradient_the_coordinates_wait():
+    rule = cases.make_rule("dm")
+    a, b = keras.Variable([0.5, -0.2], name="a"), keras.Variable([[0.1], [0.3]], name="b")
+    optimizer = l2o_tf.LearnedOptimizer(rule)
+    optimizer.build([a, b])
+    expected = {}
+    for variable, grads in ((a, [0.1, 0.2, 0.3, 0.4]), (b, [0.1, 0.3])):
+        params = [tf.convert_to_tensor(variable)]
+        state = rule.init(params)
+        for value in grads:
+            updates, state = rule.update([tf.fill(variable.shape, value)], state, params)
+            params = [params[0] + updates[0]]
+        expected[variable.name] = params[0]
+    for step, value in enumerate([0.1, 0.2, 0.3, 0.4]):
+        # In any order, as Keras' optimizers allow.
+        pairs = [(tf.fill(a.shape, value), a)]
+        if step in (0, 2):
+            pairs = [(tf.fill(b.shape, value), b), *pairs]
+        optimizer.apply_gradients(pairs)
+    np.testing.assert_allclose(a.numpy(), expected["a"], rtol=0, atol=1e-7)
+    np.testing.assert_allclose(b.numpy(), expected["b"], rtol=0, atol=1e-7)
+
+
+def test_a_rule_of_whole_models():
+    rule = hierarchical_rnn.HierarchicalRNN(seed=seeds.make_seed(2, "rule"))
+    variables = [keras.Variable([0.5, -0.2]), keras.Variable([[0.1], [0.3], [1.0]])]
+    params = [tf.convert_to_tensor(v) for v in variables]
+    optimizer = l2o_tf.LearnedOptimizer(rule, seed=6)
+    state = rule.init(params, seeds.make_seed(6, "keras optimizer"))
+    for step in range(4):
+        grads = [tf.cos(step + p) for p in params]
+        optimizer.apply_gradients(zip(grads, variables))
+        updates, state = rule.update(grads, state, params)
+        params = [p + u for p, u in zip(params, updates)]
+        for variable, value in zip(variables, params):
+            np.testing.assert_allclose(variable.numpy(), value, rtol=0, atol=1e-6)
+
+
+def test_constraints_are_applied():
+    variable = keras.Variable([0.01, 0.5])
+    variable.constraint = keras.constraints.NonNeg()
+    learned().apply_gradients([(tf.ones([2]), variable)])
+    np.testing.assert_allclose(variable.numpy(), [0, 0.5 - RATE], atol=1e-6)
+
+
+def test_a_model_without_parameters():
+    optimizer = learned()
+    optimizer.build([])
+    assert optimizer.built and optimizer.apply([]) is None
+
+
+def test_where_rules_come_from(tmp_path, caplog):
+    rule = cases.make_rule("rnnprop")
+    l2o_tf.save_rule(tmp_path / "mine", rule)
+    for source in (tmp_path / "mine", str(tmp_path / "mine"), rule):
+        weights = l2o_tf.LearnedOptimizer(source).rule_weights()
+        for key, value in rule.weights().items():
+            np.testing.assert_array_equal(weights[key], value)
+    rate = l2o_tf.LearnedOptimizer("sgd:0.5").rule_weights()["learning_rate"]
+    assert float(rate) == 0.5
+    assert not caplog.records
+    fresh = l2o_tf.LearnedOptimizer("dm", seed=3).rule_weights()
+    expected = rules.create_learned("dm", seeds.make_seed(3, "rule")).weights()
+    np.testing.assert_array_equal(fresh["linear/w"], expected["linear/w"])
+    (record,) = caplog.records
+    assert "random weights" in record.getMessage()
+
+
+@pytest.mark.parametrize("source", ["no-such-rule", "adam:fast", "missing/dir"])
+def test_no_such_rule(source):
+    with pytest.raises(errors.InputError):
+        l2o_tf.LearnedOptimizer(source)
+
+
+def test_a_rule_without_a_name_trains_but_cannot_be_saved():
+    class Sign(base.UpdateRule):
+        def init(self, params, seed=None):
+            return ()
+
+        def update(self, grads, state, params, weights=None):
+            return [-0.1 * tf.sign(g) for g in grads], state
+
+    optimizer, variable = l2o_tf.LearnedOptimizer(Sign()), keras.Variable([1.0, 2.0])
+    optimizer.apply_gradients([(tf.constant([3.0, -3.0]), variable)])
+    np.testing.assert_allclose(variable.numpy(), [0.9, 2.1], atol=1e-6)
+    with pytest.raises(errors.InputError, match="Sign cannot be saved"):
+        optimizer.get_config()
+
+
+def test_a_damaged_configuration():
+    config = l2o_tf.LearnedOptimizer(cases.make_rule("dm")).get_config()
+    weights = config["rule"]["weights"]
+    for change in (
+        {"name": "unknown"},
+        {"options": {"unit": 3}},
+        {"weights": {}},
+        {"weights": {**weights, "linear/b": weights["linear/w"]}},
+        {"weights": {**weights, "linear/b": "%"}},
+    ):
+        with pytest.raises(errors.InputError, match="damaged"):
+            l2o_tf.LearnedOptimizer.from_config({**config, "rule": {**config["rule"], **change}})
+
+
+def test_importing_the_package_does_not_import_tensorflow():
+    code = "import sys, l2o_tf; assert 'LearnedOptimizer' in dir(l2o_tf); print(*sys.modules)"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    modules = output.split()
+    assert "l2o_tf" in modules and not {"tensorflow", "keras", "numpy"} & set(modules)
+    with pytest.raises(AttributeError, match="no attribute 'optimizer'"):
+        l2o_tf.optimizer  # noqa: B018

@@ -1,0 +1,137 @@
+"""Evolution strategies against exact gradients on quadratics, within their standard errors."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2o_tf import optimizees, rules, seeds
+from l2o_tf.training import estimators, evolution, meta_loss, unroll
+
+UNROLL_LENGTH, NUM_UNROLLS, NUM_SAMPLES = 5, 2, 4000
+
+
+class Bowl(optimizees.Optimizee):
+    """f(x) = sum_i c_i x_i^2 / 2."""
+
+    def init(self, seed):
+        return [tf.constant([1.0, -2.0, 0.5])]
+
+    def loss(self, params, batch):
+        return tf.reduce_sum(tf.constant([0.5, 1.0, 3.0]) * tf.square(params[0])) / 2
+
+
+OPTIMIZEE = Bowl()
+SETTING = meta_loss.Setting(second_derivatives=True)
+
+
+def start_of(rule):
+    params = OPTIMIZEE.init(None)
+    return unroll.Trajectory(params, rule.init(params))
+
+
+def losses_of_unrolls(rule, weights, truncated):
+    """The sum of each unroll's losses, [NUM_UNROLLS], to be differentiated."""
+    trajectory, sums = start_of(rule), []
+    for _ in range(NUM_UNROLLS):
+        ran = meta_loss.evaluate(
+            rule, OPTIMIZEE, trajectory, lambda t: (), UNROLL_LENGTH, weights, SETTING
+        )
+        trajectory = ran.end
+        sums.append(tf.reduce_sum(ran.losses))
+        if truncated:
+            trajectory = tf.nest.map_structure(tf.stop_gradient, trajectory)
+    return tf.stack(sums)
+
+
+def exact_gradient(rule, truncated):
+    weights = rule.weights()
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        total = tf.reduce_sum(losses_of_unrolls(rule, weights, truncated))
+    gradient = tape.gradient(total, weights)
+    return np.concatenate([np.ravel(g) for g in gradient.values()])
+
+
+def samples(rule, estimator):
+    """Estimates of the sum of all unrolls' gradients, [NUM_SAMPLES, num_weights]."""
+    weights = rule.weights()
+
+    @tf.function(jit_compile=True)
+    def estimate_all():
+        def one(sample):
+            seed = seeds.fold(seeds.make_seed(0, "test"), sample)
+            carry, total = estimator.start(start_of(rule), weights), 0.0
+            for k in range(NUM_UNROLLS):
+                _, gradient, carry, *_ = estimator.step(
+                    rule, OPTIMIZEE, carry, lambda t: (), UNROLL_LENGTH, weights, SETTING,
+                    seeds.fold(seed, k),
+                )  # fmt: skip
+                total += tf.concat([tf.reshape(g, [-1]) for g in gradient.values()], axis=0)
+            return total
+
+        return tf.map_fn(one, tf.range(NUM_SAMPLES), fn_output_signature=tf.float32)
+
+    return np.asarray(estimate_all(), np.float64)
+
+
+def z_scores(estimates, expected):
+    standard_error = estimates.std(axis=0, ddof=1) / np.sqrt(len(estimates))
+    return (estimates.mean(axis=0) - expected) / standard_error
+
+
+RULES = {
+    "sgd": lambda: rules.from_spec("sgd:0.1"),
+    "dm": lambda: rules.create("dm", seed=tf.constant([5, 6]), units=(2,), output_scale=0.1),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize(
+    "estimator, truncated", [(evolution.TruncatedES, True), (evolution.PersistentES, False)]
+)
+def test_its_mean_is_the_exact_gradient(name, estimator, truncated):
+    rule = RULES[name]()
+    estimates = samples(rule, estimator(num_pairs=1, stddev=1e-3))
+    z = z_scores(estimates, exact_gradient(rule, truncated))
+    assert np.abs(z).max() <= (3 if len(z) == 1 else 4)
+    # Standard errors that are far too large would let any estimate pass.
+    assert len(z) == 1 or np.sqrt(np.mean(z**2)) > 0.5
+    other = z_scores(estimates, exact_gradient(rule, not truncated))
+    assert np.abs(other).max() > 6, "the other estimator's gradient is told apart"
+
+
+def test_more_pairs_have_proportionally_less_variance():
+    rule = RULES["sgd"]()
+    variances = [
+        samples(rule, evolution.PersistentES(num_pairs=n, stddev=1e-3)).var(ddof=1)
+        for n in (1, 8)
+    ]
+    # The variance of a sample variance of a heavy-tailed square of a normal number, generously.
+    assert variances[0] / variances[1] == pytest.approx(8, rel=0.3)
+
+
+def test_perturbed_losses_are_those_of_the_weights_up_to_the_noise():
+    rule = RULES["sgd"]()
+    arguments = (rule, OPTIMIZEE)
+    rest = (lambda t: (), UNROLL_LENGTH, rule.weights(), SETTING, seeds.make_seed(0, "test"))
+    exact = estimators.Backprop()
+    expected = exact.step(*arguments, exact.start(start_of(rule), rule.weights()), *rest)
+    for kind, tolerance in [(evolution.TruncatedES, 1e-6), (evolution.PersistentES, 1e-3)]:
+        estimator = kind(num_pairs=2, stddev=1e-3)
+        carry = estimator.start(start_of(rule), rule.weights())
+        result = estimator.step(*arguments, carry, *rest)
+        np.testing.assert_allclose(result.losses, expected.losses, rtol=tolerance)
+
+
+def test_an_unroll_as_long_as_the_trajectory_is_full_backpropagation():
+    """x_t = (1 - r c)^t x_0, so that the derivative of sum_t c x_t^2 / 2 by r is known."""
+    rate, length = 0.1, 20
+    rule = rules.from_spec(f"sgd:{rate}")
+    weights, seed = rule.weights(), seeds.make_seed(0, "test")
+    estimator = estimators.Backprop(second_derivatives=True)
+    carry = estimator.start(start_of(rule), weights)
+    result = estimator.step(rule, OPTIMIZEE, carry, lambda t: (), length, weights, SETTING, seed)
+    c, x0 = np.array([0.5, 1.0, 3.0]), np.array([1.0, -2.0, 0.5])
+    t = np.arange(length + 1)[:, None]
+    expected = np.sum(-(c**2) * x0**2 * t * (1 - rate * c) ** (2 * t - 1))
+    np.testing.assert_allclose(result.gradient["learning_rate"], expected, rtol=1e-5)

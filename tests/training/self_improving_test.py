@@ -1,0 +1,57 @@
+"""The schedule of self-improving."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2o_tf import rules, seeds
+from l2o_tf.rules import mixture
+from l2o_tf.training import epochs, self_improving
+from tests.training import problems
+
+
+@pytest.fixture
+def mixed():
+    teachers = [rules.from_spec(s) for s in ("adam:0.01", "sgd:0.1", "adagrad:0.01")]
+    return mixture.PerStep(rules.create("dm", units=(3, 3)), teachers)
+
+
+@pytest.mark.parametrize(
+    "epoch, share", [(0, 0.75), (50, 0.375), (99, 0.0075), (100, 0.0), (101, 0.0)]
+)
+def test_the_share_of_three_rules_decays_linearly_to_zero(mixed, epoch, share):
+    assert self_improving.analytical_share(epoch, 100, mixed.equal_share) == pytest.approx(share)
+
+
+def test_without_self_improving_no_step_is_an_analytical_rules(mixed):
+    assert self_improving.analytical_share(0, 0, mixed.equal_share) == 0
+
+
+@pytest.mark.parametrize("epoch", [0, 50, 100])
+def test_an_epoch_follows_its_share(mixed, epoch):
+    """The probabilities of the four rules at the start, half-way and at the end."""
+    share = self_improving.analytical_share(epoch, 100, mixed.equal_share)
+    expected = np.array([1 - share, share / 3, share / 3, share / 3])
+    state = mixed.init([tf.ones([1])], seeds.make_seed(epoch, "test"))
+    state = state._replace(share=tf.constant(share))
+    num_draws = 10000
+    draw_all = tf.function(lambda: tf.map_fn(lambda t: mixed.choice(state, t), tf.range(num_draws)))
+    rates = np.bincount(draw_all(), minlength=4) / num_draws
+    standard_error = np.sqrt(expected * (1 - expected) / num_draws)
+    assert np.all(np.abs(rates - expected) <= 3 * standard_error)
+
+
+def test_a_mixed_epoch_has_the_help_of_its_share(mixed):
+    compiled = epochs.Epochs(
+        mixed.learned_rule,
+        problems.SmallQuadratic(tf.float32),
+        rules.from_spec("adam:0.01"),
+        unroll_length=4,
+        mixture=mixed,
+    )
+    meta = compiled.initial_state(mixed.weights())
+    arguments = meta, seeds.make_seed(0, "test"), tf.constant(3)
+    alone = compiled.train_mixture(*arguments, tf.constant(0.0))
+    helped = compiled.train_mixture(*arguments, tf.constant(0.75))
+    assert helped.losses[-1] < 0.9 * alone.losses[-1]  # Adam and SGD descend, a new LSTM hardly.
+    assert compiled.train_mixture.experimental_get_tracing_count() == 1
