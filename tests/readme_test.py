@@ -8,9 +8,11 @@ import tensorflow as tf
 
 from l2o_tf import artifacts, cli, optimizees, rules
 from l2o_tf.config import TrainConfig
+from l2o_tf.optimizees.scale import problem_sets
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+SCALE = (REPOSITORY / "docs" / "scale.md").read_text(encoding="utf-8")
 
 
 def test_the_python_example_trains_a_model(tmp_path, monkeypatch):
@@ -37,11 +39,13 @@ def test_every_training_command_parses():
 
 
 def test_everything_that_is_named_exists():
-    for path in re.findall(r"(?:flags|run_scripts|docs|data)/[\w./-]+\.\w+", README):
+    for path in re.findall(r"(?:flags|run_scripts|docs|data)/[\w./-]+\.\w+", README + SCALE):
         assert (REPOSITORY / path).exists(), path
     for name in optimizees.names():
         assert f"`{name}`" in README, name
     for name in TrainConfig.__dataclass_fields__:
         if name not in ("batch_size", "validation_epochs", "meta_learning_rate", "workdir",
                         "second_derivatives"):  # fmt: skip
-            assert f"--{name}" in README, name
+            assert f"--{name}" in README + SCALE, name
+    for name in problem_sets.PROBLEM_SETS.names():
+        assert f"`{name}`" in SCALE, name
