@@ -154,8 +154,8 @@ class ObjectiveFlags:
             )
         if self.scoring_examples and not self.problem_sets:
             raise errors.InputError(
-                f"--scoring_examples={self.scoring_examples} needs --problem_sets: other optimizees are scored on the "
-                "minibatch of each step"
+                f"--scoring_examples={self.scoring_examples} needs --problem_sets: other "
+                "optimizees are scored on the minibatch of each step"
             )
 
 

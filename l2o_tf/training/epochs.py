@@ -270,16 +270,27 @@ class Epochs:
             flat = coordinates.flatten(updates)
             return tf.abs(flat[:: -(-flat.shape[0] // _MAX_SIZES)])
 
+        def true_loss(point, batch):
+            return self._optimizee.loss(
+                self._rule.true_params(point.params, point.rule_state), batch
+            )
+
         @loops.compiled
         def unroll(trajectory, first_batch):
+            batches = unrolls.random_batches(self._optimizee, seed, first_batch)
+
+            def observe(point, loss, grads, t):
+                return true_loss(point, batches(t))
+
             run = unrolls.unroll(
                 self._rule,
                 self._optimizee,
                 trajectory,
-                unrolls.random_batches(self._optimizee, seed, first_batch),
+                batches,
                 self._unroll_length,
                 weights,
                 measure=sizes,
+                observe=observe if self._rule.scores_elsewhere else None,
             )
             measured = tf.cast(tf.reduce_mean(run.measured, axis=0), tf.float32)
             return run.end, (tf.reduce_mean(run.losses), measured)
@@ -291,8 +302,7 @@ class Epochs:
         like = (tf.TensorSpec([], tf.float32), sizes(start.params))
         end, (losses, update_sizes) = loops.scan(step, start, num_unrolls, like)
         last_batch = unrolls.random_batches(self._optimizee, seed, 0)
-        points = self._rule.true_params(end.params, end.rule_state)
-        final_loss = self._optimizee.loss(points, last_batch(num_unrolls * self._unroll_length))
+        final_loss = true_loss(end, last_batch(num_unrolls * self._unroll_length))
         if self._relative_validation:
             first_loss = self._optimizee.loss(start.params, last_batch(tf.constant(0)))
             losses, final_loss = (_relative(x, first_loss) for x in (losses, final_loss))

@@ -22,7 +22,8 @@ def create(name: str, learning_rate: float | None = None, l2: float = 0.0) -> Up
         InputError: for another name, or a learning rate that is not positive.
     """
     if name not in META_OPTIMIZERS:
-        raise errors.InputError(f"unknown meta-optimizer {name!r}; known: {', '.join(META_OPTIMIZERS)}")
+        known = ", ".join(META_OPTIMIZERS)
+        raise errors.InputError(f"unknown meta-optimizer {name!r}; known: {known}")
     rate = META_OPTIMIZERS[name] if learning_rate is None else learning_rate
     if name == "adam":
         rule = rules.create("adam", learning_rate=rate)

@@ -29,8 +29,8 @@ class Regularizer:
             Lanczos eigenvalues ("hessian-esd").
         weight: the factor of the penalty.
         num_iterations: random probes of "hessian", iterations of the other two.
-        time: one of `REGULARIZER_TIMES`: in all unrolls of an epoch, or only in those before or after the
-            unroll number int(fraction * num_unrolls + 1), counted from 0.
+        time: one of `REGULARIZER_TIMES`: in all unrolls of an epoch, or only in those before or
+            after the unroll number int(fraction * num_unrolls + 1), counted from 0.
         fraction: see `time`.
 
     Raises:
