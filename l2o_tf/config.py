@@ -206,6 +206,10 @@ class TrainConfig(ObjectiveFlags):
                     raise errors.InputError(
                         f"--{name} cannot be combined with random lengths: leave one of them out"
                     )
+        if self.keep_state and (self.estimator != "bptt" or len(self.optimizee) > 1):
+            raise errors.InputError(
+                "--keep_state needs --estimator=bptt and a single optimizee, whose state is kept"
+            )
         if self.random_scaling and self.scoring_examples:
             raise errors.InputError(
                 f"--random_scaling={self.random_scaling} cannot be combined with "

@@ -85,6 +85,12 @@ class ObjectiveFlags:
         "data if there are fewer); needs --problem_sets. 0: the minibatch of each step.",
         _OBJECTIVE,
     )
+    keep_state: bool = flag(
+        False,
+        "Start an epoch with the rule's state of the one before, as the legacy L2O-Scale does, "
+        "not afresh; for one optimizee.",
+        _OBJECTIVE,
+    )
     regularizer: str = flag(
         "none",
         "Penalty on the points of an unroll: none, jacob (mean square of the gradient), hessian "

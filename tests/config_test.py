@@ -90,6 +90,7 @@ def test_the_command_of_the_readme_is_l2o_dm_with_both_techniques():
             },
             "--curriculum cannot be combined with random lengths",
         ),
+        ({"keep_state": True, "estimator": "es"}, "--keep_state needs --estimator=bptt and a single"),
         ({"scoring_examples": 10}, "--scoring_examples=10 needs --problem_sets"),
         ({"seed": -1}, "--seed=-1 must be between 0 and 2147483647"),
         ({"meta_learning_rate": 0.0}, "--meta_learning_rate=0.0 must be a positive number"),
@@ -152,7 +153,8 @@ def test_the_legacy_flagfiles_have_the_legacy_choices():
         elif parsed.curriculum:
             assert stages.train_steps == (100, 200, 500, 1000, 1500, 2000, 2500)
             assert stages.validation_steps == (200, 500, 1000, 1500, 2000, 2500, 3000)
-    parsed = cli.parse(TrainConfig, ["train", f"--flagfile={FLAGS_DIRECTORY}/legacy_l2o_dm_cl_il.flags"])
+    path = FLAGS_DIRECTORY / "legacy_l2o_dm_cl_il.flags"
+    parsed = cli.parse(TrainConfig, ["train", f"--flagfile={path}"])
     assert parsed.imitation_r == (0.0, 0.1, 0.3)
 
 

@@ -31,12 +31,14 @@ class MetaState(NamedTuple):
         imitation_optimizer: state of the meta-optimizer of imitation epochs. The two losses have
             a meta-optimizer each, as in the legacy code, unless they share the first one.
         skipped: int32 scalar, meta-steps that were skipped for a non-finite gradient.
+        rule_state: the state that the rule keeps from epoch to epoch; () if none.
     """
 
     weights: Weights
     meta_loss_optimizer: State
     imitation_optimizer: State
     skipped: tf.Tensor
+    rule_state: State = ()
 
 
 class Epoch(NamedTuple):
@@ -137,13 +139,25 @@ class Epochs:
             self._meta_optimizer.init(values),
             self._meta_optimizer.init(values),
             tf.constant(0),
+            self._first_kept_state(weights) if self._plan.keep_state else (),
         )
+
+    def _first_kept_state(self, weights: Weights) -> State:
+        return unrolls.start(
+            self._optimizee, self._rule, seeds.make_seed(0, "kept state"), weights
+        ).rule_state
 
     def _train(self, meta: MetaState, seed: seeds.Seed, num_unrolls: tf.Tensor) -> Epoch:
         """One epoch of normal meta-training from the trajectory `seed` (int32 [2])."""
         num_unrolls = self._plan.num_unrolls(seed, num_unrolls)
-        start, step = self._normal_steps(self._rule, meta, seed, num_unrolls)
-        return self._run(step, meta, start, num_unrolls)
+        start, step = self._normal_steps(
+            self._rule, meta, seed, num_unrolls, self._plan.keep_state
+        )
+
+        def keep(meta, carry):
+            return meta._replace(rule_state=carry.rule_state)
+
+        return self._run(step, meta, start, num_unrolls, keep if self._plan.keep_state else None)
 
     def _train_mixture(
         self, meta: MetaState, seed: seeds.Seed, num_unrolls: tf.Tensor, share: tf.Tensor
@@ -186,15 +200,17 @@ class Epochs:
 
         return self._run(step, meta, (own, taught), num_unrolls)
 
-    def _run(self, meta_step, meta: MetaState, carry, num_unrolls: tf.Tensor) -> Epoch:
+    def _run(
+        self, meta_step, meta: MetaState, carry, num_unrolls: tf.Tensor, keep=None
+    ) -> Epoch:
         def step(state, k):
             meta, carry, metrics = meta_step(*state, k)
             return (meta, carry), metrics
 
-        (meta, _), metrics = loops.scan(step, (meta, carry), num_unrolls, _METRICS)
-        return Epoch(meta, *metrics)
+        (meta, carry), metrics = loops.scan(step, (meta, carry), num_unrolls, _METRICS)
+        return Epoch(meta if keep is None else keep(meta, carry), *metrics)
 
-    def _normal_steps(self, rule, meta, seed, num_unrolls):
+    def _normal_steps(self, rule, meta, seed, num_unrolls, kept=False):
         """What the first unroll starts from, and unroll and meta-step number k as a function."""
         estimator, plan = self._estimator, self._plan
 
@@ -203,7 +219,9 @@ class Epochs:
             setting = plan.setting(
                 rule, self._optimizee, seed, k, num_unrolls, initial_loss, batches
             )
-            learned_start = first_state(rule, start.params, unrolls.rule_seed(seed), k)
+            learned_start = None
+            if not kept:
+                learned_start = first_state(rule, start.params, unrolls.rule_seed(seed), k)
             estimate = estimator.step(
                 rule,
                 self._optimizee,
@@ -219,6 +237,8 @@ class Epochs:
             return meta, estimate.end, (reported, norm, tf.constant(0))
 
         start = unrolls.start(self._optimizee, rule, seed, meta.weights)
+        if kept:
+            start = start._replace(rule_state=meta.rule_state)
         initial_loss = plan.initial_loss(rule, self._optimizee, seed, start)
         compiled = self._compiled(meta_step, estimator.compiles_itself(rule))
 

@@ -18,6 +18,7 @@ def plan(config: TrainConfig) -> Plan:
         config.scoring_examples,
         _lengths(config),
         _regularizer(config),
+        config.keep_state,
     )
 
 
@@ -65,8 +66,13 @@ def problems(config: TrainConfig) -> list[Optimizee]:
     images = None
     if any(problem_sets.needs_images(name) for name in config.problem_sets):
         images = datasets.load(config.dataset, "train", config.data_dir)
-    return [
+    found = [
         problem
         for name in config.problem_sets
         for problem in problem_sets.problem_set(name, config.seed, images)
     ]
+    if config.keep_state and len(found) > 1:
+        raise errors.InputError(
+            f"--keep_state needs a single problem, whose state is kept; these sets have {len(found)}"
+        )
+    return found

@@ -28,12 +28,15 @@ class Plan:
             scores each point on the minibatch of its step.
         lengths: the lengths of epochs and unrolls if they are random.
         regularizer: what else is added to the objective.
+        keep_state: whether a rule starts a normal epoch with the state that it had at the end of
+            the one before, as the legacy L2O-Scale does, and not afresh.
     """
 
     objective: Objective = Objective()
     scoring_examples: int = 0
     lengths: RandomLengths | None = None
     regularizer: Regularizer | None = None
+    keep_state: bool = False
 
     def max_length(self, unroll_length: int) -> int:
         """The number of steps of the longest unroll, given that of an unroll of fixed length."""

@@ -108,6 +108,20 @@ def test_a_random_epoch_takes_the_steps_that_are_drawn():
     np.testing.assert_allclose(result.losses, expected, rtol=1e-5)
 
 
+def test_a_kept_state_goes_on_from_epoch_to_epoch():
+    rule, bowl = rules.create("learning_rate_schedule", num_steps=20), quadratics.Bowl(2.0)
+    adam = meta_optimizers.create("adam", 1e-30)
+    for keep in (False, True):
+        compiled = epochs.Epochs(
+            rule, bowl, adam, unroll_length=3, plan=plan.Plan(Objective("mean"), keep_state=keep)
+        )
+        meta = compiled.initial_state(rule.weights())
+        for epoch in (1, 2):
+            meta = compiled.train(meta, seeds.fold(SEED, epoch), tf.constant(2)).meta
+            # The state of this rule is the number of its steps.
+            assert (int(meta.rule_state) if keep else meta.rule_state) == (6 * epoch if keep else ())
+
+
 def test_points_are_scored_on_examples_drawn_for_each_unroll():
     rng = np.random.default_rng(0)
     examples = datasets.Examples(
