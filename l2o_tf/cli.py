@@ -8,6 +8,7 @@ negative answer or 2 for bad input, and never with a traceback for bad input.
 import contextlib
 import dataclasses
 import os
+import shlex
 import sys
 import textwrap
 import typing
@@ -93,7 +94,8 @@ def help_page(config_class: type, description: str) -> str:
     """The text of --help: the description, then the flags by group with their defaults."""
     lines = [description.strip(), ""]
     groups: dict[str, list[dataclasses.Field]] = {}
-    for field in dataclasses.fields(config_class):
+    own = vars(config_class).get("__annotations__", {})
+    for field in sorted(dataclasses.fields(config_class), key=lambda field: field.name not in own):
         groups.setdefault(field.metadata["group"], []).append(field)
     for group, fields in groups.items():
         lines.append(f"{group}:")
@@ -186,5 +188,6 @@ def to_flags(config: Any, defaults: bool = False) -> str:
         if _kind(field) is bool:
             parts.append(f"--{'' if value else 'no'}{field.name}")
         else:
-            parts.append(f"--{field.name}={_to_text(value)}")
+            text = _to_text(value)
+            parts.append(f"--{field.name}={shlex.quote(text) if text else text}")
     return " ".join(parts)

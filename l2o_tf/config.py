@@ -5,6 +5,8 @@ import math
 
 from l2o_tf import errors
 from l2o_tf.cli import flag
+from l2o_tf.config_objective import ObjectiveFlags
+from l2o_tf.config_objective import require as _require
 from l2o_tf.training.curriculum import Schedule, default_validation_steps
 
 # Epochs and epochs per period of the paper's recipes without a curriculum.
@@ -18,14 +20,19 @@ _MIXING = "Self-improving (paper, section 4.2)"
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(ObjectiveFlags):
     """The flags of meta-training; a value of None is replaced by the one that follows from others.
 
     Raises:
         InputError: for a value out of range; the message names the flag.
     """
 
-    rule: str = flag("dm", "The update rule to train: dm (L2O-DM) or rnnprop.", _WHAT)
+    rule: str = flag(
+        "dm",
+        "The update rule to train: dm (L2O-DM), rnnprop, scale (L2O-Scale's hierarchical RNN) or "
+        "coordinatewise_rnn, global_learning_rate, learning_rate_schedule, trainable_adam.",
+        _WHAT,
+    )
     optimizee: tuple[str, ...] = flag(
         ("mlp",),
         "What to train it on: mlp, mlp_relu, mlp_deeper, conv_mnist, quadratic, ...; several, "
@@ -135,7 +142,6 @@ class TrainConfig:
         0.01, "Standard deviation of the noise that es and pes add to the weights.", _META
     )
 
-    meta_learning_rate: float = flag(1e-3, "Learning rate of the meta-optimizer, Adam.", _META)
     second_derivatives: bool = flag(
         False, "Differentiate also through the gradients that the rule is given.", _META
     )
@@ -153,9 +159,8 @@ class TrainConfig:
             value = getattr(self, name)
             _require(value is None or value >= 1, name, value, "at least 1")
         _require(0 <= self.seed < 2**31, "seed", self.seed, "between 0 and 2147483647")
-        for name in ("meta_learning_rate", "evolution_stddev"):
-            value = getattr(self, name)
-            _require(0 < value < math.inf, name, value, "a positive number")
+        stddev = self.evolution_stddev
+        _require(0 < stddev < math.inf, "evolution_stddev", stddev, "a positive number")
         for name in ("self_improving_epochs", "random_scaling"):
             value = getattr(self, name)
             _require(0 <= value < math.inf, name, value, "at least 0")
@@ -167,6 +172,7 @@ class TrainConfig:
             _require(getattr(self, name), name, "", "a list with at least one entry")
         for r in self.imitation_r:
             _require(0 <= r <= 1, "imitation_r", r, "a probability, between 0 and 1")
+        self.check_objective()
         self._check_teachers()
         self._check_combinations()
         self._check_steps()
@@ -190,6 +196,24 @@ class TrainConfig:
             raise errors.InputError(
                 "--imitation_choice=unroll cannot be combined with --self_improving_epochs="
                 f"{self.self_improving_epochs}: leave one of them out"
+            )
+
+        if self.random_unroll_length is not None:
+            for name, wrong in (("curriculum", self.curriculum),
+                                ("imitation_choice=unroll", self.imitation_choice == "unroll"),
+                                ("estimator=pes", self.estimator == "pes")):  # fmt: skip
+                if wrong:
+                    raise errors.InputError(
+                        f"--{name} cannot be combined with random lengths: leave one of them out"
+                    )
+        if self.keep_state and (self.estimator != "bptt" or len(self.optimizee) > 1):
+            raise errors.InputError(
+                "--keep_state needs --estimator=bptt and a single optimizee, whose state is kept"
+            )
+        if self.random_scaling and self.scoring_examples:
+            raise errors.InputError(
+                f"--random_scaling={self.random_scaling} cannot be combined with "
+                f"--scoring_examples={self.scoring_examples}: leave one of them out"
             )
 
     def _check_steps(self) -> None:
@@ -244,15 +268,18 @@ class TrainConfig:
             period_epochs=schedule.period_epochs,
             validation_steps=schedule.validation_steps if self.curriculum else None,
             teacher_weights=self.teacher_weights or (1.0,) * len(self.teachers),
+            meta_learning_rate=self.meta_rate,
         )
 
     def identity(self) -> dict:
         """The values, as JSON, that a resumed run must share with the run that it goes on with."""
-        return {
+        values = {
             field.name: _to_json(getattr(self, field.name))
             for field in dataclasses.fields(self)
             if field.metadata["identity"]
         }
+        # Runs of older versions have it in numbers.
+        return {**values, "meta_learning_rate": self.meta_rate}
 
 
 def check_same_run(config: TrainConfig, recorded: dict) -> None:
@@ -274,11 +301,6 @@ def check_same_run(config: TrainConfig, recorded: dict) -> None:
             f"{config.workdir} holds a run with other flags: {', '.join(different)}; "
             "use the same flags to resume it or another --workdir"
         )
-
-
-def _require(condition: bool, name: str, value, expected: str) -> None:
-    if not condition:
-        raise errors.InputError(f"--{name}={value} must be {expected}")
 
 
 def _commas(value) -> str:

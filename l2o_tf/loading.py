@@ -40,7 +40,8 @@ def load(source: str | os.PathLike) -> UpdateRule:
         return rules.from_spec(name)
     raise errors.InputError(
         f"no rule {name!r}: expected a run directory, an exported rule, a .l2l file, a "
-        f"TensorFlow 1 checkpoint of L2O-Scale, a pretrained rule ({', '.join(list_pretrained()) or 'none yet'}) or name:learning_rate with one of "
+        "TensorFlow 1 checkpoint of L2O-Scale, a pretrained rule "
+        f"({', '.join(list_pretrained()) or 'none yet'}) or name:learning_rate with one of "
         f"{', '.join(rules.analytical_names())}"
     )
 

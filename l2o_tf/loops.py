@@ -17,6 +17,7 @@ def record(
     carry: Carry,
     num_steps: int | tf.Tensor,
     like: Any,
+    goes_on: Callable[[Carry, tf.Tensor], tf.Tensor] | None = None,
 ) -> tuple[Carry, Any]:
     """Calls `step(carry, t) -> (carry, outputs)` for t = 0, 1, ..., num_steps - 1.
 
@@ -26,6 +27,8 @@ def record(
         num_steps: an int, or an int32 scalar for a loop that is not differentiated under XLA
             (its gradient needs a bound that is known at compile time).
         like: a nest of tensors or `tf.TensorSpec` with the structure of `outputs`.
+        goes_on: maps (carry, t) to a bool scalar, whether to take step t; all by default. The
+            outputs of steps that were not taken are zeros.
 
     Returns:
         The carry after the last step, and the outputs as a nest of tensor arrays, which outside
@@ -46,7 +49,7 @@ def record(
         return t + 1, carry, tf.nest.pack_sequence_as(arrays, written)
 
     _, carry, arrays = tf.while_loop(
-        lambda t, *_: t < num_steps,
+        lambda t, carry, _: (t < num_steps) & (True if goes_on is None else goes_on(carry, t)),
         body,
         (tf.constant(0), carry, tf.nest.map_structure(array, like)),
         maximum_iterations=num_steps if isinstance(num_steps, int) else None,
@@ -59,9 +62,10 @@ def scan(
     carry: Carry,
     num_steps: int | tf.Tensor,
     like: Any = (),
+    goes_on: Callable[[Carry, tf.Tensor], tf.Tensor] | None = None,
 ) -> tuple[Carry, Any]:
     """Like `record`, but returns the outputs stacked to [num_steps, ...]."""
-    carry, arrays = record(step, carry, num_steps, like)
+    carry, arrays = record(step, carry, num_steps, like, goes_on)
     return carry, tf.nest.map_structure(lambda a: a.stack(), arrays)
 
 

@@ -70,6 +70,28 @@ def test_the_command_of_the_readme_is_l2o_dm_with_both_techniques():
             {"imitation_choice": "unroll", "self_improving_epochs": 9},
             "--imitation_choice=unroll cannot be combined with --self_improving_epochs=9",
         ),
+        ({"objective": "max"}, "--objective=max must be one of sum, mean, log"),
+        ({"meta_optimizer": "sgd"}, "--meta_optimizer=sgd must be one of adam, rmsprop"),
+        ({"regularizer": "x"}, "--regularizer=x must be one of none, jacob, hessian"),
+        ({"early_stop": 1.0}, "--early_stop=1.0 must be above 1"),
+        ({"l2_reg": -1.0}, "--l2_reg=-1.0 must be at least 0"),
+        ({"rule_options": "{"}, "--rule_options={: "),
+        ({"rule_options": "3"}, "--rule_options=3 must be a JSON object"),
+        ({"random_num_unrolls": (1.0, 40.0)}, "--random_num_unrolls and --random_unroll_length"),
+        (
+            {"random_num_unrolls": (1.0, 40.0), "random_unroll_length": (5.0, 2.0)},
+            "--random_unroll_length=5.0,2.0 must be minimum,scale,maximum",
+        ),
+        (
+            {
+                "random_num_unrolls": (1.0, 40.0),
+                "random_unroll_length": (5.0, 2.0, 9.0),
+                "curriculum": True,
+            },
+            "--curriculum cannot be combined with random lengths",
+        ),
+        ({"keep_state": True, "estimator": "es"}, "--keep_state needs --estimator=bptt and a single"),
+        ({"scoring_examples": 10}, "--scoring_examples=10 needs --problem_sets"),
         ({"seed": -1}, "--seed=-1 must be between 0 and 2147483647"),
         ({"meta_learning_rate": 0.0}, "--meta_learning_rate=0.0 must be a positive number"),
         ({"meta_learning_rate": math.nan}, "--meta_learning_rate=nan must be a positive"),
@@ -110,6 +132,8 @@ def test_there_is_a_flagfile_for_each_system_of_the_paper_and_of_the_legacy_code
     systems = {*dm, "rnnprop", "rnnprop_cl_il"}
     assert {path.stem for path in FLAGFILES} >= {
         *systems, *(f"legacy_{name}" for name in systems), "l2o_dm_si",
+        *(f"l2o_scale{suffix}" for suffix in ("", "_cl_il", "_il", "_si", "_meta")),
+        *(f"legacy_l2o_scale{suffix}" for suffix in ("", "_cl_il", "_meta")),
     }  # fmt: skip
 
 
@@ -120,20 +144,24 @@ def test_the_legacy_flagfiles_have_the_legacy_choices():
         parsed = cli.parse(TrainConfig, ["train", f"--flagfile={path}"])
         stages = parsed.schedule()
         assert parsed.validation_score == "final_minibatch", path.stem
-        assert stages.period_epochs == (100 if parsed.rule == "dm" else 10), path.stem
+        assert stages.period_epochs == (10 if parsed.rule == "rnnprop" else 100), path.stem
         if any(parsed.imitation_r):
             assert parsed.teachers == ("adam:0.01",), path.stem
-        if parsed.curriculum:
+        if parsed.rule == "scale":
+            assert (parsed.objective, parsed.meta_optimizer) == ("log", "rmsprop"), path.stem
+            assert parsed.second_derivatives and parsed.scoring_examples >= 10000, path.stem
+        elif parsed.curriculum:
             assert stages.train_steps == (100, 200, 500, 1000, 1500, 2000, 2500)
             assert stages.validation_steps == (200, 500, 1000, 1500, 2000, 2500, 3000)
-    parsed = cli.parse(TrainConfig, ["train", f"--flagfile={FLAGS_DIRECTORY}/legacy_l2o_dm_cl_il.flags"])
+    path = FLAGS_DIRECTORY / "legacy_l2o_dm_cl_il.flags"
+    parsed = cli.parse(TrainConfig, ["train", f"--flagfile={path}"])
     assert parsed.imitation_r == (0.0, 0.1, 0.3)
 
 
 @pytest.mark.parametrize(
     "values",
     [{}, {"curriculum": True}, {"rule": "rnnprop", "teacher_weights": (1.0, 2.0, 0.0)},
-     {"max_train_steps": 3000}],
+     {"max_train_steps": 3000}, {"meta_optimizer": "rmsprop", "init_lr_range": (0.1, 1.0)}],
 )  # fmt: skip
 def test_the_resolved_flags_describe_the_same_run(values):
     made = TrainConfig(**values)

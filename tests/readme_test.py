@@ -10,9 +10,11 @@ import tensorflow as tf
 
 from l2o_tf import artifacts, cli, optimizees, rules
 from l2o_tf.config import TrainConfig
+from l2o_tf.optimizees.scale import problem_sets
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+SCALE = (REPOSITORY / "docs" / "scale.md").read_text(encoding="utf-8")
 
 
 KERAS_EXAMPLE, PYTHON_EXAMPLE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -55,11 +57,13 @@ def test_every_training_command_parses():
 
 
 def test_everything_that_is_named_exists():
-    for path in re.findall(r"(?:flags|run_scripts|docs|data)/[\w./-]+\.\w+", README):
+    for path in re.findall(r"(?:flags|run_scripts|docs|data)/[\w./-]+\.\w+", README + SCALE):
         assert (REPOSITORY / path).exists(), path
     for name in optimizees.names():
         assert f"`{name}`" in README, name
     for name in TrainConfig.__dataclass_fields__:
         if name not in ("batch_size", "validation_epochs", "meta_learning_rate", "workdir",
                         "second_derivatives"):  # fmt: skip
-            assert f"--{name}" in README, name
+            assert f"--{name}" in README + SCALE, name
+    for name in problem_sets.PROBLEM_SETS.names():
+        assert f"`{name}`" in SCALE, name

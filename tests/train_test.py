@@ -62,6 +62,30 @@ def test_the_exported_rule_is_the_best_one_and_can_be_loaded(finished):
         np.testing.assert_array_equal(value, arrays[name])
 
 
+def test_an_ensemble_is_validated_by_logarithms_of_relative_losses(tmp_path):
+    flags = {
+        "rule": "global_learning_rate",
+        "rule_options": '{"initial_rate": 0.001}',
+        "optimizee": ("mlp",),
+        "problem_sets": ("bowl",),
+        "objective": "log",
+        "scoring_examples": 100,
+        "meta_optimizer": "adam",
+        "meta_learning_rate": 3e-3,
+        "curriculum": False,
+        "num_steps": 40,
+        "num_epochs": 24,
+        "period_epochs": 8,
+        "validation_epochs": 4,
+        "imitation_r": (0.0,),
+    }
+    assert train(tmp_path / "run", **flags) == 0
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file) if row["decision"]]
+    assert len(losses) == 3 and 0 > losses[0] > losses[1] > losses[2]
+    assert float(loading.load(tmp_path / "run").weights()["learning_rate"]) > 0.02
+
+
 def test_a_finished_run_says_so_and_stops(finished, capsys):
     before = (finished / "metrics.csv").read_bytes()
     assert train(finished) == 0
@@ -110,6 +134,9 @@ def test_a_directory_that_is_no_run_is_left_alone(tmp_path):
         ({"rule": "foo"}, "unknown update rule 'foo'; known: "),
         ({"rule": "adam"}, "'adam' has no weights to train; rules that have: dm, rnnprop"),
         ({"optimizee": ("foo",)}, "unknown optimizee 'foo'; known: "),
+        ({"problem_sets": ("foo",)}, "--problem_sets=foo: unknown problem set; known: mnist_mlp, "),
+        ({"init_lr_range": (0.1, 1.0)}, "are no options of the rule dm: .*init_lr_range"),
+        ({"rule_options": '{"units": "x"}'}, "are no options of the rule dm: "),
         ({"teachers": ("foo:0.1",)}, "--teachers=foo:0.1 must be name:learning_rate of an analyt"),
         ({"teachers": ("dm",)}, "--teachers=dm must be name:learning_rate of an analytical rule"),
     ],

@@ -8,7 +8,7 @@ from l2o_tf.benchmarks import measuring
 from l2o_tf.evaluation import runner
 
 OPTIMIZEE = "mlp"
-RULES = ("dm", "rnnprop")
+RULES = ("dm", "rnnprop", "scale")
 BASELINE = "adam"
 _NUM_STEPS, _SHORT_NUM_STEPS = 1000, 100
 

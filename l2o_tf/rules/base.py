@@ -35,6 +35,8 @@ class UpdateRule(snt.Module):
     learned = False  # Whether there are weights to train; then `seed` is a constructor argument.
     # Whether `init` depends on the weights; a meta-gradient then has to pass through it.
     learned_start = False
+    # Whether `true_params` are others than those at which gradients are taken.
+    scores_elsewhere = False
     # Whether the gradient of `replay` is fastest outside of XLA, in which it compiles its parts.
     compiles_itself = False
 
@@ -83,6 +85,10 @@ class UpdateRule(snt.Module):
                 `learned_start` is true.
         """
         raise NotImplementedError
+
+    def true_params(self, params: Params, state: State) -> Params:
+        """The parameters that are to be scored where a trajectory stands at `params`."""
+        return list(params)
 
     def update(
         self, grads: Params, state: State, params: Params, weights: Weights | None = None

@@ -101,6 +101,7 @@ class HierarchicalRNN(base.UpdateRule):
         seed = seeds.make_seed(0, "rule") if seed is None else seed
         super().__init__(initial_weights(self.settings, seed), name=name)
         self.learned_start = self.settings.learnable_rnn_init
+        self.scores_elsewhere = self.settings.use_attention
 
     def options(self):
         return {

@@ -1,5 +1,6 @@
 """One of several rules, drawn at random for each trajectory or for each step."""
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -104,28 +105,40 @@ class PerStep(base.UpdateRule):
         """
         super().__init__(name=name)
         self.learned_rule = learned
+        self.share: tf.Tensor | None = None
         self._helpers = OneOf(analytical, probabilities)
         self._variables = dict(learned._variables)
         self.compiles_itself = learned.compiles_itself
+        self.learned_start = learned.learned_start
+        self.scores_elsewhere = learned.scores_elsewhere
 
     @property
     def equal_share(self) -> float:
         """The share of the analytical rules when all rules are equally likely."""
         return len(self._helpers.rules) / (len(self._helpers.rules) + 1)
 
+    def with_share(self, share: tf.Tensor) -> "PerStep":
+        """The same mixture, whose trajectories have the analytical `share`, a float32 scalar."""
+        mixture = copy.copy(self)
+        mixture.share = share
+        return mixture
+
     def init(self, params, seed=None, weights=None):
-        """Returns the state of a trajectory on which all rules are equally likely."""
+        """Returns the state of a trajectory on which all rules are equally likely, by default."""
         seed = seeds.make_seed(0, "mixture of rules") if seed is None else seed
         return PerStepState(
             seeds.fold(seed, 0),
             tf.constant(0),
-            tf.constant(self.equal_share),
+            tf.constant(self.equal_share) if self.share is None else self.share,
             self.learned_rule.init(params, seeds.fold(seed, 1), weights),
             tuple(
                 rule.init(params, seeds.fold(seed, i + 2))
                 for i, rule in enumerate(self._helpers.rules)
             ),
         )
+
+    def true_params(self, params, state):
+        return self.learned_rule.true_params(params, state.learned)
 
     def update(self, grads, state, params, weights=None):
         updates, learned = self.learned_rule.update(grads, state.learned, params, weights)

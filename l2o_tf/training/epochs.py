@@ -14,9 +14,11 @@ from l2o_tf.rules.base import State, UpdateRule, Weights
 from l2o_tf.rules.mixture import PerStep
 from l2o_tf.training import estimators, imitation
 from l2o_tf.training import unroll as unrolls
+from l2o_tf.training.plan import Plan, first_state
 
 # What the seed of an epoch is folded with, beside the numbers that `unroll` uses.
 _STUDENT, _ESTIMATOR, _CHOICES = 3, 4, 5
+_EPSILON, _DIVERGED = 1e-6, 10.0  # See `relative_validation`.
 _MAX_SIZES = 1000  # Coordinates whose updates a validation measures.
 
 
@@ -29,12 +31,14 @@ class MetaState(NamedTuple):
         imitation_optimizer: state of the meta-optimizer of imitation epochs. The two losses have
             a meta-optimizer each, as in the legacy code, unless they share the first one.
         skipped: int32 scalar, meta-steps that were skipped for a non-finite gradient.
+        rule_state: the state that the rule keeps from epoch to epoch; () if none.
     """
 
     weights: Weights
     meta_loss_optimizer: State
     imitation_optimizer: State
     skipped: tf.Tensor
+    rule_state: State = ()
 
 
 class Epoch(NamedTuple):
@@ -90,6 +94,8 @@ class Epochs:
         mixture: PerStep | None = None,
         estimator: estimators.Estimator = estimators.Backprop(),
         shared_meta_optimizer: bool = False,
+        plan: Plan = Plan(),
+        relative_validation: bool = False,
     ):
         """Prepares the epochs; each is traced at its first call.
 
@@ -104,6 +110,9 @@ class Epochs:
             estimator: how the gradients of normal unrolls are found.
             shared_meta_optimizer: whether imitation goes on with the meta-optimizer's state of
                 normal epochs instead of its own.
+            plan: how long unrolls are and what they are scored by.
+            relative_validation: whether validations report ln((f + 1e-6) / (f_0 + 1e-6)), at most
+                10 and 10 where it is not finite, so that different problems count alike.
         """
         self._rule, self._optimizee, self._teacher = rule, optimizee, teacher
         self._meta_optimizer, self._mixture = meta_optimizer, mixture
@@ -113,6 +122,9 @@ class Epochs:
         self._imitation_optimizer = (
             "meta_loss_optimizer" if shared_meta_optimizer else "imitation_optimizer"
         )
+        self._plan = plan
+        self._max_length = plan.max_length(unroll_length)
+        self._relative_validation = relative_validation
         self.train = tf.function(self._train, autograph=False)
         self.train_mixture = tf.function(self._train_mixture, autograph=False)
         self.imitate = tf.function(self._imitate, autograph=False)
@@ -127,22 +139,34 @@ class Epochs:
             self._meta_optimizer.init(values),
             self._meta_optimizer.init(values),
             tf.constant(0),
+            self._first_kept_state(weights) if self._plan.keep_state else (),
         )
+
+    def _first_kept_state(self, weights: Weights) -> State:
+        return unrolls.start(
+            self._optimizee, self._rule, seeds.make_seed(0, "kept state"), weights
+        ).rule_state
 
     def _train(self, meta: MetaState, seed: seeds.Seed, num_unrolls: tf.Tensor) -> Epoch:
         """One epoch of normal meta-training from the trajectory `seed` (int32 [2])."""
-        start, step = self._normal_steps(self._rule, meta, seed)
-        return self._run(step, meta, start, num_unrolls)
+        num_unrolls = self._plan.num_unrolls(seed, num_unrolls)
+        start, step = self._normal_steps(
+            self._rule, meta, seed, num_unrolls, self._plan.keep_state
+        )
+
+        def keep(meta, carry):
+            return meta._replace(rule_state=carry.rule_state)
+
+        return self._run(step, meta, start, num_unrolls, keep if self._plan.keep_state else None)
 
     def _train_mixture(
         self, meta: MetaState, seed: seeds.Seed, num_unrolls: tf.Tensor, share: tf.Tensor
     ) -> Epoch:
         """One epoch of which a `share` of the steps, a float scalar, is analytical rules'."""
 
-        def with_share(trajectory):
-            return trajectory._replace(rule_state=trajectory.rule_state._replace(share=share))
-
-        start, step = self._normal_steps(self._mixture, meta, seed, with_share)
+        num_unrolls = self._plan.num_unrolls(seed, num_unrolls)
+        mixture = self._mixture.with_share(share)
+        start, step = self._normal_steps(mixture, meta, seed, num_unrolls)
         return self._run(step, meta, start, num_unrolls)
 
     def _imitate(self, meta: MetaState, seed: seeds.Seed, num_unrolls: tf.Tensor) -> Epoch:
@@ -157,7 +181,7 @@ class Epochs:
 
         The student's and the teacher's trajectories each stand still during the other's unrolls.
         """
-        own, normal_step = self._normal_steps(self._rule, meta, seed)
+        own, normal_step = self._normal_steps(self._rule, meta, seed, num_unrolls)
         taught, imitation_step = self._imitation_steps(meta, seed)
 
         def step(meta, carry, k):
@@ -176,38 +200,57 @@ class Epochs:
 
         return self._run(step, meta, (own, taught), num_unrolls)
 
-    def _run(self, meta_step, meta: MetaState, carry, num_unrolls: tf.Tensor) -> Epoch:
+    def _run(
+        self, meta_step, meta: MetaState, carry, num_unrolls: tf.Tensor, keep=None
+    ) -> Epoch:
         def step(state, k):
             meta, carry, metrics = meta_step(*state, k)
             return (meta, carry), metrics
 
-        (meta, _), metrics = loops.scan(step, (meta, carry), num_unrolls, _METRICS)
-        return Epoch(meta, *metrics)
+        (meta, carry), metrics = loops.scan(step, (meta, carry), num_unrolls, _METRICS)
+        return Epoch(meta if keep is None else keep(meta, carry), *metrics)
 
-    def _normal_steps(self, rule, meta, seed, prepare=lambda trajectory: trajectory):
+    def _normal_steps(self, rule, meta, seed, num_unrolls, kept=False):
         """What the first unroll starts from, and unroll and meta-step number k as a function."""
-        estimator = self._estimator
+        estimator, plan = self._estimator, self._plan
 
-        def meta_step(meta, carry, k):
+        def meta_step(meta, carry, k, num_unrolls, initial_loss):
+            batches = unrolls.random_batches(self._optimizee, seed, k * (self._max_length + 1))
+            setting = plan.setting(
+                rule, self._optimizee, seed, k, num_unrolls, initial_loss, batches
+            )
+            learned_start = None
+            if not kept:
+                learned_start = first_state(rule, start.params, unrolls.rule_seed(seed), k)
             estimate = estimator.step(
                 rule,
                 self._optimizee,
                 carry,
-                unrolls.random_batches(self._optimizee, seed, k * (self._unroll_length + 1)),
-                self._unroll_length,
+                batches,
+                self._max_length,
                 meta.weights,
+                setting._replace(first_state=learned_start),
                 seeds.fold(seed, _ESTIMATOR, k),
             )
             meta, norm = self._apply(meta, estimate.gradient, "meta_loss_optimizer")
-            return meta, estimate.end, (tf.reduce_mean(estimate.losses), norm, tf.constant(0))
+            reported = plan.objective.report(estimate.objective, estimate.taken)
+            return meta, estimate.end, (reported, norm, tf.constant(0))
 
-        start = prepare(unrolls.start(self._optimizee, rule, seed, meta.weights))
-        start = estimator.start(start, meta.weights)
-        return start, self._compiled(meta_step, estimator.compiles_itself(rule))
+        start = unrolls.start(self._optimizee, rule, seed, meta.weights)
+        if kept:
+            start = start._replace(rule_state=meta.rule_state)
+        initial_loss = plan.initial_loss(rule, self._optimizee, seed, start)
+        compiled = self._compiled(meta_step, estimator.compiles_itself(rule))
+
+        def step(meta, carry, k):
+            return compiled(meta, carry, k, num_unrolls, initial_loss)
+
+        return estimator.start(start, meta.weights), step
 
     def _imitation_steps(self, meta, seed):
         """Like `_normal_steps`, for the teacher's trajectory and the student's state on it."""
         num_batches = self._unroll_length * self._steps_per_label
+        student_seed = seeds.fold(seed, _STUDENT)
 
         @loops.compiled
         def teach(trajectory, first_batch):
@@ -224,13 +267,18 @@ class Epochs:
             trajectory, state = carry
             lesson = teach(trajectory, k * num_batches)
             losses, gradient, state = imitation.imitation_gradient(
-                self._rule, state, lesson, meta.weights
+                self._rule,
+                state,
+                lesson,
+                meta.weights,
+                self._plan.objective,
+                first_state(self._rule, trajectory.params, student_seed, k),
             )
             meta, norm = self._apply(meta, gradient, self._imitation_optimizer)
             return meta, (lesson.end, state), (tf.reduce_mean(losses), norm, tf.constant(1))
 
         start = unrolls.start(self._optimizee, self._teacher, seed)
-        state = self._rule.init(start.params, seeds.fold(seed, _STUDENT), meta.weights)
+        state = self._rule.init(start.params, student_seed, meta.weights)
         return (start, state), self._compiled(meta_step, self._rule.compiles_itself)
 
     def _validate(
@@ -242,16 +290,27 @@ class Epochs:
             flat = coordinates.flatten(updates)
             return tf.abs(flat[:: -(-flat.shape[0] // _MAX_SIZES)])
 
+        def true_loss(point, batch):
+            return self._optimizee.loss(
+                self._rule.true_params(point.params, point.rule_state), batch
+            )
+
         @loops.compiled
         def unroll(trajectory, first_batch):
+            batches = unrolls.random_batches(self._optimizee, seed, first_batch)
+
+            def observe(point, loss, grads, t):
+                return true_loss(point, batches(t))
+
             run = unrolls.unroll(
                 self._rule,
                 self._optimizee,
                 trajectory,
-                unrolls.random_batches(self._optimizee, seed, first_batch),
+                batches,
                 self._unroll_length,
                 weights,
                 measure=sizes,
+                observe=observe if self._rule.scores_elsewhere else None,
             )
             measured = tf.cast(tf.reduce_mean(run.measured, axis=0), tf.float32)
             return run.end, (tf.reduce_mean(run.losses), measured)
@@ -263,9 +322,10 @@ class Epochs:
         like = (tf.TensorSpec([], tf.float32), sizes(start.params))
         end, (losses, update_sizes) = loops.scan(step, start, num_unrolls, like)
         last_batch = unrolls.random_batches(self._optimizee, seed, 0)
-        final_loss = self._optimizee.loss(
-            end.params, last_batch(num_unrolls * self._unroll_length)
-        )
+        final_loss = true_loss(end, last_batch(num_unrolls * self._unroll_length))
+        if self._relative_validation:
+            first_loss = self._optimizee.loss(start.params, last_batch(tf.constant(0)))
+            losses, final_loss = (_relative(x, first_loss) for x in (losses, final_loss))
         return Validation(losses, final_loss, update_sizes)
 
     def _compiled(self, meta_step, compiles_itself: bool):
@@ -281,7 +341,19 @@ class Epochs:
         updates, state = self._meta_optimizer.update(grads, getattr(meta, optimizer), values)
         moved = {name: v + u for name, v, u in zip(names, values, updates)}
         after = meta._replace(weights=moved, **{optimizer: state})
-        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in grads])
+        # What is checked is the step: a meta-optimizer may know what to do with such a gradient.
+        finite = tf.reduce_all(
+            [
+                tf.reduce_all(tf.math.is_finite(x))
+                for x in tf.nest.flatten((updates, state))
+                if x.dtype.is_floating
+            ]
+        )
         kept = tf.nest.map_structure(lambda new, old: tf.where(finite, new, old), after, meta)
         skipped = meta.skipped + tf.cast(tf.logical_not(finite), tf.int32)
         return kept._replace(skipped=skipped), norm
+
+
+def _relative(losses: tf.Tensor, first_loss: tf.Tensor) -> tf.Tensor:
+    ratio = tf.math.log((losses + _EPSILON) / (first_loss + _EPSILON))
+    return tf.where(tf.math.is_finite(ratio), tf.minimum(ratio, _DIVERGED), _DIVERGED)

@@ -39,6 +39,7 @@ class Estimator:
         batches: unrolls.Batches,
         unroll_length: int,
         weights: Weights,
+        setting: meta_loss.Setting,
         seed: seeds.Seed,
     ) -> meta_loss.MetaGradient:
         """Estimates the meta-gradient of one unroll.
@@ -50,6 +51,7 @@ class Estimator:
             batches: the batch of t = 0, ..., unroll_length; the last one only scores the end.
             unroll_length: the number of steps, T.
             weights: the rule's meta-parameters by name.
+            setting: the objective, and what else there is to the unroll.
             seed: int32 [2], of what is drawn in this unroll.
 
         Returns:
@@ -64,18 +66,19 @@ class Backprop(Estimator):
     """Truncated backpropagation through time: the exact gradient of each unroll by itself.
 
     Attributes:
-        second_derivatives: see `meta_loss.meta_gradient`.
+        second_derivatives: see `meta_loss.Setting`.
     """
 
     second_derivatives: bool = False
 
     def compiles_itself(self, rule):
-        return rule.compiles_itself and not self.second_derivatives
+        return rule.compiles_itself
 
     def start(self, trajectory, weights):
         return trajectory
 
-    def step(self, rule, optimizee, carry, batches, unroll_length, weights, seed):
+    def step(self, rule, optimizee, carry, batches, unroll_length, weights, setting, seed):
+        setting = setting._replace(second_derivatives=self.second_derivatives)
         return meta_loss.meta_gradient(
-            rule, optimizee, carry, batches, unroll_length, weights, self.second_derivatives
+            rule, optimizee, carry, batches, unroll_length, weights, setting
         )

@@ -36,22 +36,19 @@ class TruncatedES(estimators.Estimator):
     def start(self, trajectory, weights):
         return trajectory
 
-    def step(self, rule, optimizee, carry, batches, unroll_length, weights, seed):
-        def losses_of(weights):
-            return meta_loss.unroll_losses(
-                rule, optimizee, carry, batches, unroll_length, weights
-            )
+    def step(self, rule, optimizee, carry, batches, unroll_length, weights, setting, seed):
+        def run(weights):
+            arguments = (rule, optimizee, carry, batches, unroll_length, weights, setting)
+            return meta_loss.evaluate(*arguments)
 
         def add_pair(total, pair):
             noise = _noise(seeds.fold(seed, pair), weights, self.stddev)
-            plus, minus = (
-                tf.reduce_sum(losses_of(_moved(weights, noise, sign))[0]) for sign in (1, -1)
-            )
+            plus, minus = (run(_moved(weights, noise, sign)).objective for sign in (1, -1))
             return _add(total, noise, plus - minus), ()
 
         total, _ = loops.scan(add_pair, _zeros(weights), self.num_pairs)
-        losses, end = losses_of(weights)
-        return meta_loss.MetaGradient(losses, _scaled(total, self), end)
+        unroll = run(weights)
+        return meta_loss.MetaGradient(gradient=_scaled(total, self), **unroll._asdict())
 
 
 class Particles(NamedTuple):
@@ -90,29 +87,34 @@ class PersistentES(estimators.Estimator):
         particles = tf.nest.map_structure(repeated, trajectory)
         return Particles((particles, particles), tf.nest.map_structure(repeated, _zeros(weights)))
 
-    def step(self, rule, optimizee, carry, batches, unroll_length, weights, seed):
+    def step(self, rule, optimizee, carry, batches, unroll_length, weights, setting, seed):
         def add_pair(total, pair):
             fresh = _noise(seeds.fold(seed, pair), weights, self.stddev)
             noise = {name: carry.noise[name][pair] + fresh[name] for name in fresh}
-            runs = [
-                meta_loss.unroll_losses(
+            plus, minus = (
+                meta_loss.evaluate(
                     rule,
                     optimizee,
                     tf.nest.map_structure(lambda x: x[pair], particles),
                     batches,
                     unroll_length,
                     _moved(weights, fresh, sign),
+                    setting,
                 )
                 for particles, sign in zip(carry.trajectories, (1, -1))
-            ]
-            (plus, plus_end), (minus, minus_end) = runs
-            total = _add(total, noise, tf.reduce_sum(plus) - tf.reduce_sum(minus))
-            return total, ((plus + minus) / 2, Particles((plus_end, minus_end), noise))
+            )
+            total = _add(total, noise, plus.objective - minus.objective)
+            means = [(a + b) / 2 for a, b in zip((plus.losses, plus.objective),
+                                                 (minus.losses, minus.objective))]  # fmt: skip
+            return total, (*means, Particles((plus.end, minus.end), noise))
 
         one = tf.nest.map_structure(lambda x: x[0], carry)
-        like = (tf.TensorSpec([unroll_length + 1], _dtype(carry)), one)
-        total, (losses, carry) = loops.scan(add_pair, _zeros(weights), self.num_pairs, like)
-        return meta_loss.MetaGradient(tf.reduce_mean(losses, axis=0), _scaled(total, self), carry)
+        scalar = tf.TensorSpec([], _dtype(carry))
+        like = (tf.TensorSpec([unroll_length + 1], _dtype(carry)), scalar, one)
+        total, (*means, carry) = loops.scan(add_pair, _zeros(weights), self.num_pairs, like)
+        losses, objective = (tf.reduce_mean(x, axis=0) for x in means)
+        planned = unroll_length if setting.num_steps is None else setting.num_steps
+        return meta_loss.MetaGradient(losses, _scaled(total, self), carry, objective, planned)
 
 
 def _noise(seed: seeds.Seed, weights: Weights, stddev: float) -> Weights:

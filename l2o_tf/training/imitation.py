@@ -12,6 +12,8 @@ from l2o_tf import coordinates
 from l2o_tf.optimizees.base import Optimizee, Params
 from l2o_tf.rules.base import State, UpdateRule, Weights
 from l2o_tf.training import unroll as unrolls
+from l2o_tf.training.meta_loss import FirstState
+from l2o_tf.training.objectives import Objective
 
 
 class Lesson(NamedTuple):
@@ -59,6 +61,8 @@ def imitation_gradient(
     state: State,
     lesson: Lesson,
     weights: Weights,
+    objective: Objective = Objective(),
+    first_state: FirstState | None = None,
 ) -> tuple[tf.Tensor, Weights, State]:
     """Differentiates sum_t ||label_t - update_t||^2 / (2 num_coordinates).
 
@@ -66,18 +70,21 @@ def imitation_gradient(
 
     Args:
         student: the learned rule.
-        state: its state before the lesson; no gradient flows into it.
+        state: its state before the lesson; no gradient flows into it unless by `first_state`.
         lesson: what the teacher showed.
         weights: the student's meta-parameters by name.
+        objective: what is made of the losses: their sum, or their mean.
+        first_state: see `meta_loss.Setting`.
 
     Returns:
-        The losses [num_labels], the gradient of their sum by name, and the student's state
+        The losses [num_labels], the gradient of the objective by name, and the student's state
         after the lesson.
     """
     params = lesson.end.params
     num_coordinates = coordinates.count(params)
     with tf.GradientTape() as tape:
         tape.watch(weights)
+        state = state if first_state is None else first_state(weights, state)
         updates, state = student.replay(lesson.gradients, state, params, weights)
         losses = tf.add_n(
             [
@@ -85,6 +92,6 @@ def imitation_gradient(
                 for label, u in zip(lesson.labels, updates)
             ]
         ) / (2 * num_coordinates)
-        total = tf.reduce_sum(losses)
+        total = objective.imitation_total(losses)
     gradient = tape.gradient(total, weights, unconnected_gradients="zero")
     return losses, gradient, state

@@ -21,29 +21,33 @@ from l2o_tf import (
 from l2o_tf.data import datasets
 from l2o_tf.optimizees import scaling
 from l2o_tf.rules import mixture
-from l2o_tf.training import curriculum, estimators, evolution, trainer
+from l2o_tf.training import curriculum, meta_optimizers, parts, trainer
 
 _SECONDS_BETWEEN_CHECKPOINTS = 60
 
 
 def build_trainer(run_config: config.TrainConfig) -> tuple[rules.UpdateRule, trainer.Trainer]:
     """Creates the rule to train and its trainer from the flags."""
-    rule = rules.create_learned(run_config.rule, seeds.make_seed(run_config.seed, "rule"))
+    seed = seeds.make_seed(run_config.seed, "rule")
+    rule = rules.create_learned(run_config.rule, seed, **run_config.options_of_rule())
     teachers = [_teacher(spec) for spec in run_config.teachers]
     trained_on = _optimizees(run_config)
-    validated_on, bound = trained_on[0], run_config.random_scaling
+    validated_on, bound = _validated_on(run_config, trained_on), run_config.random_scaling
     if bound:
         trained_on = [scaling.RandomScaling(optimizee, bound) for optimizee in trained_on]
     return rule, trainer.Trainer(
         rule,
         trained_on,
-        rules.create("adam", learning_rate=run_config.meta_learning_rate),
+        meta_optimizers.create(
+            run_config.meta_optimizer, run_config.meta_learning_rate, run_config.l2_reg
+        ),
         _recipe(run_config),
         mixture.OneOf(teachers, run_config.teacher_weights),
         mixture.PerStep(rule, teachers, run_config.teacher_weights),
-        validation_optimizee=validated_on if bound else None,
+        validation_optimizees=validated_on,
         steps_per_label=run_config.steps_per_label,
-        estimator=_estimator(run_config),
+        estimator=parts.estimator(run_config),
+        plan=parts.plan(run_config),
         shared_meta_optimizer=run_config.shared_meta_optimizer,
     )
 
@@ -61,7 +65,19 @@ def _recipe(run_config: config.TrainConfig) -> trainer.Recipe:
     )
 
 
+def _validated_on(
+    run_config: config.TrainConfig, trained_on: list[optimizees.Optimizee]
+) -> list[optimizees.Optimizee]:
+    """The first optimizee; of an ensemble as many problems as trajectories, evenly spaced."""
+    if not run_config.problem_sets:
+        return trained_on[:1]
+    count = min(len(trained_on), run_config.validation_epochs)
+    return [trained_on[i * len(trained_on) // count] for i in range(count)]
+
+
 def _optimizees(run_config: config.TrainConfig) -> list[optimizees.Optimizee]:
+    if run_config.problem_sets:
+        return parts.problems(run_config)
     for name in run_config.optimizee:
         optimizees.get(name)
     dataset = datasets.load(run_config.dataset, "train", run_config.data_dir)
@@ -78,16 +94,10 @@ def _teacher(spec: str) -> rules.UpdateRule:
             f"--teachers={spec} must be name:learning_rate of an analytical rule, such as "
             f"adam:0.01; known: {', '.join(known)}"
         )
-    return rules.from_spec(spec)
-
-
-def _estimator(run_config: config.TrainConfig) -> estimators.Estimator:
-    noise = run_config.evolution_pairs, run_config.evolution_stddev
-    if run_config.estimator == "es":
-        return evolution.TruncatedES(*noise)
-    if run_config.estimator == "pes":
-        return evolution.PersistentES(*noise)
-    return estimators.Backprop(run_config.second_derivatives)
+    try:
+        return rules.from_spec(spec)
+    except errors.InputError as error:
+        raise errors.InputError(f"--teachers={spec}: {error}") from None
 
 
 def train(run_config: config.TrainConfig) -> int:
@@ -113,7 +123,9 @@ def train(run_config: config.TrainConfig) -> int:
 def _run(run_config, run, rule, meta_trainer, current) -> int:
     observers = [
         metrics.MetricsFile(run.metrics, current.num_events),
-        summaries.TensorBoardSummaries(run.path, run_config.identity(), current.schedule.epoch),
+        summaries.TensorBoardSummaries(
+            run.path, run_config.resolved().identity(), current.schedule.epoch
+        ),
         display := progress.ProgressDisplay(run_config.schedule()),
     ]
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -16,6 +16,7 @@ from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import UpdateRule, Weights
 from l2o_tf.rules.mixture import PerStep
 from l2o_tf.training import curriculum, epochs, self_improving
+from l2o_tf.training.plan import Plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +149,8 @@ class Trainer:
         recipe: Recipe,
         teacher: UpdateRule | None = None,
         mixture: PerStep | None = None,
-        validation_optimizee: Optimizee | None = None,
+        validation_optimizees: Sequence[Optimizee] = (),
+        plan: Plan = Plan(),
         **epoch_options,
     ):
         """Prepares training.
@@ -160,10 +162,13 @@ class Trainer:
             recipe: how to train.
             teacher: the rule to imitate.
             mixture: the rule mixed with analytical ones, for self-improving.
-            validation_optimizee: what to validate on, by default the first optimizee.
+            validation_optimizees: what to validate on, in turn; by default the first optimizee.
+                Of several the natural logarithms of relative losses count, see `Epochs`.
+            plan: see `epochs.Epochs`.
             **epoch_options: see `epochs.Epochs`.
         """
         self._rule, self._recipe, self._mixture = rule, recipe, mixture
+        self._plan = plan
 
         def prepare(optimizee):
             return epochs.Epochs(
@@ -173,13 +178,17 @@ class Trainer:
                 teacher,
                 unroll_length=recipe.unroll_length,
                 mixture=mixture,
+                plan=plan,
+                relative_validation=len(validation_optimizees) > 1,
                 **epoch_options,
             )
 
-        self._epochs = [prepare(optimizee) for optimizee in optimizees]
-        self._validation = (
-            self._epochs[0] if validation_optimizee is None else prepare(validation_optimizee)
-        )
+        prepared = {id(optimizee): prepare(optimizee) for optimizee in optimizees}
+        self._epochs = list(prepared.values())
+        self._validations = [
+            prepared.get(id(optimizee)) or prepare(optimizee)
+            for optimizee in validation_optimizees or optimizees[:1]
+        ]
 
     def initial_progress(self) -> Progress:
         """Where training starts."""
@@ -199,9 +208,12 @@ class Trainer:
 
     def _epoch(self, progress: Progress) -> EpochDone:
         state = progress.schedule
-        num_steps = self._recipe.schedule.train_steps[state.stage]
+        fixed_steps = self._recipe.schedule.train_steps[state.stage]
         share = self._analytical_share(state.epoch)
-        kind, result = self._run_epoch(progress, num_steps // self._recipe.unroll_length, share)
+        kind, result = self._run_epoch(progress, fixed_steps // self._recipe.unroll_length, share)
+        num_steps = fixed_steps
+        if kind != "imitation":
+            num_steps = self._plan.num_steps(self._seed("epoch", state.epoch), fixed_steps)
         progress = progress._replace(
             meta=result.meta,
             schedule=curriculum.after_epoch(self._recipe.schedule, state),
@@ -277,7 +289,9 @@ class Trainer:
         num_unrolls = tf.constant(num_steps // self._recipe.unroll_length)
         weights = progress.meta.weights
         runs = [
-            self._validation.validate(weights, seeds.fold(seed, i), num_unrolls)
+            self._validations[i % len(self._validations)].validate(
+                weights, seeds.fold(seed, i), num_unrolls
+            )
             for i in range(self._recipe.validation_epochs)
         ]
         return tf.nest.map_structure(lambda x: x.numpy(), runs)

@@ -14,6 +14,7 @@ from l2o_tf.optimizees.base import Batch, Optimizee, Params
 from l2o_tf.rules.base import State, UpdateRule, Weights
 
 Batches = Callable[[tf.Tensor], Batch]
+Observe = Callable[["Trajectory", tf.Tensor, Params, tf.Tensor], tf.Tensor]
 
 _OPTIMIZEE, _RULE = range(2)  # What the seed of a trajectory is folded with.
 
@@ -35,6 +36,8 @@ class Unroll(NamedTuple):
         updates: tensors [num_steps, *shape_i], what the rule returned; () if not kept.
         scores: [num_steps], the loss after each step, on another batch; () if not asked for.
         measured: [num_steps, ...], what was measured of the updates; () if not asked for.
+        penalties: [num_steps], what was charged for the parameters before each step; () if nothing.
+        taken: the number of steps taken, at most num_steps; what was recorded of others is 0.
     """
 
     end: Trajectory
@@ -43,6 +46,8 @@ class Unroll(NamedTuple):
     updates: Any
     scores: Any
     measured: Any
+    penalties: Any
+    taken: int | tf.Tensor
 
 
 def start(
@@ -50,14 +55,12 @@ def start(
 ) -> Trajectory:
     """Draws the first point of a trajectory from `seed`, int32 [2]."""
     params = optimizee.init(seeds.fold(seed, _OPTIMIZEE))
-    return Trajectory(params, first_state(rule, params, seed, weights))
+    return Trajectory(params, rule.init(params, rule_seed(seed), weights))
 
 
-def first_state(
-    rule: UpdateRule, params: Params, seed: seeds.Seed, weights: Weights | None = None
-) -> State:
-    """The state of `rule` at the first point of the trajectory of `seed`, int32 [2]."""
-    return rule.init(params, seeds.fold(seed, _RULE), weights)
+def rule_seed(seed: seeds.Seed) -> seeds.Seed:
+    """What a rule is given on the trajectory of `seed`, int32 [2]."""
+    return seeds.fold(seed, _RULE)
 
 
 def random_batches(optimizee: Optimizee, seed: seeds.Seed, first: int | tf.Tensor) -> Batches:
@@ -92,6 +95,10 @@ def unroll(
     keep_updates: bool = False,
     scoring_batches: Batches | None = None,
     measure: Callable[[Params], tf.Tensor] | None = None,
+    constant_gradients: bool = False,
+    observe: Observe | None = None,
+    penalty: Callable[[Params, tf.Tensor], tf.Tensor] | None = None,
+    goes_on: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
 ) -> Unroll:
     """Runs `rule` on `optimizee`.
 
@@ -107,20 +114,36 @@ def unroll(
         keep_updates: whether to record the updates.
         scoring_batches: the batch on which the parameters after step t are scored.
         measure: maps the updates of a step to a tensor that is recorded.
+        constant_gradients: whether the gradients that the rule is given are constants to
+            whoever differentiates the unroll.
+        observe: maps the trajectory before a step, the loss and the gradients of the step and t
+            to what is recorded as its loss.
+        penalty: maps the parameters before step t, and t, to what is charged for them.
+        goes_on: maps the last recorded loss (0 before the first) and t to whether to take step
+            t; all by default.
     """
     params = list(trajectory.params)
 
     def step(current, t):
         loss, grads = loss_and_gradients(optimizee, current.params, batches(t))
+        if constant_gradients:
+            grads = [tf.stop_gradient(g) for g in grads]
+        if observe is not None:
+            loss = observe(current, loss, grads, t)
         updates, rule_state = rule.update(grads, current.rule_state, current.params, weights)
         moved = move(current, updates, rule_state)
         score = ()
         if scoring_batches is not None:
-            score = optimizee.loss(moved.params, scoring_batches(t))
-        measured = () if measure is None else measure(updates)
+            points = rule.true_params(moved.params, rule_state)
+            score = optimizee.loss(points, scoring_batches(t))
         record = (
-            loss, grads if keep_gradients else (), updates if keep_updates else (), score, measured
-        )  # fmt: skip
+            loss,
+            grads if keep_gradients else (),
+            updates if keep_updates else (),
+            score,
+            () if measure is None else measure(updates),
+            () if penalty is None else penalty(current.params, t),
+        )
         return moved, record
 
     scalar = tf.TensorSpec([], params[0].dtype)
@@ -130,8 +153,19 @@ def unroll(
         params if keep_updates else (),
         () if scoring_batches is None else scalar,
         () if measure is None else measure(params),
+        () if penalty is None else scalar,
     )
-    end, records = loops.scan(
-        step, Trajectory(params, trajectory.rule_state), num_steps, like
+    first = Trajectory(params, trajectory.rule_state)
+    if goes_on is None:
+        end, records = loops.scan(step, first, num_steps, like)
+        return Unroll(end, *records, taken=num_steps)
+
+    def counted(carry, t):
+        moved, record = step(carry[0], t)
+        return (moved, record[0], t + 1), record
+
+    carry = (first, tf.zeros([], params[0].dtype), tf.constant(0))
+    (end, _, taken), records = loops.scan(
+        counted, carry, num_steps, like, lambda carry, t: goes_on(carry[1], t)
     )
-    return Unroll(end, *records)
+    return Unroll(end, *records, taken=taken)

@@ -103,6 +103,20 @@ def test_two_learned_rules_share_a_compiled_loop(name):
     assert np.abs(losses[0] / losses[1] - 1).max() > 0.1
 
 
+def test_a_rule_with_attention_is_scored_at_its_true_parameters():
+    rule = rules.create("scale", use_attention=True, level_sizes=(3,), init_lr_range=(0.1, 0.1))
+    optimizee = optimizees.create("simple")
+    losses = runner.Runner(optimizee).run(rule, SEED, 3)
+    params, state = unroll.start(optimizee, rule, SEED)
+    for loss in losses:
+        _, grads = unroll.loss_and_gradients(optimizee, params, ())
+        updates, state = rule.update(grads, state, params)
+        params = [p + u for p, u in zip(params, updates)]
+        expected = optimizee.loss(rule.true_params(params, state), ())
+        np.testing.assert_allclose(loss, expected, rtol=1e-5)
+        assert not np.allclose(loss, optimizee.loss(params, ()), rtol=1e-3)
+
+
 def test_the_first_state_is_that_of_each_rule():
     optimizee = Counting()
     measure = runner.Runner(optimizee)

@@ -259,10 +259,12 @@ def test_meta_gradients_with_second_derivatives_under_xla():
     params = in_float64(optimizee.init(SEED))
     batch = optimizee.batch(SEED, tf.constant(0))
 
+    setting = meta_loss.Setting(second_derivatives=True)
+
     def run(params, batch, weights):
         start = unroll.Trajectory(params, rule.init(params))
         return meta_loss.meta_gradient(
-            rule, optimizee, start, lambda t: batch, 2, weights, second_derivatives=True
+            rule, optimizee, start, lambda t: batch, 2, weights, setting
         )
 
     weights = in_float64(rule.weights())

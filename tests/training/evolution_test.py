@@ -4,23 +4,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import optimizees, rules, seeds
+from l2o_tf import rules, seeds
 from l2o_tf.training import estimators, evolution, meta_loss, unroll
+from tests.training import problems
 
 UNROLL_LENGTH, NUM_UNROLLS, NUM_SAMPLES = 5, 2, 4000
 
 
-class Bowl(optimizees.Optimizee):
-    """f(x) = sum_i c_i x_i^2 / 2."""
-
-    def init(self, seed):
-        return [tf.constant([1.0, -2.0, 0.5])]
-
-    def loss(self, params, batch):
-        return tf.reduce_sum(tf.constant([0.5, 1.0, 3.0]) * tf.square(params[0])) / 2
-
-
-OPTIMIZEE = Bowl()
+OPTIMIZEE = problems.Bowl()
+SETTING = meta_loss.Setting(second_derivatives=True)
 
 
 def start_of(rule):
@@ -32,10 +24,11 @@ def losses_of_unrolls(rule, weights, truncated):
     """The sum of each unroll's losses, [NUM_UNROLLS], to be differentiated."""
     trajectory, sums = start_of(rule), []
     for _ in range(NUM_UNROLLS):
-        losses, trajectory = meta_loss.unroll_losses(
-            rule, OPTIMIZEE, trajectory, lambda t: (), UNROLL_LENGTH, weights
+        ran = meta_loss.evaluate(
+            rule, OPTIMIZEE, trajectory, lambda t: (), UNROLL_LENGTH, weights, SETTING
         )
-        sums.append(tf.reduce_sum(losses))
+        trajectory = ran.end
+        sums.append(tf.reduce_sum(ran.losses))
         if truncated:
             trajectory = tf.nest.map_structure(tf.stop_gradient, trajectory)
     return tf.stack(sums)
@@ -60,8 +53,8 @@ def samples(rule, estimator):
             seed = seeds.fold(seeds.make_seed(0, "test"), sample)
             carry, total = estimator.start(start_of(rule), weights), 0.0
             for k in range(NUM_UNROLLS):
-                _, gradient, carry = estimator.step(
-                    rule, OPTIMIZEE, carry, lambda t: (), UNROLL_LENGTH, weights,
+                _, gradient, carry, *_ = estimator.step(
+                    rule, OPTIMIZEE, carry, lambda t: (), UNROLL_LENGTH, weights, SETTING,
                     seeds.fold(seed, k),
                 )  # fmt: skip
                 total += tf.concat([tf.reshape(g, [-1]) for g in gradient.values()], axis=0)
@@ -111,7 +104,7 @@ def test_more_pairs_have_proportionally_less_variance():
 def test_perturbed_losses_are_those_of_the_weights_up_to_the_noise():
     rule = RULES["sgd"]()
     arguments = (rule, OPTIMIZEE)
-    rest = (lambda t: (), UNROLL_LENGTH, rule.weights(), seeds.make_seed(0, "test"))
+    rest = (lambda t: (), UNROLL_LENGTH, rule.weights(), SETTING, seeds.make_seed(0, "test"))
     exact = estimators.Backprop()
     expected = exact.step(*arguments, exact.start(start_of(rule), rule.weights()), *rest)
     for kind, tolerance in [(evolution.TruncatedES, 1e-6), (evolution.PersistentES, 1e-3)]:
@@ -128,8 +121,8 @@ def test_an_unroll_as_long_as_the_trajectory_is_full_backpropagation():
     weights, seed = rule.weights(), seeds.make_seed(0, "test")
     estimator = estimators.Backprop(second_derivatives=True)
     carry = estimator.start(start_of(rule), weights)
-    result = estimator.step(rule, OPTIMIZEE, carry, lambda t: (), length, weights, seed)
-    c, x0 = np.array([0.5, 1.0, 3.0]), np.array([1.0, -2.0, 0.5])
+    result = estimator.step(rule, OPTIMIZEE, carry, lambda t: (), length, weights, SETTING, seed)
+    c, x0 = problems.BOWL_CURVATURES, problems.BOWL_START
     t = np.arange(length + 1)[:, None]
     expected = np.sum(-(c**2) * x0**2 * t * (1 - rate * c) ** (2 * t - 1))
     np.testing.assert_allclose(result.gradient["learning_rate"], expected, rtol=1e-5)

@@ -83,7 +83,7 @@ def test_meta_gradients_of_two_unrolls(golden_case, second_derivatives):
             lambda t: optimizee.gather(indices[t]),
             UNROLL_LENGTH,
             weights,
-            second_derivatives,
+            meta_loss.Setting(second_derivatives=second_derivatives),
         )
 
     x0 = legacy_mnist.params(golden, "x0")

@@ -28,7 +28,7 @@ def meta_gradient(setting, weights, second_derivatives):
         lambda t: optimizee.batch(None, t),
         UNROLL_LENGTH,
         weights,
-        second_derivatives,
+        meta_loss.Setting(second_derivatives=second_derivatives),
     )
 
 

@@ -51,6 +51,10 @@ class Problem(base.Optimizee):
         """The batch of the objective: all data, once, and no noise in the gradient."""
         return ()
 
+    def scoring_batch(self, seed: seeds.Seed, size: int) -> base.Batch:
+        """Like `full_batch`, but on `size` examples drawn from `seed` if there are more."""
+        return self.full_batch()
+
 
 class DataProblem(Problem):
     """A problem with a data set, held in memory and gathered inside the compiled loop."""
@@ -96,6 +100,9 @@ class DataProblem(Problem):
 
     def full_batch(self) -> ExampleBatch:
         return self._inputs(self._data, self._labels)
+
+    def scoring_batch(self, seed: seeds.Seed, size: int) -> ExampleBatch:
+        return self.full_batch() if size >= self.num_examples else self.sample(seed, size)
 
     def _inputs(self, data: tf.Tensor, labels: tf.Tensor) -> ExampleBatch:
         return ExampleBatch(tf.cast(data, tf.float32) * self._scale, labels)

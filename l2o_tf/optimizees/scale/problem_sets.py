@@ -63,6 +63,11 @@ def problem_builders(name: str, images=None) -> list[Builder]:
     return PROBLEM_SETS.create(name, images)
 
 
+def needs_images(name: str) -> bool:
+    """Whether a problem set is on a data set of images."""
+    return name.startswith("mnist_mlp")
+
+
 def problem_set(name: str, seed: int, images=None) -> list[problem.Problem]:
     """Builds all problems of a set: the same seed gives the same problems.
 

@@ -30,6 +30,9 @@ class _Wrapper(problem.Problem):
     def full_batch(self):
         return self.inner.full_batch()
 
+    def scoring_batch(self, seed, size):
+        return self.inner.scoring_batch(seed, size)
+
 
 class Rescale(_Wrapper):
     """f(x / scale), started at `scale` times the inner start."""
@@ -81,9 +84,13 @@ class _Perturbed(_Wrapper):
         return PerturbedBatch(self.inner.batch(seed, step), perturbations)
 
     def full_batch(self):
-        return PerturbedBatch(
-            self.inner.full_batch(), [self.no_perturbation(s) for s in self.param_shapes]
-        )
+        return self._unperturbed(self.inner.full_batch())
+
+    def scoring_batch(self, seed, size):
+        return self._unperturbed(self.inner.scoring_batch(seed, size))
+
+    def _unperturbed(self, batch):
+        return PerturbedBatch(batch, [self.no_perturbation(s) for s in self.param_shapes])
 
     def perturbation(self, seed: seeds.Seed, shape: problem.Shape) -> tf.Tensor:
         """Draws what is done to the gradient of one parameter tensor."""
@@ -181,6 +188,11 @@ class SumTask(problem.Problem):
 
     def full_batch(self):
         return [part.full_batch() for part in self.parts]
+
+    def scoring_batch(self, seed, size):
+        return [
+            part.scoring_batch(seeds.fold(seed, j), size) for j, part in enumerate(self.parts)
+        ]
 
     def loss(self, params, batch):
         losses, first = [], 0

@@ -1,0 +1,64 @@
+"""How long epochs and unrolls are, where that is random: the recipe of L2O-Scale-Meta."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from l2o_tf import errors, seeds
+
+_UNLIMITED = 1 << 20
+_COUNT, _LENGTH = range(2)  # What the seed of an epoch is folded with.
+
+
+class RandomLength(NamedTuple):
+    """A number of steps or unrolls, min(round(Exp(mean scale)) + minimum, maximum).
+
+    Source: legacy L2O-Scale `metaopt.py`: minimum 50 and scale 200 for the steps of an unroll, 1
+    and 40 for the unrolls of an epoch; the paper's own training code has 10 and 20, and 10 and
+    40, both with a maximum of 30.
+    """
+
+    minimum: int
+    scale: float
+    maximum: int = _UNLIMITED
+
+    def draw(self, seed: seeds.Seed) -> tf.Tensor:
+        """Draws an int32 scalar from `seed`, int32 [2]."""
+        exponential = -self.scale * tf.math.log(seeds.uniform(seed, []))
+        number = tf.cast(tf.round(exponential), tf.int32) + self.minimum
+        return tf.minimum(number, self.maximum)
+
+
+class RandomLengths(NamedTuple):
+    """The lengths of epochs: `unrolls` of them, of `steps` each."""
+
+    unrolls: RandomLength
+    steps: RandomLength
+
+    def num_unrolls(self, seed: seeds.Seed) -> tf.Tensor:
+        """The number of unrolls of the epoch of `seed`, an int32 scalar."""
+        return self.unrolls.draw(seeds.fold(seed, _COUNT))
+
+    def num_steps(self, seed: seeds.Seed, unroll: int | tf.Tensor) -> tf.Tensor:
+        """The number of steps of one unroll of the epoch of `seed`, an int32 scalar."""
+        return self.steps.draw(seeds.fold(seed, _LENGTH, unroll))
+
+    def total_steps(self, seed: seeds.Seed) -> int:
+        """The number of steps of the epoch of `seed`."""
+        return sum(int(self.num_steps(seed, k)) for k in range(int(self.num_unrolls(seed))))
+
+
+def parse(numbers: tuple[float, ...], what: str) -> RandomLength:
+    """Reads "minimum,scale,maximum" or "minimum,scale".
+
+    Raises:
+        InputError: unless they are whole positive numbers and a positive scale, in this order.
+    """
+    valid = len(numbers) in (2, 3) and numbers[0] >= 1 and numbers[1] > 0
+    valid = valid and all(number == int(number) for number in (numbers[0], *numbers[2:]))
+    if not valid or (len(numbers) == 3 and numbers[2] < numbers[0]):
+        raise errors.InputError(
+            f"--{what}={','.join(map(str, numbers))} must be minimum,scale or "
+            "minimum,scale,maximum, with whole numbers for minimum <= maximum"
+        )
+    return RandomLength(int(numbers[0]), numbers[1], *map(int, numbers[2:]))

@@ -1,0 +1,168 @@
+"""Unrolls with all the parts of L2O-Scale at once, and epochs of random lengths."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2o_tf import rules, seeds
+from l2o_tf.optimizees.scale import classifiers, datasets, quadratics
+from l2o_tf.rules import hierarchical_rnn, mixture
+from l2o_tf.training import epochs, meta_loss, meta_optimizers, plan, regularizers
+from l2o_tf.training import unroll as unrolls
+from l2o_tf.training.lengths import RandomLength, RandomLengths
+from l2o_tf.training.objectives import Objective
+from tests.training import problems
+
+SEED = seeds.make_seed(0, "test")
+SMALL = {"level_sizes": (3, 2, 2), "num_gradient_scales": 2, "init_lr_range": (0.1, 0.1)}
+LENGTH = 5
+
+
+@pytest.fixture(scope="module")
+def everything():
+    """An unroll of 4 of 5 steps with attention, a learned start, a penalty and an early stop."""
+    rule = hierarchical_rnn.HierarchicalRNN(use_attention=True, **SMALL)
+    optimizee = problems.SmallQuadratic()
+    params = optimizee.init(None)
+    weights = problems.cast(rule.weights())
+    start = unrolls.Trajectory(params, rule.init(params, SEED, weights))
+    batches = lambda t: optimizee.batch(None, t)  # noqa: E731
+    setting = meta_loss.Setting(
+        Objective("log", early_stop=100.0),
+        second_derivatives=True,
+        initial_loss=optimizee.loss(params, batches(0)),
+        scoring_batch=batches(9),
+        num_steps=tf.constant(4),
+        penalty=lambda points, t: 0.1 * regularizers.mean_square_gradient(
+            lambda p: optimizee.loss(p, batches(t)), points
+        ),
+        first_state=plan.first_state(rule, params, SEED, tf.constant(0)),
+    )  # fmt: skip
+    return (rule, optimizee, start, batches, LENGTH), weights, setting
+
+
+def test_the_meta_gradient_agrees_with_finite_differences(everything):
+    arguments, weights, setting = everything
+    gradient = tf.function(
+        lambda w: meta_loss.meta_gradient(*arguments, w, setting), jit_compile=True
+    )(weights)
+    value = tf.function(lambda w: meta_loss.evaluate(*arguments, w, setting).objective)
+    assert int(gradient.taken) == 4
+    np.testing.assert_allclose(gradient.objective, value(weights), rtol=1e-10)
+    epsilon, rng, checked = 1e-5, np.random.default_rng(0), 0
+    for name, weight in weights.items():
+        direction = tf.constant(rng.normal(size=weight.shape))
+        above, below = (
+            value({**weights, name: weight + s * direction}) for s in (epsilon, -epsilon)
+        )
+        slope = tf.reduce_sum(gradient.gradient[name] * direction)
+        expected = float(above - below) / (2 * epsilon)
+        np.testing.assert_allclose(slope, expected, rtol=1e-4, atol=2e-8, err_msg=name)
+        checked += abs(expected) > 1e-6
+    assert checked > 20 and np.any(gradient.gradient["level0/init"])
+
+
+def test_the_start_is_learned_in_the_first_unroll_only():
+    rule = hierarchical_rnn.HierarchicalRNN(**SMALL)
+    params = [tf.zeros([3])]
+    weights = rule.weights()
+    carried = tf.nest.map_structure(lambda x: x + 1, rule.init(params, SEED))
+    for unroll in (0, 1):
+        state = plan.first_state(rule, params, SEED, tf.constant(unroll))(weights, carried)
+        expected = carried if unroll else rule.init(params, SEED, weights)
+        for actual, value in zip(tf.nest.flatten(state), tf.nest.flatten(expected)):
+            np.testing.assert_array_equal(actual, value)
+    assert plan.first_state(rules.create("dm"), params, SEED, tf.constant(0)) is None
+
+
+def test_a_mixture_starts_from_the_share_of_its_epoch():
+    mixed = mixture.PerStep(hierarchical_rnn.HierarchicalRNN(**SMALL), [rules.from_spec("sgd:0.1")])
+    assert mixed.learned_start and mixed.share is None
+    shared = mixed.with_share(tf.constant(0.25))
+    params = [tf.zeros([3])]
+    assert float(shared.init(params, SEED).share) == 0.25
+    assert float(mixed.init(params, SEED).share) == 0.5
+
+
+def test_a_random_epoch_takes_the_steps_that_are_drawn():
+    lengths = RandomLengths(RandomLength(2, 2.0, 6), RandomLength(2, 3.0, 7))
+    parts = plan.Plan(Objective("mean"), lengths=lengths)
+    rule = rules.create("global_learning_rate", initial_rate=0.01)
+    bowl = quadratics.Bowl(2.0)
+    rate = 1e-30  # Too small for the weights to change.
+    compiled = epochs.Epochs(
+        rule, bowl, meta_optimizers.create("adam", rate), unroll_length=4, plan=parts
+    )
+    result = compiled.train(
+        compiled.initial_state(rule.weights()), SEED, tf.constant(1)
+    )
+    length_seed = seeds.fold(SEED, 8)
+    steps = [int(lengths.num_steps(length_seed, k)) for k in range(len(result.losses))]
+    assert len(steps) == int(lengths.num_unrolls(length_seed)) and len(set(steps)) > 1
+    assert parts.num_steps(SEED, 4) == sum(steps)
+    # The same trajectory without a break.
+    start = unrolls.start(bowl, rule, SEED)
+    whole = unrolls.unroll(rule, bowl, start, lambda t: (), sum(steps)).losses.numpy()
+    cuts = np.split(whole, np.cumsum(steps)[:-1])
+    expected = [cut.mean() / (whole[0] + 1e-6) for cut in cuts]
+    np.testing.assert_allclose(result.losses, expected, rtol=1e-5)
+
+
+def test_a_kept_state_goes_on_from_epoch_to_epoch():
+    rule, bowl = rules.create("learning_rate_schedule", num_steps=20), quadratics.Bowl(2.0)
+    adam = meta_optimizers.create("adam", 1e-30)
+    for keep in (False, True):
+        compiled = epochs.Epochs(
+            rule, bowl, adam, unroll_length=3, plan=plan.Plan(Objective("mean"), keep_state=keep)
+        )
+        meta = compiled.initial_state(rule.weights())
+        for epoch in (1, 2):
+            meta = compiled.train(meta, seeds.fold(SEED, epoch), tf.constant(2)).meta
+            # The state of this rule is the number of its steps.
+            assert (int(meta.rule_state) if keep else meta.rule_state) == (6 * epoch if keep else ())
+
+
+def test_points_are_scored_on_examples_drawn_for_each_unroll():
+    rng = np.random.default_rng(0)
+    examples = datasets.Examples(
+        rng.normal(size=(40, 3)).astype(np.float32), rng.integers(0, 2, 40).astype(np.int32)
+    )
+    problem = classifiers.SoftmaxRegression(examples, 4, num_classes=2)
+    rule = rules.create("global_learning_rate")
+    arguments = rule, problem, SEED
+    batch = lambda count, k: plan.Plan(scoring_examples=count).setting(  # noqa: E731
+        *arguments, tf.constant(k), tf.constant(2), tf.constant(1.0), lambda t: ()
+    ).scoring_batch
+    assert batch(0, 0) is None
+    np.testing.assert_array_equal(batch(40, 0).data, problem.full_batch().data)
+    assert batch(30, 0).data.shape == (30, 3)
+    assert not np.array_equal(batch(30, 0).data, batch(30, 1).data)
+
+
+@pytest.mark.parametrize(
+    "time, weights",
+    [("always", [2, 2, 2, 2, 2, 2]), ("prior", [2, 2, 2, 0, 0, 0]), ("posterior", [0, 0, 0, 0, 2, 2])],
+)
+def test_a_penalty_applies_before_or_after_a_part_of_the_unrolls(time, weights):
+    """int(5 * 0.5 + 1) = 3."""
+    regularizer = regularizers.Regularizer("jacob", 2.0, time=time)
+    actual = [float(regularizer.weight_in(tf.constant(k), tf.constant(5))) for k in range(6)]
+    assert actual == weights
+
+
+@pytest.mark.slow
+def test_training_lowers_the_objective_of_the_hierarchical_rnn():
+    rule = hierarchical_rnn.HierarchicalRNN(SEED, init_lr_range=(1e-3, 1e-1))
+    compiled = epochs.Epochs(
+        rule,
+        quadratics.Quadratic.random(5, 1),
+        meta_optimizers.create("adam", 1e-2),
+        unroll_length=10,
+        plan=plan.Plan(Objective("log")),
+    )
+    meta, objectives = compiled.initial_state(rule.weights()), []
+    for epoch in range(120):
+        result = compiled.train(meta, seeds.fold(SEED, epoch), tf.constant(2))
+        meta = result.meta
+        objectives.append(result.losses.numpy().mean())
+    assert np.mean(objectives[-20:]) < np.mean(objectives[:20]) - 0.3
