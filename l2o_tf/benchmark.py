@@ -11,6 +11,8 @@ Measures the speed of this package, each time beside something known in the same
 prints tables:
   meta_training  meta-training, imitation and forward unrolls beside a plain implementation
   evaluation     steps of learned rules beside Adam's
+  keras_step     the update and a training step in Keras with L2O-DM, RNNprop and Adam as rules,
+                 beside Keras' Adam, for models of 16 thousand and 1 million parameters
   scaling        L2O-DM's meta-training for 10^4, 10^5 and 10^6 coordinates and unrolls of 20, 50
                  and 100 steps, with peak memory; takes some 10 minutes
 CPU time counts all cores; on a busy machine trust it and the ratios, not the wall time. Needs no
@@ -20,7 +22,7 @@ usage: python -m l2o_tf.benchmark [flags]
 
 example: python -m l2o_tf.benchmark --tables=evaluation,scaling --out=benchmark.json"""
 
-TABLES = ("meta_training", "evaluation", "scaling")
+TABLES = ("meta_training", "evaluation", "keras_step", "scaling")
 
 
 @dataclasses.dataclass(frozen=True)

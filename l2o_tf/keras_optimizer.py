@@ -1,6 +1,7 @@
 """Any update rule as a Keras optimizer."""
 
 import base64
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -89,12 +90,11 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         if not variables:
             return
         with tf.init_scope():
-            self._rule.init(
-                [_to_tensor(v) for v in variables], seeds.make_seed(self.seed, "keras optimizer")
-            )
+            params = [_to_tensor(v) for v in variables]
+            seed = seeds.make_seed(self.seed, "keras optimizer")
+            state = self._rule.init(params, seed, self.rule_weights())
         self._state = [
-            self._add_constant(value, f"state_{index}")
-            for index, value in enumerate(tf.nest.flatten(self._rule.initial_state))
+            self._add_constant(value, f"state_{index}") for index, value in enumerate(state)
         ]
 
     def apply(self, grads, trainable_variables=None) -> None:
@@ -187,16 +187,20 @@ class _Untracked:
 
     def __init__(self, rule: UpdateRule):
         self.rule = rule
-        self.initial_state: State = ()
-        self.step = loops.compiled(self._step)
+        self._structure: State = ()
+        # XLA takes a third of an LSTM's time away and adds to that of a formula.
+        compiled = loops.compiled if rule.learned else functools.partial(tf.function, autograph=False)
+        self.step = compiled(self._step)
 
-    def init(self, params: Sequence[tf.Tensor], seed: seeds.Seed) -> None:
-        """Sets `initial_state`."""
-        self.initial_state = self.rule.init(params, seed)
+    def init(self, params: Sequence[tf.Tensor], seed: seeds.Seed, weights: Weights):
+        """`UpdateRule.init` with a flat state."""
+        state = self.rule.init(params, seed, weights)
+        self._structure = tf.nest.map_structure(lambda _: 0, state)
+        return tf.nest.flatten(state)
 
     def _step(self, grads, state, params, weights, given):
         """`UpdateRule.update` with a flat state, where the parameters that are not `given` rest."""
-        packed = tf.nest.pack_sequence_as(self.initial_state, state)
+        packed = tf.nest.pack_sequence_as(self._structure, state)
         updates, packed = self.rule.update(grads, packed, params, weights)
         after = tf.nest.flatten(packed)
         if not all(given):

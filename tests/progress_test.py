@@ -1,5 +1,6 @@
 """What a person sees of a run: lines without a terminal, a bar with one."""
 
+import dataclasses
 import io
 import math
 
@@ -49,6 +50,19 @@ def test_a_validation_is_always_reported():
         "baseline after epoch 10, stage 1, 300 steps: loss 0.5",
         "validation after epoch 10, stage 1, 300 steps: loss 0.5: new best",
     ]
+
+
+def test_an_epoch_of_both_losses_shows_the_meta_loss():
+    stream = io.StringIO()
+    is_imitation = np.array([True, False, False])
+    losses = np.array([1e-5, 2.0, 3.0])
+    event = dataclasses.replace(
+        epoch(1), kind="interleaved", losses=losses, is_imitation=is_imitation
+    )
+    progress.ProgressDisplay(SCHEDULE, stream).add(event)
+    assert stream.getvalue().endswith("interleaved 2.5\n")
+    only_imitation = dataclasses.replace(event, is_imitation=np.ones(3, bool))
+    assert only_imitation.main_losses.tolist() == losses.tolist()
 
 
 def test_a_terminal_gets_a_bar_with_eta_stage_and_loss():

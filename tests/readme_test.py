@@ -3,7 +3,9 @@
 import pathlib
 import re
 
+import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from l2o_tf import artifacts, cli, optimizees, rules
@@ -15,11 +17,27 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 SCALE = (REPOSITORY / "docs" / "scale.md").read_text(encoding="utf-8")
 
 
-def test_the_python_example_trains_a_model(tmp_path, monkeypatch):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    rule = rules.create("rnnprop")
-    artifacts.save_rule(tmp_path / "runs" / "quickstart", rule, rule.weights(), {})
+KERAS_EXAMPLE, PYTHON_EXAMPLE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+def quickstart(tmp_path, monkeypatch):
+    """A folder with an exported rule where the quickstart leaves its own."""
+    artifacts.save_rule(tmp_path / "runs" / "quickstart", rules.create("rnnprop"))
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_keras_example_trains_a_model(quickstart):
+    model = keras.Sequential([keras.Input([4]), keras.layers.Dense(3, "softmax")])
+    before = model.get_weights()[0]
+    data = {"x_train": np.ones([40, 4], np.float32), "y_train": np.arange(40) % 3}
+    exec(KERAS_EXAMPLE, {"model": model, **data})
+    assert np.abs(model.get_weights()[0] - before).max() > 1e-4
+    assert int(keras.models.load_model(quickstart / "model.keras").optimizer.iterations) == 4
+
+
+def test_the_python_example_trains_a_model(quickstart, monkeypatch):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 10, size=[30, 32])
     images = rng.normal(size=[30, 32, 64]) + np.eye(64)[labels] * 3
@@ -27,7 +45,7 @@ def test_the_python_example_trains_a_model(tmp_path, monkeypatch):
     losses = []
     original = tf.reduce_mean
     monkeypatch.setattr(tf, "reduce_mean", lambda x: losses.append(original(x)) or losses[-1])
-    exec(code, {"batches": batches})
+    exec(PYTHON_EXAMPLE, {"batches": batches})
     assert len(losses) == 30 and np.isfinite(losses).all()
 
 

@@ -3,49 +3,95 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.plugins.hparams import plugin_data_pb2
 
 from l2o_tf import summaries
 from l2o_tf.training import curriculum, epochs, trainer
 
 
+CONFIG = {"seed": 5, "teachers": ["adam", "sgd"], "num_epochs": None, "curriculum": True}
+
+
 @pytest.fixture
-def written(tmp_path):
+def written(tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("runs") / "dm_cl"
     meta = epochs.MetaState({"w": tf.constant([1.0, 2.0])}, (), (), tf.constant(3))
-    where = trainer.Progress(meta, meta.weights, curriculum.State(epoch=7, stage=1), 9)
-    writer = summaries.TensorBoardSummaries(tmp_path, {"seed": 5}, first_epoch=0)
-    writer.add(trainer.EpochDone(where, "imitation", 1, 40, np.array([1.0, 2.0]), np.array([3.0, 5.0])))
+    state = curriculum.State(epoch=7, stage=1, best_loss=1.25)
+    where = trainer.Progress(meta, meta.weights, state, 9)
+    writer = summaries.TensorBoardSummaries(tmp_path, CONFIG, first_epoch=0)
+    imitated = np.array([False, True, True])
+    for kind, losses, norms, share in [
+        ("imitation", [1.0, 2.0, 6.0], [3.0, 5.0, 7.0], 0.0),
+        ("interleaved", [2.0, 0.25, 0.75], [8.0, 1.0, 3.0], 0.0),
+        ("self_improving", [4.0, 4.0, 1.0], [1.0, 1.0, 4.0], 0.375),
+    ]:
+        writer.add(
+            trainer.EpochDone(
+                where, kind, 1, 40, np.array(losses), np.array(norms), imitated, share
+            )
+        )
     losses = np.array([[4.0, 2.0], [2.0, 1.0]])
     keep = curriculum.Decision.KEEP
-    writer.add(trainer.ValidationDone(where, "validation", 1, 40, losses, 1.5, keep))
+    sizes = np.array([[0.01, 0.0], [0.1, 1.0]])
+    writer.add(trainer.ValidationDone(where, "validation", 1, 40, losses, 1.5, keep, sizes))
     writer.close()
     (path,) = tmp_path.glob("events.out.tfevents.*")
     found = {}
     for record in tf.data.TFRecordDataset(str(path)):
         event = tf.compat.v1.Event.FromString(record.numpy())
         for value in event.summary.value:
-            found.setdefault(value.tag, []).append((event.step, tf.make_ndarray(value.tensor)))
+            plugin = value.metadata.plugin_data
+            content = tf.make_ndarray(value.tensor)
+            if plugin.plugin_name == "hparams":
+                content = plugin_data_pb2.HParamsPluginData.FromString(plugin.content)
+            found.setdefault(value.tag, []).append((event.step, content))
     return found
 
 
 def test_scalars_have_their_values_and_epochs(written):
-    for tag, value in {
-        "train/imitation": 1.5,
-        "train/gradient_norm_imitation": 4.0,
-        "train/skipped_meta_steps": 3.0,
-        "schedule/stage": 1.0,
-        "schedule/num_steps": 40.0,
-        "validation/validation_loss_stage_1": 1.5,
+    for tag, values in {
+        # An epoch of imitation, and the two imitated unrolls of an interleaved one.
+        "train/imitation": [3.0, 0.5],
+        "train/gradient_norm_imitation": [5.0, 2.0],
+        "train/meta_loss": [2.0],
+        "train/gradient_norm_meta_loss": [8.0],
+        "train/self_improving": [3.0],
+        "train/gradient_norm_self_improving": [2.0],
+        "train/skipped_meta_steps": [3.0] * 3,
+        "schedule/stage": [1.0] * 3,
+        "schedule/num_steps": [40.0] * 3,
+        "schedule/analytical_share": [0.0, 0.0, 0.375],
+        "validation/validation_loss_stage_1": [1.5],
+        "validation/loss": [1.5],
+        "validation/best_loss": [1.25],
     }.items():
-        ((step, found),) = written[tag]
-        assert (step, float(found)) == (7, value), tag
+        assert [(step, float(found)) for step, found in written[tag]] == [
+            (7, value) for value in values
+        ], tag
     assert written["speed/steps_per_second"][0][1] > 0
 
 
 def test_validation_curves_are_means_over_trajectories(written):
-    curve = [(step, float(v)) for step, v in written["validation_curves/epoch_7_validation"]]
+    curve = [(step, float(v)) for step, v in written["validation_curves/epoch_000007_validation"]]
     assert curve == [(0, 3.0), (20, 1.5)]
 
 
 def test_config_and_histograms_are_there(written):
     assert b'"seed": 5' in written["config"][0][1].ravel()[0]
-    assert "weights/w" in written
+    # Rows of a histogram are left edge, right edge, count.
+    weights = written["weights/w"][0][1]
+    assert (weights[0, 0], weights[-1, 1], weights[:, 2].sum()) == (1.0, 2.0, 2.0)
+    sizes = written["updates/log10_of_size"][0][1]
+    assert (sizes[0, 0], sizes[-1, 1], sizes[:, 2].sum()) == (-12.0, 0.0, 4.0)
+
+
+def test_runs_compare_by_their_flags_and_validation_losses(written):
+    (_, experiment), = written["_hparams_/experiment"]
+    metrics = [metric.name.tag for metric in experiment.experiment.metric_infos]
+    assert metrics == ["validation/loss", "validation/best_loss"]
+    assert {info.name for info in experiment.experiment.hparam_infos} == CONFIG.keys()
+    (_, session), = written["_hparams_/session_start_info"]
+    assert session.session_start_info.group_name == "dm_cl"
+    flags = session.session_start_info.hparams
+    assert flags["seed"].number_value == 5 and flags["curriculum"].bool_value
+    assert flags["teachers"].string_value == "adam,sgd"

@@ -116,13 +116,16 @@ def table(runs: Sequence[results.Run]) -> str:
     """A text table: the loss at 100, 1,000 and 10,000 steps and at the end, over seeds.
 
     Each cell is mean ± standard deviation, over seeds, of the 100-step window that ends at the
-    step. Lines under the table name the runs that diverged; their windows before that count.
+    step, or of all steps where no run has as many as 100. Lines under the table name the runs
+    that diverged; their windows before that count.
 
     Raises:
         InputError: if runs of one rule and optimizee are on different data.
     """
-    longest = max(run.losses.size for run in runs) // results.WINDOW * results.WINDOW
-    steps = sorted({step for step in TABLE_STEPS if step <= longest} | {longest} - {0})
+    longest = max(run.losses.size for run in runs)
+    window = min(results.WINDOW, longest)
+    longest -= longest % window
+    steps = sorted({step for step in TABLE_STEPS if step <= longest} | {longest})
     header = ["optimizee", "rule", "seeds", "diverged"]
     for step in steps:
         header += [f"ln(mean) @{step}", f"mean(ln) @{step}"]
@@ -133,7 +136,7 @@ def table(runs: Sequence[results.Run]) -> str:
         bad = [run for run in members if run.diverged_at]
         cells = [optimizee, rule, str(len(members)), str(len(bad))]
         for step in steps:
-            cells += [_cell(members, step, log_of_mean), _cell(members, step, mean_of_log)]
+            cells += [_cell(members, step, window, f) for f in (log_of_mean, mean_of_log)]
         rows.append(cells)
         diverged += [
             f"diverged: {rule} on {optimizee}, seed {run.seed}, at step {run.diverged_at}"
@@ -229,9 +232,9 @@ def _log(values: np.ndarray) -> np.ndarray:
         return np.log(np.where(values == 0.0, ZERO_LOSS, values))
 
 
-def _cell(members: Sequence[results.Run], step: int, statistic) -> str:
-    long_enough = [run.losses[step - results.WINDOW : step] for run in members]
-    values = [statistic(losses) for losses in long_enough if losses.size == results.WINDOW]
+def _cell(members: Sequence[results.Run], step: int, window: int, statistic) -> str:
+    parts = [run.losses[step - window : step] for run in members]
+    values = [statistic(losses, window) for losses in parts if losses.size == window]
     if not values:
         return "-"
     mean, sd, count = (part[0] for part in over_seeds(values))

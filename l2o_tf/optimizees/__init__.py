@@ -1,8 +1,9 @@
 """Optimizees by name: `create("mlp", dataset=...)`; those without data ignore the data set.
 
-A name with a colon is an optimizee of the user's own: `create("my_module:make", dataset=...)`
+A name with a colon is an optimizee of the user's own: `create("my_module:make", dataset, ...)`
 imports `my_module`, from the current directory or wherever Python finds modules, and calls
-`make(dataset)`, which returns an `Optimizee`, for instance a `keras_model.KerasModel`.
+`make(dataset, ...)`, which returns an `Optimizee`, for instance a `keras_model.KerasModel`.
+Training passes `batch_size` as well.
 """
 
 import functools

@@ -94,7 +94,10 @@ def _teacher(spec: str) -> rules.UpdateRule:
             f"--teachers={spec} must be name:learning_rate of an analytical rule, such as "
             f"adam:0.01; known: {', '.join(known)}"
         )
-    return rules.from_spec(spec)
+    try:
+        return rules.from_spec(spec)
+    except errors.InputError as error:
+        raise errors.InputError(f"--teachers={spec}: {error}") from None
 
 
 def train(run_config: config.TrainConfig) -> int:
@@ -120,7 +123,9 @@ def train(run_config: config.TrainConfig) -> int:
 def _run(run_config, run, rule, meta_trainer, current) -> int:
     observers = [
         metrics.MetricsFile(run.metrics, current.num_events),
-        summaries.TensorBoardSummaries(run.path, run_config.identity(), current.schedule.epoch),
+        summaries.TensorBoardSummaries(
+            run.path, run_config.resolved().identity(), current.schedule.epoch
+        ),
         display := progress.ProgressDisplay(run_config.schedule()),
     ]
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -118,6 +118,14 @@ def test_table():
     assert mlp.index("1.41") + 4 in ends, "columns are aligned on the right"
 
 
+def test_the_table_of_runs_below_100_steps_is_over_all_their_steps():
+    short = [run._replace(losses=run.losses[:60]) for run in _runs("dm", [1.0])]
+    short[0].losses[30:] = math.e**2
+    lines = statistics.table(short).splitlines()
+    assert lines[0].split("  ")[-2:] == ["ln(mean) @60", "mean(ln) @60"]
+    assert lines[2].split()[-2:] == [f"{math.log((1 + math.e**2) / 2):.2f}", "1.00"]
+
+
 def test_table_ends_with_the_last_whole_window():
     short = [run._replace(losses=run.losses[:570]) for run in _runs("dm", [1.0])]
     assert statistics.table(short).splitlines()[0].split("  ")[-2:] == [

@@ -26,6 +26,21 @@ def test_draws_have_the_given_probabilities():
     assert np.all(np.abs(counts - probabilities * num_draws) <= 3 * standard_error)
 
 
+def test_teachers_are_equally_likely():
+    teachers = mixture.OneOf([rules.from_spec(s) for s in ("adam:0.01", "sgd:0.1", "adagrad:0.01")])
+    seed, num_draws = seeds.make_seed(0, "test"), 10000
+
+    @tf.function
+    def draw_all():
+        def choice(i):
+            return teachers.init([tf.ones([1])], seeds.fold(seed, i)).choice
+
+        return tf.map_fn(choice, tf.range(num_draws))
+
+    counts = np.bincount(draw_all(), minlength=3)
+    assert np.all(np.abs(counts - num_draws / 3) <= 3 * np.sqrt(num_draws * 2 / 9))
+
+
 def test_a_trajectory_follows_the_drawn_rule_to_its_end():
     specs = ["adam:0.01", "sgd:0.1", "adagrad:0.01"]
     mixed = mixture.OneOf([rules.from_spec(spec) for spec in specs])

@@ -4,23 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import optimizees, rules, seeds
+from l2o_tf import rules, seeds
 from l2o_tf.training import estimators, evolution, meta_loss, unroll
+from tests.training import problems
 
 UNROLL_LENGTH, NUM_UNROLLS, NUM_SAMPLES = 5, 2, 4000
 
 
-class Bowl(optimizees.Optimizee):
-    """f(x) = sum_i c_i x_i^2 / 2."""
-
-    def init(self, seed):
-        return [tf.constant([1.0, -2.0, 0.5])]
-
-    def loss(self, params, batch):
-        return tf.reduce_sum(tf.constant([0.5, 1.0, 3.0]) * tf.square(params[0])) / 2
-
-
-OPTIMIZEE = Bowl()
+OPTIMIZEE = problems.Bowl()
 SETTING = meta_loss.Setting(second_derivatives=True)
 
 
@@ -131,7 +122,7 @@ def test_an_unroll_as_long_as_the_trajectory_is_full_backpropagation():
     estimator = estimators.Backprop(second_derivatives=True)
     carry = estimator.start(start_of(rule), weights)
     result = estimator.step(rule, OPTIMIZEE, carry, lambda t: (), length, weights, SETTING, seed)
-    c, x0 = np.array([0.5, 1.0, 3.0]), np.array([1.0, -2.0, 0.5])
+    c, x0 = problems.BOWL_CURVATURES, problems.BOWL_START
     t = np.arange(length + 1)[:, None]
     expected = np.sum(-(c**2) * x0**2 * t * (1 - rate * c) ** (2 * t - 1))
     np.testing.assert_allclose(result.gradient["learning_rate"], expected, rtol=1e-5)

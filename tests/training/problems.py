@@ -27,5 +27,19 @@ class SmallQuadratic(optimizees.Optimizee):
         return tf.reduce_sum(tf.square(residual)) / 2 + tf.reduce_sum(params[1] ** 4)
 
 
+BOWL_CURVATURES, BOWL_START = np.array([0.5, 1.0, 3.0]), np.array([1.0, -2.0, 0.5])
+
+
+class Bowl(optimizees.Optimizee):
+    """f(x) = sum_i c_i x_i^2 / 2, on which gradient descent has the closed form (1 - r c)^t x."""
+
+    def init(self, seed):
+        return [tf.constant(BOWL_START, tf.float32)]
+
+    def loss(self, params, batch):
+        curvatures = tf.constant(BOWL_CURVATURES, tf.float32)
+        return tf.reduce_sum(curvatures * tf.square(params[0])) / 2
+
+
 def cast(weights, dtype=tf.float64):
     return {name: tf.cast(value, dtype) for name, value in weights.items()}

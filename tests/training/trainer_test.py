@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from l2o_tf import rules, seeds
+from l2o_tf.optimizees import scaling
 from l2o_tf.rules import mixture
 from l2o_tf.training import curriculum, epochs, trainer
 from tests.training import problems
@@ -99,6 +100,31 @@ def test_the_best_weights_are_kept_and_restored(events):
         if getattr(event, "decision", None) is curriculum.Decision.ADVANCE:
             for name, weights in event.progress.best.items():
                 np.testing.assert_array_equal(event.progress.meta.weights[name], weights)
+
+
+@pytest.mark.parametrize("final_minibatch", [False, True])
+def test_validation_has_its_own_optimizee_and_its_score(final_minibatch):
+    """Gradient descent with a learning rate that hardly moves, trained on a scaled problem."""
+    rate, bowl = 0.1, problems.Bowl()
+    recipe = trainer.Recipe(
+        curriculum.Schedule((8,), (8,), 1, math.inf, max_epochs=1),
+        unroll_length=4,
+        validation_epochs=2,
+        validate_final_minibatch=final_minibatch,
+    )
+    made = trainer.Trainer(
+        rules.from_spec(f"sgd:{rate}"),
+        [scaling.RandomScaling(bowl)],
+        rules.from_spec("sgd:1e-12"),
+        recipe,
+        validation_optimizee=bowl,
+    )
+    epoch, validation = made.run(made.initial_progress())
+    t, c = np.arange(9)[:, None], problems.BOWL_CURVATURES
+    losses = np.sum(c * ((1 - rate * c) ** t * problems.BOWL_START) ** 2, axis=1) / 2
+    expected = losses[8] if final_minibatch else losses[4:8].mean()
+    np.testing.assert_allclose(validation.loss, expected, rtol=1e-5)
+    assert abs(epoch.losses[0] - losses[:5].mean()) > 0.01  # Scaled coordinates descend otherwise.
 
 
 def test_without_a_curriculum_the_last_epochs_are_validated_too():

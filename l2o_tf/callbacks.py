@@ -1,0 +1,96 @@
+"""Keras callbacks for models that are trained with an update rule."""
+
+import os
+
+import keras
+import tensorflow as tf
+
+from l2o_tf import errors, keras_optimizer
+
+
+class UpdateStatistics(keras.callbacks.Callback):
+    """Writes to TensorBoard what the rule makes of the gradients.
+
+    For the whole model and for each variable, at the last step before each event: the Euclidean
+    norms of the gradient and of the update, `gradient_norm` and `update_norm`, and
+    `update_cosine`, the cosine of the angle between the update and the negative gradient, which is
+    1 for steepest descent and 0 where one of the two is 0. Gradients are what the rule sees, after
+    clipping; updates are multiplied by the learning rate, and come without weight decay.
+
+    The model must be compiled with a `LearnedOptimizer`; `LearnedOptimizer("adam:0.001")` gives
+    the same curves for Adam.
+    """
+
+    def __init__(self, log_dir: str | os.PathLike, every: int = 100):
+        """Chooses where to write, and how often.
+
+        Args:
+            log_dir: the directory of the events.
+            every: steps of the optimizer between two events, at least; with `steps_per_execution`
+                they are written when an execution ends.
+
+        Raises:
+            InputError: if `every` is not positive.
+        """
+        super().__init__()
+        if every < 1:
+            raise errors.InputError(f"statistics every {every} steps: it must be 1 or more")
+        self.log_dir, self.every = os.fspath(log_dir), every
+
+    def on_train_begin(self, logs=None):
+        """Lets the optimizer compute the statistics.
+
+        Raises:
+            InputError: if it is not a `LearnedOptimizer`.
+        """
+        self._optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        if not isinstance(self._optimizer, keras_optimizer.LearnedOptimizer):
+            raise errors.InputError(
+                f"UpdateStatistics needs a LearnedOptimizer, but the model is compiled with"
+                f' {type(self._optimizer).__name__}; LearnedOptimizer("adam:0.001") is Adam'
+            )
+        variables = self.model.trainable_variables
+        names = [variable.path for variable in variables]
+        with self.model.distribute_strategy.scope():
+            self._statistics = tf.Variable(
+                tf.zeros([3, len(names) + 1]),
+                trainable=False,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
+        self._names = ["model", *names]
+        self._optimizer.monitor = self._record
+        self._writer = tf.summary.create_file_writer(self.log_dir)
+        self._next_step = int(self._optimizer.iterations) + self.every
+        self._trace_again()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Writes an event if one is due."""
+        step = int(self._optimizer.iterations)
+        if step < self._next_step:
+            return
+        self._next_step = step + self.every
+        with self._writer.as_default(step=step):
+            tags = ("gradient_norm", "update_norm", "update_cosine")
+            for tag, values in zip(tags, self._statistics.numpy()):
+                for name, value in zip(self._names, values):
+                    tf.summary.scalar(f"{tag}/{name}", value)
+
+    def on_train_end(self, logs=None):
+        """Ends the computation of statistics."""
+        self._writer.close()
+        self._optimizer.monitor = None
+        self._trace_again()
+
+    def _trace_again(self):
+        # What the optimizer does is part of the compiled training step.
+        self.model.make_train_function(force=True)
+
+    def _record(self, grads, updates):
+        def sums(pairs):
+            each = tf.stack([tf.reduce_sum(a * b) for a, b in pairs])
+            return tf.concat([tf.reduce_sum(each, keepdims=True), each], axis=0)
+
+        gradient_norm = tf.sqrt(sums(zip(grads, grads)))
+        update_norm = tf.sqrt(sums(zip(updates, updates)))
+        cosine = tf.math.divide_no_nan(-sums(zip(grads, updates)), gradient_norm * update_norm)
+        self._statistics.assign(tf.stack([gradient_norm, update_norm, cosine]))

@@ -1,0 +1,87 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import l2o_tf
+from l2o_tf import callbacks, errors
+from tests import keras_cases as cases
+
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def read_events(directory):
+    """The scalars {tag: {step: value}}."""
+    values = {}
+    for path in sorted(directory.glob("events*")):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                number = float(tf.make_ndarray(value.tensor))
+                values.setdefault(value.tag, {})[event.step] = number
+    return values
+
+
+def fit(model, *extra):
+    inputs, labels = cases.data()
+    model.fit(inputs, labels, cases.BATCH_SIZE, shuffle=False, verbose=0, callbacks=list(extra))
+
+
+@pytest.mark.parametrize("policy", cases.POLICIES)
+def test_against_numpy(policy, tmp_path):
+    model = cases.make_model(policy)
+    model.compile(l2o_tf.LearnedOptimizer(cases.make_rule("rnnprop"), 0.5), LOSS)
+    fit(model)  # Without the callback: the step is compiled already when it comes.
+    before = [v.numpy() for v in model.trainable_variables]
+    inputs, labels = cases.batches()[0]
+    with tf.GradientTape() as tape:
+        loss = cases.mean_loss(model, inputs, labels) * cases.LOSS_SCALE
+    grads = [g.numpy() / cases.LOSS_SCALE for g in tape.gradient(loss, model.trainable_variables)]
+    model.fit(inputs, labels, cases.BATCH_SIZE, verbose=0,
+              callbacks=[callbacks.UpdateStatistics(tmp_path, every=1)])  # fmt: skip
+    updates = [v.numpy() - b for v, b in zip(model.trainable_variables, before)]
+    events = read_events(tmp_path)
+    flat = [np.concatenate([a.ravel() for a in arrays]) for arrays in (grads, updates)]
+    names = ["model", *(v.path for v in model.trainable_variables)]
+    for name, g, u in zip(names, [flat[0], *grads], [flat[1], *updates]):
+        norms = np.linalg.norm(g), np.linalg.norm(u)
+        assert norms[1] > 1e-4
+        for tag, value in {
+            "gradient_norm": norms[0],
+            "update_norm": norms[1],
+            "update_cosine": -np.sum(g * u) / norms[0] / norms[1],
+        }.items():
+            assert list(events[f"{tag}/{name}"]) == [cases.NUM_STEPS + 1]
+            assert events[f"{tag}/{name}"][cases.NUM_STEPS + 1] == pytest.approx(value, rel=2e-3)
+
+
+def test_gradient_descent_has_cosine_1_and_events_come_when_due(tmp_path):
+    model = cases.make_model()
+    model.compile(l2o_tf.LearnedOptimizer("sgd:0.1"), LOSS)
+    fit(model, callbacks.UpdateStatistics(tmp_path, every=2))
+    events = read_events(tmp_path)
+    assert list(events["update_cosine/model"]) == [2, 4]
+    assert list(events["update_cosine/model"].values()) == pytest.approx([1, 1])
+    for step, norm in events["gradient_norm/model"].items():
+        assert events["update_norm/model"][step] == pytest.approx(0.1 * norm)
+
+
+def test_training_is_the_same_with_it_and_ends_without_it(tmp_path):
+    plain, logged = cases.make_model(), cases.make_model()
+    for model in (plain, logged):
+        model.compile(l2o_tf.LearnedOptimizer(cases.make_rule("dm")), LOSS)
+    fit(plain)
+    fit(logged, callbacks.UpdateStatistics(tmp_path, every=1))
+    np.testing.assert_array_equal(cases.flat(logged), cases.flat(plain))
+    assert logged.optimizer.monitor is None
+    written = read_events(tmp_path)
+    fit(logged)
+    assert read_events(tmp_path) == written
+
+
+def test_wrong_use(tmp_path):
+    with pytest.raises(errors.InputError, match="every 0 steps"):
+        callbacks.UpdateStatistics(tmp_path, every=0)
+    model = cases.make_model()
+    model.compile("adam", LOSS)
+    with pytest.raises(errors.InputError, match="compiled with Adam"):
+        fit(model, callbacks.UpdateStatistics(tmp_path))

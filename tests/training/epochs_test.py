@@ -1,0 +1,106 @@
+"""Whole epochs, with gradient descent as the rule to train: its learning rate is a weight."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from l2o_tf import rules, seeds
+from l2o_tf.training import epochs, estimators, evolution
+from tests.training import problems
+
+RATE, UNROLL_LENGTH, NUM_UNROLLS = 0.1, 4, 6
+SEED = seeds.make_seed(0, "test")
+
+
+def make(**options):
+    return epochs.Epochs(
+        rules.from_spec(f"sgd:{RATE}"),
+        problems.Bowl(),
+        rules.from_spec("adam:0.001"),
+        rules.from_spec("sgd:0.2"),
+        unroll_length=UNROLL_LENGTH,
+        **options,
+    )
+
+
+def run(epoch, compiled, *arguments):
+    meta = compiled.initial_state(rules.from_spec(f"sgd:{RATE}").weights())
+    return epoch(meta, SEED, tf.constant(NUM_UNROLLS), *arguments)
+
+
+def test_a_validation_has_the_closed_form_of_gradient_descent():
+    weights = rules.from_spec(f"sgd:{RATE}").weights()
+    result = make().validate(weights, SEED, tf.constant(NUM_UNROLLS))
+    t = np.arange(UNROLL_LENGTH * NUM_UNROLLS + 1)[:, None]
+    c = problems.BOWL_CURVATURES
+    params = (1 - RATE * c) ** t * problems.BOWL_START
+    losses = np.sum(c * params**2, axis=1) / 2
+    by_unroll = losses[:-1].reshape(NUM_UNROLLS, UNROLL_LENGTH)
+    np.testing.assert_allclose(result.losses, by_unroll.mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(result.final_loss, losses[-1], rtol=1e-5)
+    sizes = np.abs(RATE * c * params)[:-1].reshape(NUM_UNROLLS, UNROLL_LENGTH, -1)
+    np.testing.assert_allclose(result.update_sizes, sizes.mean(axis=1), rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    return make()
+
+
+@pytest.mark.parametrize("r, name", [(0.0, "train"), (1.0, "imitate")])
+def test_interleaved_unrolls_of_one_kind_are_an_epoch_of_that_kind(compiled, r, name):
+    interleaved = run(compiled.interleave, compiled, tf.constant(r))
+    expected = run(getattr(compiled, name), compiled)
+    np.testing.assert_array_equal(interleaved.is_imitation, [int(r)] * NUM_UNROLLS)
+    for a, b in zip(tf.nest.flatten(interleaved), tf.nest.flatten(expected)):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_interleaved_unrolls_each_go_on_where_their_kind_stood(compiled):
+    mixed = run(compiled.interleave, compiled, tf.constant(0.5))
+    is_imitation = np.asarray(mixed.is_imitation, bool)
+    assert 0 < is_imitation.sum() < NUM_UNROLLS
+    # The teacher's x_t is known, and so is the loss of a student that takes half its steps or so.
+    c = problems.BOWL_CURVATURES
+    t = np.arange(UNROLL_LENGTH * is_imitation.sum())[:, None]
+    gradients = c * (1 - 0.2 * c) ** t * problems.BOWL_START
+    squares = np.sum(gradients**2, axis=1).reshape(-1, UNROLL_LENGTH).mean(axis=1) / (2 * 3)
+    missing = np.sqrt(np.asarray(mixed.losses)[is_imitation] / squares)
+    # All meta-steps of the epoch move the learning rate by 0.001 at most.
+    np.testing.assert_allclose(missing, 0.2 - RATE, atol=0.001 * NUM_UNROLLS * 1.01)
+
+
+def test_the_rate_of_imitated_unrolls_is_r(compiled):
+    meta = compiled.initial_state(rules.from_spec(f"sgd:{RATE}").weights())
+    num_unrolls, r = 10000, 0.3
+    result = compiled.interleave(meta, SEED, tf.constant(num_unrolls), tf.constant(r))
+    rate = np.mean(result.is_imitation)
+    assert abs(rate - r) <= 3 * math.sqrt(r * (1 - r) / num_unrolls)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_imitation_has_a_meta_optimizer_of_its_own_unless_it_is_shared(shared):
+    result = run((compiled := make(shared_meta_optimizer=shared)).imitate, compiled)
+    steps = int(result.meta.meta_loss_optimizer.step), int(result.meta.imitation_optimizer.step)
+    assert steps == ((NUM_UNROLLS, 0) if shared else (0, NUM_UNROLLS))
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        estimators.Backprop(second_derivatives=True),
+        evolution.TruncatedES(num_pairs=4),
+        evolution.PersistentES(num_pairs=4),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_every_estimator_raises_a_learning_rate_that_is_too_low(estimator):
+    compiled = make(estimator=estimator)
+    result = run(compiled.train, compiled)
+    # Adam's first meta-steps are of the size of its learning rate where all gradients agree, and
+    # somewhat smaller where they shrink, as here; signs at random would cancel.
+    moved = float(result.meta.weights["learning_rate"]) - RATE
+    assert 0.5 <= moved / (0.001 * NUM_UNROLLS) <= 1.1
+    assert int(result.meta.skipped) == 0

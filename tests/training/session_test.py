@@ -1,0 +1,89 @@
+"""Flags of training as they are typed: every flagfile runs, wrong values end in one line."""
+
+import csv
+import pathlib
+import sys
+
+import pytest
+
+from l2o_tf import cli, train
+from l2o_tf.config import TrainConfig
+from l2o_tf.training import session
+
+FLAGFILES = sorted((pathlib.Path(__file__).parents[2] / "flags").glob("*.flags"))
+TINY = (
+    "--optimizee=simple", "--dataset=digits", "--num_epochs=2", "--validation_epochs=1",
+    "--num_steps=40", "--curriculum_steps=40,80", "--validation_steps=80,120",
+)  # fmt: skip
+
+
+def rows_of(workdir):
+    with (workdir / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow  # Each compiles anew; the fast tests below run the techniques.
+@pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.stem)
+def test_every_flagfile_runs_two_epochs_and_prints_its_resolved_flags(path, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    flags = [f"--flagfile={path}", *TINY, f"--workdir={workdir}"]
+    run_config = cli.parse(TrainConfig, ["train", *flags])
+    assert session.train(run_config) == 0
+    printed = capsys.readouterr().err
+    lines = printed.splitlines()
+    assert lines[0] == f"training {run_config.rule} in {workdir} with"
+    shown = [flag for line in lines[1:] if line.startswith("  --") for flag in line.split()]
+    assert cli.parse(TrainConfig, ["train", *shown]) == run_config.resolved()
+    rows = rows_of(workdir)
+    assert [row["epoch"] for row in rows] == ["1", "2", "2"]
+    assert rows[-1]["kind"] == "validation" and (workdir / "rule.npz").exists()
+
+
+def test_self_improving_ends_with_its_last_epoch(tmp_path):
+    flags = [*TINY, "--num_epochs=3", "--self_improving_epochs=2", f"--workdir={tmp_path}/run"]
+    assert session.train(cli.parse(TrainConfig, ["train", *flags])) == 0
+    kinds = [row["kind"] for row in rows_of(tmp_path / "run")]
+    assert kinds == ["self_improving", "self_improving", "meta_loss", "validation"]
+
+
+def run_command(monkeypatch, *flags):
+    monkeypatch.setattr(sys, "argv", ["train", *flags])
+    with pytest.raises(SystemExit) as exit:
+        cli.run(TrainConfig, train.DESCRIPTION, train.main)
+    return exit.value.code
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--imitation_r=1.3"], "--imitation_r=1.3 must be a probability, between 0 and 1"),
+        (["--imitation_r=often"], "--imitation_r=often is not a list of numbers"),
+        (["--teachers=lion:0.1"], "--teachers=lion:0.1 must be name:learning_rate of an analyt"),
+        (["--teachers=adam:-1"], "--teachers=adam:-1"),
+        (["--teachers=adam:fast"], "--teachers=adam:fast"),
+        (["--curriculum_steps=200,100"], "--curriculum_steps=200,100 must be increasing from"),
+        (["--num_steps=110"], "--num_steps=110 must be a multiple of --unroll_length=20"),
+        (["--estimator=foo"], "--estimator=foo must be one of bptt, es, pes"),
+        (["--random_scaling=-1"], "--random_scaling=-1.0 must be at least 0"),
+        (["--self_improving_epochs=x"], "self_improving_epochs"),
+    ],
+)
+def test_wrong_flags_are_one_line_that_names_them_and_exit_code_2(
+    flags, message, tmp_path, monkeypatch, capsys
+):
+    arguments = [*flags, "--dataset=digits", f"--workdir={tmp_path}/run"]
+    assert run_command(monkeypatch, *arguments) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and printed.count("\n") == 1
+    assert message in printed
+    assert not (tmp_path / "run").exists()
+
+
+def test_resuming_with_another_config_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
+    (tmp_path / "run").mkdir()
+    recorded = TrainConfig(imitation_r=(0.3,))
+    session.runs.RunDirectory(str(tmp_path / "run")).create(recorded)
+    assert run_command(monkeypatch, "--imitation_r=0.2", f"--workdir={tmp_path}/run") == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and printed.count("\n") == 1
+    assert "--imitation_r=0.2 (it has 0.3)" in printed
