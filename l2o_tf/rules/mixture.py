@@ -164,8 +164,10 @@ class PerStep(base.UpdateRule):
         Returns:
             What `update` returns.
         """
+        # Constants: the derivative of the root in Adam is infinite where a gradient is 0.
+        constants = [tf.stop_gradient(g) for g in grads]
         helped = [
-            rule.update(grads, helper_state, params)
+            rule.update(constants, helper_state, params)
             for rule, helper_state in zip(self._helpers.rules, state.analytical)
         ]
         candidates = [updates, *(helper_updates for helper_updates, _ in helped)]

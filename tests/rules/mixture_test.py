@@ -108,6 +108,22 @@ def test_the_shares_are_the_probabilities_of_the_steps():
     assert np.all(np.abs(rates - expected) <= 3 * standard_error)
 
 
+def test_second_derivatives_are_finite_where_a_gradient_is_zero():
+    mixed = mixture.PerStep(rules.create("global_learning_rate"), [rules.from_spec("adam:0.01")])
+    params = [tf.constant([1.0, 2.0])]
+    weights = mixed.weights()
+    for share in (0.0, 1.0):
+        state = mixed.with_share(tf.constant(share)).init(params, tf.constant([1, 2]))
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            grads = [weights["learning_rate"] * tf.constant([3.0, 0.0])]
+            updates, _ = mixed.update(grads, state, params, weights)
+            value = tf.reduce_sum(updates[0])
+        slope = tape.gradient(value, weights, unconnected_gradients="zero")["learning_rate"]
+        # The derivative of -rate * (3 rate); an analytical rule's update is a constant.
+        np.testing.assert_allclose(slope, 0.0 if share else -6e-3, rtol=1e-5)
+
+
 @pytest.mark.parametrize("share, is_learned", [(0.0, True), (1.0, False)])
 def test_shares_of_zero_and_one_are_one_rule_alone(share, is_learned):
     mixed = mixture.PerStep(rules.create("dm", units=(2,)), [rules.from_spec("sgd:0.1")])
