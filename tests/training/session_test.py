@@ -14,7 +14,9 @@ FLAGFILES = sorted((pathlib.Path(__file__).parents[2] / "flags").glob("*.flags")
 TINY = (
     "--optimizee=simple", "--dataset=digits", "--num_epochs=2", "--validation_epochs=1",
     "--num_steps=40", "--curriculum_steps=40,80", "--validation_steps=80,120",
+    "--problem_sets=", "--scoring_examples=0",
 )  # fmt: skip
+TINY_LENGTHS = ("--random_num_unrolls=1,1,2", "--random_unroll_length=5,5,10")
 
 
 def rows_of(workdir):
@@ -27,6 +29,8 @@ def rows_of(workdir):
 def test_every_flagfile_runs_two_epochs_and_prints_its_resolved_flags(path, tmp_path, capsys):
     workdir = tmp_path / "run"
     flags = [f"--flagfile={path}", *TINY, f"--workdir={workdir}"]
+    if "--random_num_unrolls" in path.read_text():
+        flags += TINY_LENGTHS
     run_config = cli.parse(TrainConfig, ["train", *flags])
     assert session.train(run_config) == 0
     printed = capsys.readouterr().err
