@@ -99,11 +99,12 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
 
     def apply(self, grads, trainable_variables=None) -> None:
         """Takes one step; see `keras.optimizers.Optimizer.apply`."""
-        variables = self._trainable_variables if trainable_variables is None else trainable_variables
-        variables = list(variables)
+        if trainable_variables is not None:
+            trainable_variables = list(trainable_variables)
+        variables = trainable_variables or self._trainable_variables
         if len(variables) == len(grads):  # If not, Keras says what is wrong.
             grads = [_dense(grad, variable) for grad, variable in zip(grads, variables)]
-        super().apply(grads, None if trainable_variables is None else variables)
+        super().apply(grads, trainable_variables)
 
     def get_config(self) -> dict[str, Any]:
         """What `from_config` makes this optimizer of, with its rule's present weights.
@@ -189,8 +190,8 @@ class _Untracked:
         self.rule = rule
         self._structure: State = ()
         # XLA takes a third of an LSTM's time away and adds to that of a formula.
-        compiled = loops.compiled if rule.learned else functools.partial(tf.function, autograph=False)
-        self.step = compiled(self._step)
+        in_graph = functools.partial(tf.function, autograph=False)
+        self.step = (loops.compiled if rule.learned else in_graph)(self._step)
 
     def init(self, params: Sequence[tf.Tensor], seed: seeds.Seed, weights: Weights):
         """`UpdateRule.init` with a flat state."""

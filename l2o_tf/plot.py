@@ -4,10 +4,11 @@ import dataclasses
 import sys
 
 from l2o_tf import cli, errors
-from l2o_tf.evaluation import figures, paper_figures, published, results
+from l2o_tf.evaluation import figures, paper_figures, published, results, statistics
 
 DESCRIPTION = """\
-Draws loss curves from evaluation results: one of the paper's figures, or all curves in one panel.
+Draws loss curves from evaluation results, one of the paper's figures or all curves in one panel,
+and prints the table of their losses.
 
 usage: python -m l2o_tf.plot --results=DIR[,DIR...] --out=PNG [--figure=N [--published]]
 
@@ -53,7 +54,7 @@ class PlotConfig:
 
 
 def main(config: PlotConfig) -> None:
-    """Draws what the flags ask for and says where it is and what is missing."""
+    """Prints the table of losses, draws the figure and says where it is and what is missing."""
     runs = results.load_all(config.results)
     missing = []
     if config.figure is None:
@@ -63,7 +64,7 @@ def main(config: PlotConfig) -> None:
         if config.published:
             curves = published.figure(config.figure, config.published_dir)
         missing = figures.paper_figure(config.figure, runs, config.out, curves)
-    sys.stdout.write(f"wrote {config.out}\n")
+    sys.stdout.write(f"{statistics.table(runs)}wrote {config.out}\n")
     for series in missing:
         sys.stdout.write(f"missing from the results: {series}\n")
 

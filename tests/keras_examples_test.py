@@ -56,7 +56,8 @@ def cifar_resnet():
     x = block(block(x, 32), 64)
     x = keras.layers.GlobalAveragePooling2D()(x)
     outputs = keras.layers.Dense(10, activation="softmax")(x)
-    return keras.Model(inputs, outputs), "sparse_categorical_crossentropy", images("cifar10", 12_800)
+    model = keras.Model(inputs, outputs)
+    return model, "sparse_categorical_crossentropy", images("cifar10", 12_800)
 
 
 def text_classifier():

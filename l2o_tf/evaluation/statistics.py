@@ -6,7 +6,7 @@ log losses differ by up to 2. The paper's figures are means of logs; tables here
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -144,6 +144,30 @@ def table(runs: Sequence[results.Run]) -> str:
         ]
     lines = aligned(rows, left=2)
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], *diverged]) + "\n"
+
+
+def summary_at_decades(runs: Sequence[results.Run]) -> dict[str, Any]:
+    """The losses of one rule on one optimizee at 100, 1,000 and 10,000 steps, as JSON values.
+
+    Each is the mean and standard deviation over seeds of the mean of ln loss over the 100-step
+    window that ends there; null without enough seeds.
+    """
+    summary = over_seeds([mean_of_log(run.losses) for run in runs])
+    rounded = [
+        [None if np.isnan(value) else round(float(value), 3) for value in values]
+        for values in (summary.mean, summary.sd)
+    ]
+    indices = {step: step // results.WINDOW - 1 for step in TABLE_STEPS}
+    return {
+        "dataset": runs[0].dataset,
+        "split": runs[0].split,
+        "seeds": len(runs),
+        "mean_ln_loss": {
+            str(step): {"mean": rounded[0][index], "sd": rounded[1][index]}
+            for step, index in indices.items()
+            if index < len(summary.mean)
+        },
+    }
 
 
 def aligned(rows: Sequence[Sequence[str]], left: int = 0) -> list[str]:

@@ -1,0 +1,97 @@
+"""Exports a trained rule with a full card: `python -m l2o_tf.publish`."""
+
+import csv
+import dataclasses
+import pathlib
+from typing import Any
+
+from l2o_tf import cli, errors
+
+DESCRIPTION = """\
+Copies the rule of a run to a directory to share, with a card that says how it was trained and what
+it reached: flags, validation curve, and the losses of an evaluation.
+
+usage: python -m l2o_tf.publish --run=DIR --out=DIR --results=DIR --label=RULE [flags]
+
+example: python -m l2o_tf.publish --run=runs/rnnprop --out=l2o_tf/pretrained/rnnprop \\
+             --results=data/results/trained --label=rnnprop --commit=$(git rev-parse --short HEAD)"""
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishConfig:
+    """The flags of the command.
+
+    Raises:
+        InputError: if one that is needed is missing.
+    """
+
+    run: str = cli.flag("", "The run's directory, or one of its stages.", "Input")
+    results: str = cli.flag("", "An evaluation of the rule.", "Input")
+    label: str = cli.flag("", "What the rule is called in the evaluation.", "Input")
+    commit: str = cli.flag("", "The commit of this package that trained it.", "Card")
+    cpu_hours: float | None = cli.flag(None, "What the training cost.", "Card")
+    licence: str = cli.flag("MIT", "The licence of the weights.", "Card")
+    note: str = cli.flag("", "What else one should know.", "Card")
+    out: str = cli.flag("", "The directory to write.", "Output")
+
+    def __post_init__(self):
+        for name in ("run", "results", "label", "commit", "out"):
+            if not getattr(self, name):
+                raise errors.InputError(f"--{name} is needed (--help says what for)")
+
+
+def validations(metrics: pathlib.Path) -> list[dict[str, Any]]:
+    """The validation curve in a run's metrics.csv.
+
+    Raises:
+        InputError: if the file cannot be read.
+    """
+    try:
+        with metrics.open(newline="", encoding="utf-8") as file:
+            return [
+                {
+                    "epoch": int(row["epoch"]),
+                    "stage": int(row["stage"]),
+                    "num_steps": int(row["num_steps"]),
+                    "loss": float(row["loss"]),
+                    "decision": row["decision"],
+                }
+                for row in csv.DictReader(file)
+                if row["kind"] == "validation"
+            ]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise errors.InputError(f"cannot read the validations in {metrics}: {error}") from error
+
+
+def main(config: PublishConfig) -> None:
+    """Runs the command."""
+    # Late, because --help and a wrong flag must not wait for TensorFlow.
+    cli.import_tensorflow_quietly()
+    from l2o_tf import artifacts, files
+    from l2o_tf.evaluation import results, statistics
+
+    directory = pathlib.Path(config.run)
+    rule = artifacts.load_rule(directory)
+    card = files.read_json(directory / artifacts.RULE_CARD)
+    stages = [path for path in (directory, *directory.parents) if (path / "metrics.csv").exists()]
+    if not stages:
+        raise errors.InputError(f"no metrics.csv in {directory}: --run must be a run's directory")
+    runs = [run for run in results.load(config.results) if run.rule == config.label]
+    if not runs:
+        raise errors.InputError(f"{config.results} holds no rule {config.label!r}")
+    card |= {
+        "commit": config.commit,
+        "cpu_hours": config.cpu_hours,
+        "licence": config.licence,
+        "note": config.note,
+        "validations": validations(stages[0] / "metrics.csv"),
+        "results": {
+            optimizee: statistics.summary_at_decades(members)
+            for (_, optimizee), members in statistics.group(runs).items()
+        },
+    }
+    artifacts.save_rule(config.out, rule, card=card)
+
+
+if __name__ == "__main__":
+    cli.run(PublishConfig, DESCRIPTION, main)

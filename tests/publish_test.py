@@ -1,0 +1,61 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from l2o_tf import artifacts, errors, files, publish, rules
+from l2o_tf.evaluation import results
+
+METRICS = """\
+event,kind,epoch,stage,num_steps,loss,last_loss,gradient_norm,skipped_meta_steps,decision
+1,meta_loss,10,0,100,2.3,2.2,0.3,0,
+2,validation,10,0,200,0.5,0.5,,0,new best
+3,validation,20,1,500,0.25,0.25,,0,next stage
+"""
+
+
+@pytest.fixture
+def trained(tmp_path):
+    rule = rules.create("rnnprop")
+    card = {"training": {"seed": 3}, "epoch": 20}
+    for directory in (tmp_path / "run", tmp_path / "run" / "stages" / "stage_0"):
+        artifacts.save_rule(directory, rule, card=card)
+    (tmp_path / "run" / "metrics.csv").write_text(METRICS)
+    for seed, loss in enumerate([0.1, 0.2, 0.4]):
+        losses = np.full(1000, loss, np.float32)
+        results.append(tmp_path / "results", results.Run("mine", "mlp", "mnist", "test", seed, losses))
+    return rule
+
+
+@pytest.mark.parametrize("run", ["run", "run/stages/stage_0"])
+def test_card_and_weights(trained, tmp_path, run):
+    publish.main(
+        publish.PublishConfig(
+            run=str(tmp_path / run), results=str(tmp_path / "results"), label="mine",
+            commit="abc", cpu_hours=0.5, out=str(tmp_path / "out"),
+        )  # fmt: skip
+    )
+    card = files.read_json(tmp_path / "out" / artifacts.RULE_CARD)
+    assert card["training"] == {"seed": 3}
+    assert (card["commit"], card["cpu_hours"], card["licence"]) == ("abc", 0.5, "MIT")
+    assert [v["loss"] for v in card["validations"]] == [0.5, 0.25]
+    reached = card["results"]["mlp"]
+    assert (reached["dataset"], reached["split"], reached["seeds"]) == ("mnist", "test", 3)
+    logs = np.log([0.1, 0.2, 0.4])
+    expected = {"mean": round(logs.mean(), 3), "sd": round(logs.std(ddof=1), 3)}
+    assert reached["mean_ln_loss"] == {"100": expected, "1000": expected}
+    weights = artifacts.load_rule(tmp_path / "out").weights()
+    for name, value in trained.weights().items():
+        np.testing.assert_array_equal(weights[name], value)
+
+
+def test_what_is_missing_is_named(trained, tmp_path):
+    with pytest.raises(errors.InputError, match="--commit is needed"):
+        publish.PublishConfig(run="a", results="b", label="c", out="d")
+    flags = ["--run=run", "--results=results", "--label=other", "--commit=abc", "--out=out"]
+    done = subprocess.run(
+        [sys.executable, "-m", "l2o_tf.publish", *flags], cwd=tmp_path, capture_output=True, text=True,
+        env={"PYTHONPATH": ":".join(sys.path)}, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (2, "error: results holds no rule 'other'\n")
