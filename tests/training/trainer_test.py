@@ -117,7 +117,7 @@ def test_validation_has_its_own_optimizee_and_its_score(final_minibatch):
         [scaling.RandomScaling(bowl)],
         rules.from_spec("sgd:1e-12"),
         recipe,
-        validation_optimizee=bowl,
+        validation_optimizees=[bowl],
     )
     epoch, validation = made.run(made.initial_progress())
     t, c = np.arange(9)[:, None], problems.BOWL_CURVATURES
