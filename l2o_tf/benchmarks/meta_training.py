@@ -11,8 +11,6 @@ from l2o_tf.benchmarks import measuring, reference
 from l2o_tf.optimizees import base
 from l2o_tf.training import epochs, estimators
 from l2o_tf.training import unroll as unrolls
-from l2o_tf.training.objectives import Objective
-from l2o_tf.training.plan import Plan
 
 MODES = ("train", "imitate", "forward")
 UNROLL_LENGTH = 20
@@ -26,16 +24,14 @@ class Workload(NamedTuple):
 
     Attributes:
         rule: the rule to train.
-        plain: the plain version of it, if there is one.
+        plain: the plain version of it.
         optimizee: what it is trained on.
-        objective: the kind of the objective.
         second_derivatives: whether to differentiate through the optimizee's gradients.
     """
 
     rule: str
-    plain: type[reference.PlainLSTM] | None
+    plain: type[reference.PlainRule]
     optimizee: str
-    objective: str = "sum"
     second_derivatives: bool = False
 
 
@@ -43,8 +39,10 @@ WORKLOADS = {
     "dm_mlp": Workload("dm", reference.PlainLSTM, "mlp"),
     "rnnprop_mlp": Workload("rnnprop", reference.PlainRNNprop, "mlp"),
     "dm_conv_mnist": Workload("dm", reference.PlainLSTM, "conv_mnist"),
-    "scale_mlp": Workload("scale", None, "mlp", "log"),
-    "scale_mlp_second": Workload("scale", None, "mlp", "log", second_derivatives=True),
+    "scale_mlp": Workload("scale", reference.PlainRule, "mlp"),
+    "scale_mlp_second": Workload(
+        "scale", reference.PlainRule, "mlp", second_derivatives=True
+    ),
 }
 
 
@@ -61,7 +59,6 @@ class Fast:
             rules.from_spec(TEACHER),
             UNROLL_LENGTH,
             estimator=estimators.Backprop(workload.second_derivatives),
-            plan=Plan(Objective(workload.objective)),
         )
         self._meta = self._epochs.initial_state(self._rule.weights())
         self._seed = seeds.make_seed(0, "benchmark")
@@ -86,7 +83,8 @@ class Plain:
     def __init__(self, workload: Workload, optimizee: base.Optimizee, num_unrolls: int):
         rule = rules.create(workload.rule)
         self._weights = rule.weights()
-        self._plain = workload.plain(rule.units, rule.output_scale)
+        self._plain = workload.plain(rule)
+        self._second_derivatives = workload.second_derivatives
         self._optimizee, self._num_unrolls = optimizee, num_unrolls
         self._teacher = rules.from_spec(TEACHER)
         self._adam = rules.create("adam", learning_rate=META_LEARNING_RATE)
@@ -109,7 +107,7 @@ class Plain:
         weights = self._weights
         adam_state = self._adam.init(list(weights.values()))
         params, teacher_state = unrolls.start(self._optimizee, self._teacher, self._seed)
-        state = self._plain.init(params)
+        state = self._plain.init(params, unrolls.rule_seed(self._seed))
         start = (params, (teacher_state, state) if mode == "imitate" else state)
         num_losses = UNROLL_LENGTH + (mode == "train")  # As many as batches.
         objectives = []
@@ -129,7 +127,7 @@ class Plain:
         if mode == "imitate":
             run = reference.imitate(*arguments, self._teacher)
         else:
-            run = reference.train(*arguments)
+            run = reference.train(*arguments, self._second_derivatives)
         names = list(weights)
         values = [weights[name] for name in names]
         grads = [run.gradient[name] for name in names]
@@ -147,16 +145,17 @@ def measure(repetitions: int, short: bool = False) -> list[measuring.Row]:
 
     Returns:
         For each workload and mode the medians and the ratios plain / fast, and the peak memory
-        of the process while each implementation ran; without a plain version, the fast ones'.
+        of the process while each implementation ran.
     """
     num_unrolls = 1 if short else UNROLLS_PER_CALL
     dataset = measuring.random_images(1000 if short else 10_000)
     rows = []
     for name, workload in WORKLOADS.items():
         optimizee = optimizees.create(workload.optimizee, dataset)
-        pair: dict[str, Fast | Plain] = {"fast": Fast(workload, optimizee, num_unrolls)}
-        if workload.plain is not None:
-            pair["plain"] = Plain(workload, optimizee, num_unrolls)
+        pair = {
+            "fast": Fast(workload, optimizee, num_unrolls),
+            "plain": Plain(workload, optimizee, num_unrolls),
+        }
         for mode in MODES:
             row: measuring.Row = {"workload": name, "mode": mode}
             functions = {kind: getattr(each, mode) for kind, each in pair.items()}
@@ -174,8 +173,6 @@ def _compare(functions, num_steps, repetitions) -> measuring.Row:
         row[f"{kind}_peak_mb"] = measuring.peak_memory_mb()
     for kind, measured in measuring.medians(functions, num_steps, repetitions).items():
         row |= {f"{kind}_{field}": value for field, value in measured._asdict().items()}
-    if "plain" not in functions:
-        return row
     for field in measuring.Measurement._fields:
         row[f"{field.removesuffix('_ms')}_ratio"] = row[f"plain_{field}"] / row[f"fast_{field}"]
     return row
@@ -186,20 +183,16 @@ def table(rows: Sequence[measuring.Row]) -> str:
     header = ["workload", "mode", "CPU ms", "ratio", "wall ms", "ratio", "first call s", "peak MB"]
 
     def pair(row, field, digits):
-        values = [row.get(f"{kind}_{field}") for kind in ("fast", "plain")]
-        return " / ".join(f"{value:.{digits}f}" for value in values if value is not None)
-
-    def ratio(row, field):
-        return f"{row[field]:.2f}" if field in row else ""
+        return f"{row['fast_' + field]:.{digits}f} / {row['plain_' + field]:.{digits}f}"
 
     lines = [
         [
             row["workload"],
             row["mode"],
             pair(row, "cpu_ms", 2),
-            ratio(row, "cpu_ratio"),
+            f"{row['cpu_ratio']:.2f}",
             pair(row, "wall_ms", 2),
-            ratio(row, "wall_ratio"),
+            f"{row['wall_ratio']:.2f}",
             pair(row, "first_call_s", 1),
             pair(row, "peak_mb", 0),
         ]

@@ -3,14 +3,14 @@
 What a careful first version in TensorFlow looks like: the rule is applied to one parameter tensor
 after the other, coordinates first, and the whole unroll is one loop under one gradient tape in
 one `tf.function` without XLA. It shares the optimizees and the weights with the fast code, and no
-formula of the rules.
+formula of the LSTM rules.
 """
 
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf import coordinates
+from l2o_tf import coordinates, seeds
 from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import UpdateRule, Weights
 from l2o_tf.training import unroll as unrolls
@@ -34,28 +34,42 @@ class Result(NamedTuple):
     state: Any
 
 
-class PlainLSTM:
+class PlainRule:
+    """A rule as it is, for those whose own formulas are as plain as they can be."""
+
+    def __init__(self, rule: UpdateRule):
+        self.rule = rule
+
+    def init(
+        self, params: Params, seed: seeds.Seed | None = None, weights: Weights | None = None
+    ) -> Any:
+        """Returns the state before the first step; arguments as in `UpdateRule.init`."""
+        return self.rule.init(params, seed, weights)
+
+    def update(
+        self, grads: Params, state: Any, params: Params, weights: Weights
+    ) -> tuple[Params, Any]:
+        """Returns the updates, shaped like `grads`, and the next state."""
+        return self.rule.update(grads, state, params, weights)
+
+
+class PlainLSTM(PlainRule):
     """L2O-DM, tensor by tensor. State: for each tensor and layer, [n, units] h and c."""
 
-    def __init__(self, units: tuple[int, ...], output_scale: float):
-        self.units, self.output_scale = units, output_scale
-
-    def init(self, params: Params) -> Any:
-        """Returns the state before the first step."""
+    def init(self, params, seed=None, weights=None):
         return [self._zeros(coordinates.count([p])) for p in params]
 
-    def update(self, grads: Params, state: Any, weights: Weights) -> tuple[Params, Any]:
-        """Returns the updates, shaped like `grads`, and the next state."""
+    def update(self, grads, state, params, weights):
         updates, next_state = [], []
         for gradient, tensor_state in zip(grads, state):
             column = tf.reshape(gradient, [-1, 1])
             outputs, tensor_state = self._tensor_update(column, tensor_state, weights)
-            updates.append(tf.reshape(outputs, gradient.shape) * self.output_scale)
+            updates.append(tf.reshape(outputs, gradient.shape) * self.rule.output_scale)
             next_state.append(tensor_state)
         return updates, next_state
 
     def _zeros(self, n):
-        return [(tf.zeros([n, u]), tf.zeros([n, u])) for u in self.units]
+        return [(tf.zeros([n, u]), tf.zeros([n, u])) for u in self.rule.units]
 
     def _tensor_update(self, column, layers, weights):
         magnitude = tf.math.log(tf.abs(column) + 1.1920929e-07) / 5.0
@@ -95,20 +109,22 @@ class PlainRNNprop(PlainLSTM):
 
 
 def forward(
-    plain: PlainLSTM,
+    plain: PlainRule,
     weights: Weights,
     optimizee: Optimizee,
     start: Any,
     batches: unrolls.Batches,
     num_steps: int,
+    second_derivatives: bool = False,
 ) -> Result:
     """Runs a rule for `num_steps` steps; the objective is the sum of the losses before them."""
 
     def step(t, objective, params, state):
         loss, grads = unrolls.loss_and_gradients(optimizee, params, batches(t))
-        # The paper ignores second derivatives: to the rule, gradients are constants.
-        grads = [tf.stop_gradient(g) for g in grads]
-        updates, state = plain.update(grads, state, weights)
+        if not second_derivatives:
+            # The paper ignores them: to the rule, gradients are constants.
+            grads = [tf.stop_gradient(g) for g in grads]
+        updates, state = plain.update(grads, state, params, weights)
         return t + 1, objective + loss, [p + u for p, u in zip(params, updates)], state
 
     params, state = start
@@ -122,24 +138,27 @@ def forward(
 
 
 def train(
-    plain: PlainLSTM,
+    plain: PlainRule,
     weights: Weights,
     optimizee: Optimizee,
     start: Any,
     batches: unrolls.Batches,
     num_steps: int,
+    second_derivatives: bool = False,
 ) -> Result:
     """Differentiates the sum of the losses before and after each of `num_steps` steps."""
     with tf.GradientTape() as tape:
         tape.watch(weights)
-        run = forward(plain, weights, optimizee, start, batches, num_steps)
+        run = forward(
+            plain, weights, optimizee, start, batches, num_steps, second_derivatives
+        )
         objective = run.objective + optimizee.loss(run.params, batches(num_steps))
     gradient = tape.gradient(objective, weights, unconnected_gradients="zero")
     return Result(objective, gradient, run.params, run.state)
 
 
 def imitate(
-    plain: PlainLSTM,
+    plain: PlainRule,
     weights: Weights,
     optimizee: Optimizee,
     start: Any,
@@ -156,7 +175,7 @@ def imitate(
     def step(t, objective, params, teacher_state, state):
         _, grads = unrolls.loss_and_gradients(optimizee, params, batches(t))
         labels, teacher_state = teacher.update(grads, teacher_state, params)
-        updates, state = plain.update(grads, state, weights)
+        updates, state = plain.update(grads, state, params, weights)
         loss = tf.add_n([tf.reduce_sum((u - label) ** 2) for u, label in zip(updates, labels)])
         params = [p + label for p, label in zip(params, labels)]
         return t + 1, objective + loss, params, teacher_state, state
