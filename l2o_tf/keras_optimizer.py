@@ -51,8 +51,8 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
 
         Args:
             rule: what `l2o_tf.load` takes (a pretrained rule, a directory, a `.l2l` file,
-                "adam:0.01"), an update rule, or the name of a learned rule such as "dm" for one
-                with random weights, to load others into.
+                "adam:0.01"), an update rule, or the name of a learned rule of which there is no
+                pretrained one, such as "scale", for random weights, to load others into.
             learning_rate: a multiplier of the rule's updates.
             seed: of the rule's initial state, and of random weights.
             name: the optimizer's name.
@@ -219,7 +219,8 @@ def _find_rule(source, seed: int) -> UpdateRule:
         return source
     if isinstance(source, dict):
         return _rule_from_config(source)
-    if source in rules.learned_names() and not os.path.exists(source):
+    untrained = source in rules.learned_names() and source not in loading.list_pretrained()
+    if untrained and not os.path.exists(source):
         logging.warning(
             "LearnedOptimizer(%r) has random weights until others are loaded; trained rules: %s",
             source,
