@@ -170,11 +170,8 @@ class PerStep(base.UpdateRule):
             rule.update(constants, helper_state, params)
             for rule, helper_state in zip(self._helpers.rules, state.analytical)
         ]
-        candidates = [updates, *(helper_updates for helper_updates, _ in helped)]
-        chosen = _select(self.choice(state, state.step), candidates)
-        analytical = tuple(helper_state for _, helper_state in helped)
-        after = state._replace(step=state.step + 1, learned=learned, analytical=analytical)
-        return chosen, after
+        choice = self.choice(state, state.step)
+        return self._moved(state, 1, choice, (updates, learned), helped)
 
     def replay(self, grads, state, params, weights=None):
         num_steps = grads[0].shape[0]
@@ -184,12 +181,15 @@ class PerStep(base.UpdateRule):
             for rule, helper_state in zip(self._helpers.rules, state.analytical)
         ]
         choices = tf.stack([self.choice(state, state.step + t) for t in range(num_steps)])
-        candidates = [updates, *(helper_updates for helper_updates, _ in helped)]
-        analytical = tuple(helper_state for _, helper_state in helped)
+        return self._moved(state, num_steps, choices, (updates, learned), helped)
+
+    def _moved(self, state, num_steps, choice, learned, helped):
+        """The chosen updates of all rules' (updates, next state), and the mixture's next state."""
+        (_, learned_state), analytical = learned, tuple(after for _, after in helped)
         after = state._replace(
-            step=state.step + num_steps, learned=learned, analytical=analytical
+            step=state.step + num_steps, learned=learned_state, analytical=analytical
         )
-        return _select(choices, candidates), after
+        return _select(choice, [updates for updates, _ in (learned, *helped)]), after
 
     def recorder(self, params, num_steps, weights):
         inner = self.learned_rule.recorder(params, num_steps, weights)
