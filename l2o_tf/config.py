@@ -5,8 +5,7 @@ import math
 
 from l2o_tf import errors
 from l2o_tf.cli import flag
-from l2o_tf.config_objective import ObjectiveFlags
-from l2o_tf.config_objective import require as _require
+from l2o_tf.config_objective import ObjectiveFlags, require
 from l2o_tf.training.curriculum import Schedule, default_validation_steps
 
 # Epochs and epochs per period of the paper's recipes without a curriculum.
@@ -157,21 +156,21 @@ class TrainConfig(ObjectiveFlags):
                      "steps_per_label", "batch_size", "num_epochs", "period_epochs",
                      "max_train_steps", "evolution_pairs"):  # fmt: skip
             value = getattr(self, name)
-            _require(value is None or value >= 1, name, value, "at least 1")
-        _require(0 <= self.seed < 2**31, "seed", self.seed, "between 0 and 2147483647")
+            require(value is None or value >= 1, name, value, "at least 1")
+        require(0 <= self.seed < 2**31, "seed", self.seed, "between 0 and 2147483647")
         stddev = self.evolution_stddev
-        _require(0 < stddev < math.inf, "evolution_stddev", stddev, "a positive number")
+        require(0 < stddev < math.inf, "evolution_stddev", stddev, "a positive number")
         for name in ("self_improving_epochs", "random_scaling"):
             value = getattr(self, name)
-            _require(0 <= value < math.inf, name, value, "at least 0")
+            require(0 <= value < math.inf, name, value, "at least 0")
         for name, options in (("estimator", ESTIMATORS), ("validation_score", _SCORES),
                               ("imitation_choice", _CHOICES)):  # fmt: skip
             value = getattr(self, name)
-            _require(value in options, name, value, f"one of {', '.join(options)}")
+            require(value in options, name, value, f"one of {', '.join(options)}")
         for name in ("optimizee", "curriculum_steps", "imitation_r", "teachers"):
-            _require(getattr(self, name), name, "", "a list with at least one entry")
+            require(getattr(self, name), name, "", "a list with at least one entry")
         for r in self.imitation_r:
-            _require(0 <= r <= 1, "imitation_r", r, "a probability, between 0 and 1")
+            require(0 <= r <= 1, "imitation_r", r, "a probability, between 0 and 1")
         self.check_objective()
         self._check_teachers()
         self._check_combinations()
@@ -182,9 +181,9 @@ class TrainConfig(ObjectiveFlags):
             return
         text, expected = _commas(self.teacher_weights), len(self.teachers)
         fits = len(self.teacher_weights) == expected
-        _require(fits, "teacher_weights", text, f"one number for each of the {expected} teachers")
+        require(fits, "teacher_weights", text, f"one number for each of the {expected} teachers")
         usable = all(0 <= w < math.inf for w in self.teacher_weights) and any(self.teacher_weights)
-        _require(usable, "teacher_weights", text, "at least 0, and one of them positive")
+        require(usable, "teacher_weights", text, "at least 0, and one of them positive")
 
     def _check_combinations(self) -> None:
         if self.second_derivatives and self.estimator != "bptt":
@@ -197,7 +196,6 @@ class TrainConfig(ObjectiveFlags):
                 "--imitation_choice=unroll cannot be combined with --self_improving_epochs="
                 f"{self.self_improving_epochs}: leave one of them out"
             )
-
         if self.random_unroll_length is not None:
             for name, wrong in (("curriculum", self.curriculum),
                                 ("imitation_choice=unroll", self.imitation_choice == "unroll"),
@@ -224,17 +222,17 @@ class TrainConfig(ObjectiveFlags):
         }
         for name, steps in lengths.items():
             for value in steps:
-                _require(
+                require(
                     value > 0 and value % self.unroll_length == 0,
                     name, value, f"a multiple of --unroll_length={self.unroll_length}",
                 )  # fmt: skip
         stages = self.curriculum_steps
         increasing = all(a < b for a, b in zip(stages, stages[1:]))
-        _require(increasing, "curriculum_steps", _commas(stages), "increasing from stage to stage")
+        require(increasing, "curriculum_steps", _commas(stages), "increasing from stage to stage")
         if self.validation_steps is not None:
             expected = f"one number for each of the {len(stages)} stages"
             same = len(self.validation_steps) == len(stages)
-            _require(same, "validation_steps", _commas(self.validation_steps), expected)
+            require(same, "validation_steps", _commas(self.validation_steps), expected)
 
     def schedule(self) -> Schedule:
         """The schedule that the flags describe."""

@@ -12,13 +12,13 @@ from l2o_tf import coordinates, loops, seeds
 from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import State, UpdateRule, Weights
 from l2o_tf.rules.mixture import PerStep
-from l2o_tf.training import estimators, imitation
+from l2o_tf.training import estimators, imitation, objectives
 from l2o_tf.training import unroll as unrolls
 from l2o_tf.training.plan import Plan, first_state
 
 # What the seed of an epoch is folded with, beside the numbers that `unroll` uses.
 _STUDENT, _ESTIMATOR, _CHOICES = 3, 4, 5
-_EPSILON, _DIVERGED = 1e-6, 10.0  # See `relative_validation`.
+_DIVERGED = 10.0  # See `relative_validation`.
 _MAX_SIZES = 1000  # Coordinates whose updates a validation measures.
 
 
@@ -355,5 +355,5 @@ class Epochs:
 
 
 def _relative(losses: tf.Tensor, first_loss: tf.Tensor) -> tf.Tensor:
-    ratio = tf.math.log((losses + _EPSILON) / (first_loss + _EPSILON))
+    ratio = objectives.log_ratio(losses, first_loss)
     return tf.where(tf.math.is_finite(ratio), tf.minimum(ratio, _DIVERGED), _DIVERGED)

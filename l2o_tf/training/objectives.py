@@ -10,6 +10,11 @@ from l2o_tf.config_objective import OBJECTIVES
 _EPSILON = 1e-6
 
 
+def log_ratio(losses: tf.Tensor, initial_loss: tf.Tensor) -> tf.Tensor:
+    """log((f + 1e-6) / (f_0 + 1e-6)) of losses f, any shape, and a scalar f_0."""
+    return tf.math.log((losses + _EPSILON) / (initial_loss + _EPSILON))
+
+
 @dataclasses.dataclass(frozen=True)
 class Objective:
     """What an unroll of T steps that passes points with losses f_0, ..., f_T is worth.
@@ -82,16 +87,16 @@ class Objective:
 
         if self.kind == "sum":
             return summed(losses) + end_loss
-        scale = initial_loss + _EPSILON
         if self.kind == "mean":
-            return summed(losses) / planned / scale
-        first = self._log(losses[0] if first_loss is None else first_loss, scale)
-        return (first + summed(self._log(losses, scale))) / tf.cast(taken + 1, losses.dtype)
+            return summed(losses) / planned / (initial_loss + _EPSILON)
+        first = self._log(losses[0] if first_loss is None else first_loss, initial_loss)
+        logs = self._log(losses, initial_loss)
+        return (first + summed(logs)) / tf.cast(taken + 1, losses.dtype)
 
-    def _log(self, losses: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    def _log(self, losses: tf.Tensor, initial_loss: tf.Tensor) -> tf.Tensor:
         if self.numerator_epsilon:
-            return tf.math.log((losses + _EPSILON) / scale)
-        return tf.math.log(losses / scale + _EPSILON)
+            return log_ratio(losses, initial_loss)
+        return tf.math.log(losses / (initial_loss + _EPSILON) + _EPSILON)
 
     def goes_on(self, loss: tf.Tensor, initial_loss: tf.Tensor) -> tf.Tensor:
         """Whether an unroll takes another step after a loss, a bool scalar."""
