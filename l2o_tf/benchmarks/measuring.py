@@ -3,7 +3,6 @@
 import os
 import platform
 import resource
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2o_tf.data import datasets
+from l2o_tf.evaluation import statistics
 
 Row = dict[str, Any]
 
@@ -49,7 +49,7 @@ def medians(
         for name, function in functions.items():
             measured[name].append(measure(function, num_steps))
     return {
-        name: Measurement(*map(statistics.median, zip(*measurements)))
+        name: Measurement(*map(np.median, zip(*measurements)))
         for name, measurements in measured.items()
     }
 
@@ -109,9 +109,5 @@ def _processor():
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Lines of cells as text with aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    return "".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() + "\n"
-        for line in lines
-    )
+    """Lines of cells as text with left-justified columns."""
+    return "".join(f"{line}\n" for line in statistics.aligned(lines, left=len(lines[0])))

@@ -9,13 +9,12 @@ import tensorflow as tf
 from l2o_tf import optimizees, rules, seeds
 from l2o_tf.benchmarks import measuring, reference
 from l2o_tf.optimizees import base
-from l2o_tf.training import epochs, estimators
+from l2o_tf.training import epochs, estimators, meta_optimizers
 from l2o_tf.training import unroll as unrolls
 
 MODES = ("train", "imitate", "forward")
 UNROLL_LENGTH = 20
 UNROLLS_PER_CALL = 5
-META_LEARNING_RATE = 1e-3
 TEACHER = "adam:0.01"
 
 
@@ -55,7 +54,7 @@ class Fast:
         self._epochs = epochs.Epochs(
             self._rule,
             optimizee,
-            rules.create("adam", learning_rate=META_LEARNING_RATE),
+            meta_optimizers.create("adam"),
             rules.from_spec(TEACHER),
             UNROLL_LENGTH,
             estimator=estimators.Backprop(workload.second_derivatives),
@@ -87,7 +86,7 @@ class Plain:
         self._second_derivatives = workload.second_derivatives
         self._optimizee, self._num_unrolls = optimizee, num_unrolls
         self._teacher = rules.from_spec(TEACHER)
-        self._adam = rules.create("adam", learning_rate=META_LEARNING_RATE)
+        self._adam = meta_optimizers.create("adam")
         self._seed = seeds.make_seed(0, "benchmark")
         self._unroll = tf.function(self._unroll_and_meta_step, autograph=False)
 

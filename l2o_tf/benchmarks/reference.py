@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf import coordinates, seeds
+from l2o_tf import coordinates, loops, seeds
 from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import UpdateRule, Weights
 from l2o_tf.training import unroll as unrolls
 
 Params = coordinates.Params
+
+_SCALAR = tf.TensorSpec([], tf.float32)
 
 
 class Result(NamedTuple):
@@ -119,22 +121,18 @@ def forward(
 ) -> Result:
     """Runs a rule for `num_steps` steps; the objective is the sum of the losses before them."""
 
-    def step(t, objective, params, state):
+    def step(current, t):
+        params, state = current
         loss, grads = unrolls.loss_and_gradients(optimizee, params, batches(t))
         if not second_derivatives:
             # The paper ignores them: to the rule, gradients are constants.
             grads = [tf.stop_gradient(g) for g in grads]
         updates, state = plain.update(grads, state, params, weights)
-        return t + 1, objective + loss, [p + u for p, u in zip(params, updates)], state
+        return ([p + u for p, u in zip(params, updates)], state), loss
 
     params, state = start
-    _, objective, params, state = tf.while_loop(
-        lambda t, *_: t < num_steps,
-        step,
-        (tf.constant(0), tf.constant(0.0), list(params), state),
-        maximum_iterations=num_steps,
-    )
-    return Result(objective, (), params, state)
+    (params, state), losses = loops.scan(step, (list(params), state), num_steps, _SCALAR)
+    return Result(tf.reduce_sum(losses), (), params, state)
 
 
 def train(
@@ -172,23 +170,18 @@ def imitate(
     pair; so does the result.
     """
 
-    def step(t, objective, params, teacher_state, state):
+    def step(current, t):
+        params, (teacher_state, state) = current
         _, grads = unrolls.loss_and_gradients(optimizee, params, batches(t))
         labels, teacher_state = teacher.update(grads, teacher_state, params)
         updates, state = plain.update(grads, state, params, weights)
         loss = tf.add_n([tf.reduce_sum((u - label) ** 2) for u, label in zip(updates, labels)])
-        params = [p + label for p, label in zip(params, labels)]
-        return t + 1, objective + loss, params, teacher_state, state
+        return ([p + label for p, label in zip(params, labels)], (teacher_state, state)), loss
 
     params, states = start
     with tf.GradientTape() as tape:
         tape.watch(weights)
-        _, objective, params, *states = tf.while_loop(
-            lambda t, *_: t < num_steps,
-            step,
-            (tf.constant(0), tf.constant(0.0), list(params), *states),
-            maximum_iterations=num_steps,
-        )
-        objective /= 2 * coordinates.count(params)
+        (params, states), losses = loops.scan(step, (list(params), states), num_steps, _SCALAR)
+        objective = tf.reduce_sum(losses) / (2 * coordinates.count(params))
     gradient = tape.gradient(objective, weights, unconnected_gradients="zero")
-    return Result(objective, gradient, params, tuple(states))
+    return Result(objective, gradient, params, states)

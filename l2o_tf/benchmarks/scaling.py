@@ -8,9 +8,8 @@ import tensorflow as tf
 from l2o_tf import rules, seeds
 from l2o_tf.benchmarks import measuring
 from l2o_tf.optimizees import base
-from l2o_tf.training import epochs
+from l2o_tf.training import epochs, meta_optimizers
 
-META_LEARNING_RATE = 1e-3
 # Numbers of coordinates and of steps of an unroll, ascending in memory.
 SIZES = [(10**n, num_steps) for n in (4, 5, 6) for num_steps in (20, 50, 100)]
 SHORT_SIZES = [(10**3, 5)]
@@ -38,7 +37,7 @@ def measure(repetitions: int, short: bool = False) -> list[measuring.Row]:
         epoch = epochs.Epochs(
             rule,
             Bowl(num_coordinates),
-            rules.create("adam", learning_rate=META_LEARNING_RATE),
+            meta_optimizers.create("adam"),
             unroll_length=unroll_length,
         )
         meta = epoch.initial_state(rule.weights())
