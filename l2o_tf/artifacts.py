@@ -14,6 +14,20 @@ RULE_ARRAYS, RULE_CARD = "rule.npz", "rule.json"
 _MAX_REASON = 200  # Characters of another library's message.
 
 
+def saved_name(rule: UpdateRule) -> str:
+    """The name by which the registry creates a rule again.
+
+    Raises:
+        InputError: if its class has none.
+    """
+    if rule.registered_name is None:
+        raise errors.InputError(
+            f"a rule {type(rule).__name__} cannot be saved: give the class a name with"
+            " l2o_tf.rules.register"
+        )
+    return rule.registered_name
+
+
 def save_rule(
     directory: str | os.PathLike,
     rule: UpdateRule,
@@ -32,15 +46,11 @@ def save_rule(
         InputError: if the rule's class has no name in the registry, or cannot be written.
     """
     directory = pathlib.Path(directory)
-    if rule.registered_name is None:
-        raise errors.InputError(
-            f"a rule {type(rule).__name__} cannot be saved: give the class a name with"
-            " l2o_tf.rules.register"
-        )
+    name = saved_name(rule)
     weights = rule.weights() if weights is None else weights
-    arrays = {name: np.asarray(value) for name, value in weights.items()}
+    arrays = {key: np.asarray(value) for key, value in weights.items()}
     files.write_arrays(directory / RULE_ARRAYS, arrays)
-    description = {"format": FORMAT, "rule": rule.registered_name, "options": rule.options()}
+    description = {"format": FORMAT, "rule": name, "options": rule.options()}
     files.write_json(directory / RULE_CARD, {**description, **(card or {})})
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from l2o_tf import coordinates, errors, loading, loops, rules, seeds
+from l2o_tf import artifacts, coordinates, errors, loading, loops, rules, seeds
 from l2o_tf.rules.base import State, UpdateRule, Weights
 
 RuleConfig = dict[str, Any]
@@ -231,14 +231,10 @@ def _find_rule(source, seed: int) -> UpdateRule:
 
 
 def _rule_config(rule: UpdateRule, weights: Weights) -> RuleConfig:
-    if rule.registered_name is None:
-        raise errors.InputError(
-            f"an optimizer with the rule {type(rule).__name__} cannot be saved: give the class a"
-            " name with l2o_tf.rules.register"
-        )
+    name = artifacts.saved_name(rule)
     arrays = {key: value.numpy().astype("<f4") for key, value in weights.items()}
     texts = {key: base64.b64encode(value.tobytes()).decode() for key, value in arrays.items()}
-    return {"name": rule.registered_name, "options": rule.options(), "weights": texts}
+    return {"name": name, "options": rule.options(), "weights": texts}
 
 
 def _rule_from_config(config: RuleConfig) -> UpdateRule:

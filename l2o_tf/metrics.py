@@ -2,6 +2,7 @@
 
 import csv
 import pathlib
+from typing import Any
 
 from l2o_tf import errors
 from l2o_tf.training import trainer
@@ -51,3 +52,26 @@ class MetricsFile:
             ]
         )
         self._file.flush()
+
+
+def read_validations(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The validation curve in a run's metrics.csv.
+
+    Raises:
+        InputError: if the file cannot be read.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [
+                {
+                    "epoch": int(row["epoch"]),
+                    "stage": int(row["stage"]),
+                    "num_steps": int(row["num_steps"]),
+                    "loss": float(row["loss"]),
+                    "decision": row["decision"],
+                }
+                for row in csv.DictReader(file)
+                if row["kind"] == "validation"
+            ]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise errors.InputError(f"cannot read the validations in {path}: {error}") from error

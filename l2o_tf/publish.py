@@ -1,9 +1,7 @@
 """Exports a trained rule with a full card: `python -m l2o_tf.publish`."""
 
-import csv
 import dataclasses
 import pathlib
-from typing import Any
 
 from l2o_tf import cli, errors
 
@@ -40,41 +38,18 @@ class PublishConfig:
                 raise errors.InputError(f"--{name} is needed (--help says what for)")
 
 
-def validations(metrics: pathlib.Path) -> list[dict[str, Any]]:
-    """The validation curve in a run's metrics.csv.
-
-    Raises:
-        InputError: if the file cannot be read.
-    """
-    try:
-        with metrics.open(newline="", encoding="utf-8") as file:
-            return [
-                {
-                    "epoch": int(row["epoch"]),
-                    "stage": int(row["stage"]),
-                    "num_steps": int(row["num_steps"]),
-                    "loss": float(row["loss"]),
-                    "decision": row["decision"],
-                }
-                for row in csv.DictReader(file)
-                if row["kind"] == "validation"
-            ]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise errors.InputError(f"cannot read the validations in {metrics}: {error}") from error
-
-
 def main(config: PublishConfig) -> None:
     """Runs the command."""
     # Late, because --help and a wrong flag must not wait for TensorFlow.
     cli.import_tensorflow_quietly()
-    from l2o_tf import artifacts, files
+    from l2o_tf import artifacts, files, metrics
     from l2o_tf.evaluation import results, statistics
 
     directory = pathlib.Path(config.run)
     rule = artifacts.load_rule(directory)
     card = files.read_json(directory / artifacts.RULE_CARD)
-    stages = [path for path in (directory, *directory.parents) if (path / "metrics.csv").exists()]
-    if not stages:
+    found = [path for path in (directory, *directory.parents) if (path / "metrics.csv").exists()]
+    if not found:
         raise errors.InputError(f"no metrics.csv in {directory}: --run must be a run's directory")
     runs = [run for run in results.load(config.results) if run.rule == config.label]
     if not runs:
@@ -84,7 +59,7 @@ def main(config: PublishConfig) -> None:
         "cpu_hours": config.cpu_hours,
         "licence": config.licence,
         "note": config.note,
-        "validations": validations(stages[0] / "metrics.csv"),
+        "validations": metrics.read_validations(found[0] / "metrics.csv"),
         "results": {
             optimizee: statistics.summary_at_decades(members)
             for (_, optimizee), members in statistics.group(runs).items()
