@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Trains, evaluates and publishes the rules that come with the package; half an hour on 2 cores for
+# the training, as much for the evaluation. What is done is not done again: an interrupted run goes on.
+#   run_scripts/pretrained.sh [DIR]    runs and results go to DIR, runs/pretrained by default
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+ensure_venv
+cd "$REPOSITORY"
+directory="${1:-runs/pretrained}"
+rules=(rnnprop rnnprop_cl_il)
+
+sources=
+for rule in "${rules[@]}"; do
+  "$VENV_PYTHON" -m l2o_tf.train --flagfile="flags/$rule.flags" --seed=0 --workdir="$directory/$rule"
+  sources=$sources,$rule=$directory/$rule
+done
+"$VENV_PYTHON" -m l2o_tf.evaluate --rules="${sources#,}" --optimizees=mlp,mlp_relu,mlp_deeper \
+  --num_seeds=3 --workdir="$directory/evaluation"
+for rule in "${rules[@]}"; do
+  "$VENV_PYTHON" -m l2o_tf.publish --run="$directory/$rule" --results="$directory/evaluation" \
+    --label="$rule" --commit="$(git rev-parse --short HEAD)" --out="$directory/published/$rule"
+done
