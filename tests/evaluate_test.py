@@ -205,6 +205,28 @@ def test_divergence_is_a_result(tmp_path, capsys):
     assert matplotlib.image.imread(tmp_path / "results" / "simple.png").std() > 0.01
 
 
+def test_first_learning_rates_are_drawn_from_the_range_asked_for(tmp_path):
+    options = {"level_sizes": (3,), "learnable_rnn_init": False}
+    exported = rules.create("scale", seeds.make_seed(1, "rule"), **options)
+    artifacts.save_rule(tmp_path / "exported", exported)
+    flags = {"optimizees": ("simple",), "num_seeds": 1, "num_steps": 10}
+    flags["rules"] = (f"ours={tmp_path / 'exported'}", "adam:0.01")
+    run(tmp_path / "results", **flags, init_lr_range=(0.1, 0.2))
+    losses = {r.rule: r.losses for r in results.load(tmp_path / "results")}
+    on = runner.Runner(optimizees.create("simple"))
+    seed = seeds.make_seed(0, "evaluation")
+    for lr_range, equal in (((0.1, 0.2), True), (exported.settings.init_lr_range, False)):
+        rule = rules.create("scale", **options, init_lr_range=lr_range)
+        rule.assign(exported.weights())
+        assert np.allclose(on.run(rule, seed, 10), losses["ours"], rtol=1e-6) == equal
+    adam = on.run(rules.create("adam", learning_rate=0.01), seed, 10)
+    np.testing.assert_allclose(losses["adam:0.01"], adam, rtol=1e-6)
+    with pytest.raises(errors.InputError, match="another rule .* named ours"):
+        run(tmp_path / "results", **flags)
+    with pytest.raises(errors.InputError, match="two positive numbers"):
+        run(tmp_path / "results", **flags, init_lr_range=(0.0, 0.2))
+
+
 @pytest.mark.parametrize(
     "flags, message",
     [
@@ -222,6 +244,7 @@ def test_divergence_is_a_result(tmp_path, capsys):
         ({"optimizees": ("no_such_module:make",)}, "optimizee 'no_such_module:make': cannot imp"),
         ({"dataset": "no_such_dataset"}, "data set 'no_such_dataset' is not available"),
         ({"split": "valid"}, "--split=valid must be train or test"),
+        ({"init_lr_range": (0.1, 0.1)}, "--init_lr_range is for the rules scale and coord"),
         ({"num_seeds": 0}, "--num_seeds=0 must be at least 1"),
     ],
 )

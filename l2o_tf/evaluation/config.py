@@ -62,6 +62,13 @@ class EvaluateConfig:
         "legacy .l2l file, adam:0.01, or tuned:adam; label=RULE gives it another name.",
         _WHAT,
     )
+    init_lr_range: tuple[float, ...] | None = flag(
+        None,
+        "low,high: range of the random learning rates that a coordinate starts with, for the "
+        "rules that have such (scale, coordinatewise_rnn); equal bounds fix them. Default: the "
+        "rule's.",
+        _WHAT,
+    )
     optimizees: tuple[str, ...] = _optimizees_flag()
     dataset: str | None = _dataset_flag()
     split: str = _split_flag()

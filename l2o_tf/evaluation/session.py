@@ -118,6 +118,8 @@ def _until_interrupted(command: str, work: Callable, config: EvaluateConfig | Tu
 
 def _evaluate(config: EvaluateConfig) -> None:
     loaded = {label: _load(source) for label, source in _sources(config.rules).items()}
+    if config.init_lr_range is not None:
+        loaded = _with_lr_range(loaded, config.init_lr_range)
     bench = Workbench(config)
     record = _check_workdir(config, {label: _fingerprint(rule) for label, rule in loaded.items()})
     started, num_steps_run = time.monotonic(), 0
@@ -184,6 +186,22 @@ def _load(source: str) -> rules.UpdateRule | str:
     name = source.removeprefix(_TUNED)
     _check_tunable(name)
     return name
+
+
+def _with_lr_range(
+    loaded: dict[str, rules.UpdateRule | str], lr_range: tuple[float, ...]
+) -> dict[str, rules.UpdateRule | str]:
+    """The rules, those with random first learning rates changed to draw from `lr_range`."""
+    changed = {
+        label: rules.with_options(rule, init_lr_range=lr_range)
+        for label, rule in loaded.items()
+        if not isinstance(rule, str) and "init_lr_range" in rule.options()
+    }
+    if not changed:
+        raise errors.InputError(
+            "--init_lr_range is for the rules scale and coordinatewise_rnn: none is in --rules"
+        )
+    return {**loaded, **changed}
 
 
 def _check_tunable(name: str) -> None:

@@ -50,6 +50,25 @@ def create_learned(name: str, seed: seeds.Seed, **options: Any) -> UpdateRule:
         ) from None
 
 
+def with_options(rule: UpdateRule, **changes: Any) -> UpdateRule:
+    """Creates a rule with the weights of `rule` and, but for `changes`, its options.
+
+    Raises:
+        InputError: for options that the rule does not have, or values out of their range.
+        ValueError: if the weights of the changed rule have other shapes.
+    """
+    options = rule.options()
+    unknown = changes.keys() - options.keys()
+    if unknown:
+        raise errors.InputError(
+            f"{rule.registered_name} has no option {', '.join(sorted(unknown))}; "
+            f"it has {', '.join(options) or 'none'}"
+        )
+    changed = create(rule.registered_name, **{**options, **changes})
+    changed.assign(rule.weights())
+    return changed
+
+
 def from_spec(spec: str) -> UpdateRule:
     """Creates an analytical rule from "name" or "name:learning_rate", such as "adam:0.01".
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import coordinates, rules
+from l2o_tf import coordinates, errors, rules
 
 SHAPES = [(3, 2), (), (5,)]
 PARAMS = [tf.ones(shape) for shape in SHAPES]
@@ -109,6 +109,17 @@ def test_a_rule_is_created_again_from_its_options(name):
     rule = rules.create(name)
     options = json.loads(json.dumps(rule.options()))
     assert rules.create(name, **options).options() == rule.options() == options
+
+
+def test_options_can_change_while_the_weights_stay():
+    rule = rules.create("scale", SEED, init_lr_range=(1e-4, 1e-3))
+    changed = rules.with_options(rule, init_lr_range=(0.1, 0.1), average_tensors=True)
+    assert changed.options() == {
+        **rule.options(), "init_lr_range": [0.1, 0.1], "average_tensors": True
+    }  # fmt: skip
+    tf.nest.map_structure(np.testing.assert_array_equal, changed.weights(), rule.weights())
+    with pytest.raises(errors.InputError, match="scale has no option units; it has level_sizes"):
+        rules.with_options(rule, units=(3,))
 
 
 @pytest.mark.parametrize("name", ["dm", "rnnprop"])
