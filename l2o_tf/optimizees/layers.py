@@ -1,5 +1,6 @@
 """Layers as pure functions of their parameters, differentiable twice and inside compiled loops."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,9 +17,6 @@ def conv2d(
 ) -> tf.Tensor:
     """Convolves images.
 
-    The gradients are written as convolutions of the same form, because XLA on CPUs runs those of
-    `tf.nn.conv2d` inside a loop about twenty times slower.
-
     Args:
         images: [batch_size, height, width, inputs], static shape.
         kernel: [kernel_height, kernel_width, inputs, outputs].
@@ -32,61 +30,68 @@ def conv2d(
         before = [(size - 1) // 2 for size in kernel.shape[:2]]
         after = [size // 2 for size in kernel.shape[:2]]
         images = tf.pad(images, [[0, 0], *zip(before, after), [0, 0]])
-    return _conv2d_valid(images, kernel, stride)
+    *patch, outputs = kernel.shape
+    # XLA's convolutions on CPUs waste most of their time on strides and on few channels; a matrix
+    # product has to copy each patch, which only pays for patches that are few or small.
+    if stride > 1 or math.prod(patch) <= 2 * outputs:
+        return _conv2d_by_patches(images, kernel, stride)
+    return _conv2d_valid(images, kernel)
 
 
-def _conv2d_valid(images: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
+def _conv2d_by_patches(images: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
+    *patch, outputs = kernel.shape
+    rows, columns = (
+        [slice(first, size - k + 1 + first, stride) for first in range(k)]
+        for k, size in zip(patch, images.shape[1:3])
+    )
+    patches = tf.concat([images[:, r, c] for r in rows for c in columns], axis=-1)
+    flat = tf.reshape(patches, [-1, patches.shape[-1]]) @ tf.reshape(kernel, [-1, outputs])
+    return tf.reshape(flat, [*patches.shape[:3], outputs])
+
+
+def _conv2d_valid(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Convolves with stride 1.
+
+    The gradients are written as convolutions of the same form, because XLA on CPUs runs those of
+    `tf.nn.conv2d` inside a loop about twenty times slower.
+    """
+
     @tf.custom_gradient
     def convolve(images, kernel):
         def gradient(upstream):
-            return _conv2d_gradients(images, kernel, _spread(upstream, stride))
+            return _conv2d_gradients(images, kernel, upstream)
 
-        return tf.nn.conv2d(images, kernel, stride, "VALID"), gradient
+        return tf.nn.conv2d(images, kernel, 1, "VALID"), gradient
 
     return convolve(images, kernel)
 
 
 def _conv2d_gradients(images, kernel, upstream):
-    """The gradients of a convolution with stride 1 that may not reach the last rows, columns."""
-    height, width = (u + k - 1 for u, k in zip(upstream.shape[1:3], kernel.shape[:2]))
-    margins = [
-        [k - 1, k - 1 + size - reached]
-        for k, size, reached in zip(kernel.shape[:2], images.shape[1:3], (height, width))
-    ]
+    margins = [[k - 1, k - 1] for k in kernel.shape[:2]]
     transposed_kernel = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
     images_gradient = _conv2d_valid(
-        tf.pad(upstream, [[0, 0], *margins, [0, 0]]), transposed_kernel, 1
+        tf.pad(upstream, [[0, 0], *margins, [0, 0]]), transposed_kernel
     )
     # The batch takes the place of the input channels, which take the place of the batch.
     kernel_gradient = _conv2d_valid(
-        tf.transpose(images[:, :height, :width], [3, 1, 2, 0]),
-        tf.transpose(upstream, [1, 2, 0, 3]),
-        1,
+        tf.transpose(images, [3, 1, 2, 0]), tf.transpose(upstream, [1, 2, 0, 3])
     )
     return images_gradient, tf.transpose(kernel_gradient, [1, 2, 0, 3])
-
-
-def _spread(x: tf.Tensor, stride: int) -> tf.Tensor:
-    """Puts stride - 1 zeros between the pixels of x [batch_size, height, width, channels]."""
-    if stride == 1:
-        return x
-    n, height, width, channels = x.shape
-    x = tf.reshape(x, [n, height, 1, width, 1, channels])
-    x = tf.pad(x, [[0, 0], [0, 0], [0, stride - 1], [0, 0], [0, stride - 1], [0, 0]])
-    x = tf.reshape(x, [n, height * stride, width * stride, channels])
-    return x[:, : (height - 1) * stride + 1, : (width - 1) * stride + 1]
 
 
 def max_pool(x: tf.Tensor) -> tf.Tensor:
     """Halves height and width: the largest of 2x2 pixels, an odd last row or column left out.
 
-    Equal largest pixels share the gradient. A reduction, because XLA on CPUs differentiates
-    `tf.nn.max_pool2d` about ten times slower.
+    The first of equal largest pixels has the gradient, as with `tf.nn.max_pool2d`, which XLA on
+    CPUs differentiates about ten times slower. Not a reduction: its gradient goes to the pixels
+    that equal the maximum, which may be none, as XLA can compute them twice and round differently.
     """
     n, height, width, channels = x.shape
     height, width = height // 2, width // 2
     x = tf.reshape(x[:, : 2 * height, : 2 * width], [n, height, 2, width, 2, channels])
-    return tf.reduce_max(x, axis=[2, 4])
+    left, right = tf.unstack(x, axis=4)
+    upper, lower = tf.unstack(tf.maximum(left, right), axis=2)
+    return tf.maximum(upper, lower)
 
 
 def batch_norm(x: tf.Tensor) -> tf.Tensor:

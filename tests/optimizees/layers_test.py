@@ -33,6 +33,8 @@ def derivatives(function, inputs):
         ((2, 4), 3, "VALID"),
         ((5, 5), 1, "SAME"),
         ((2, 4), 1, "SAME"),
+        ((2, 1), 1, "VALID"),
+        ((1, 2), 1, "SAME"),
         ((10, 11), 1, "VALID"),
     ],
 )
@@ -53,12 +55,31 @@ def test_max_pool_and_its_derivatives_are_those_of_tensorflow(size):
         np.testing.assert_allclose(a, e, rtol=1e-12)
 
 
-def test_equal_largest_pixels_share_the_gradient():
+def test_the_first_of_equal_largest_pixels_has_the_gradient():
     x = tf.constant([[1.0, 3.0], [3.0, 2.0]])[None, :, :, None]
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        y = layers.max_pool(x)
-    np.testing.assert_array_equal(tape.gradient(y, x)[0, :, :, 0], [[0, 0.5], [0.5, 0]])
+    for pool in (layers.max_pool, lambda x: tf.nn.max_pool2d(x, 2, 2, "VALID")):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = pool(x)
+        np.testing.assert_array_equal(tape.gradient(y, x)[0, :, :, 0], [[0, 1], [0, 0]])
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+def test_xla_loses_no_gradient_between_batch_norm_and_the_next_convolution(dtype, stride):
+    def gradients(*inputs):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            x = tf.nn.relu(layers.batch_norm(inputs[0]))
+            y = layers.conv2d(layers.max_pool(x), inputs[1], stride)
+            scalar = tf.reduce_sum(tf.sin(y))
+        return tape.gradient(scalar, inputs)
+
+    inputs = [tf.cast(x, dtype) for x in (random(4, 15, 15, 16), random(5, 5, 16, 32, seed=1))]
+    expected = gradients(*inputs)
+    tolerance = 1e-12 if dtype == tf.float64 else 1e-4
+    for actual, e in zip(tf.function(gradients, jit_compile=True)(*inputs), expected):
+        np.testing.assert_allclose(actual, e, rtol=0, atol=tolerance * np.abs(e).max())
 
 
 def test_batch_norm_has_the_moments_of_the_batch():
