@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains, evaluates and publishes the rules that come with the package; half an hour on 2 cores for
-# the training, as much for the evaluation. What is done is not done again: an interrupted run goes on.
+# Trains, evaluates and publishes the rules that come with the package; an hour on 2 cores for the
+# training, as much for the evaluation. What is done is not done again: an interrupted run goes on.
 #   run_scripts/pretrained.sh [DIR]    runs and results go to DIR, runs/pretrained by default
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -8,11 +8,13 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 ensure_venv
 cd "$REPOSITORY"
 directory="${1:-runs/pretrained}"
-rules=(rnnprop rnnprop_cl_il)
+rules=(rnnprop rnnprop_cl_il dm_cl_il)
 
 sources=
 for rule in "${rules[@]}"; do
-  "$VENV_PYTHON" -m l2o_tf.train --flagfile="flags/$rule.flags" --seed=0 --workdir="$directory/$rule"
+  flagfile=flags/$rule.flags
+  [[ -e $flagfile ]] || flagfile=flags/l2o_$rule.flags
+  "$VENV_PYTHON" -m l2o_tf.train --flagfile="$flagfile" --seed=0 --workdir="$directory/$rule"
   sources=$sources,$rule=$directory/$rule
 done
 "$VENV_PYTHON" -m l2o_tf.evaluate --rules="${sources#,}" --optimizees=mlp,mlp_relu,mlp_deeper \

@@ -12,3 +12,4 @@ draw() {
 }
 draw legacy_weights 2
 draw trained 3
+draw trained 2
