@@ -275,6 +275,8 @@ def test_the_command_line_stops_on_ctrl_c(tmp_path):
         sys.executable, "-m", "l2o_tf.evaluate", "--rules=adam:0.01", "--optimizees=simple",
         "--num_steps=100", "--num_seeds=1000000", f"--workdir={tmp_path / 'results'}",
     ]  # fmt: skip
+    # A job in the background ignores Ctrl-C, and so would the command.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         lines = []

@@ -176,6 +176,8 @@ def test_the_command_line_saves_on_ctrl_c(tmp_path):
         sys.executable, "-m", "l2o_tf.train", "--optimizee=simple", "--dataset=digits",
         f"--workdir={workdir}",
     ]  # fmt: skip
+    # A job in the background ignores Ctrl-C, and so would the command.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         lines = []
