@@ -7,16 +7,12 @@ import tensorflow as tf
 from l2o_tf import rules
 from l2o_tf.legacy import tf1_checkpoint
 from l2o_tf.optimizees.scale import datasets, problem
-from l2o_tf.rules import hierarchical_rnn
-from l2o_tf.training import imitation, meta_loss, meta_optimizers, regularizers
+from l2o_tf.training import imitation, meta_optimizers, regularizers
 from l2o_tf.training import unroll as unrolls
 from l2o_tf.training.objectives import Objective
 from tests import reference
 from tests.rules import scale_reference
-
-NUM_STEPS = 10
-SEED = tf.constant([0, 0])
-
+from tests.training.scale_unrolls import Unrolls, check, check_gradient
 
 class Given(problem.Problem):
     """A problem with a given loss and no data."""
@@ -47,76 +43,6 @@ def given_problem(case, golden):
     first = quadratic(golden["sum|w0"], golden["sum|y0"])
     third = quadratic(golden["sum|w2"], golden["sum|y2"])
     return Given(lambda params: first(params[0]) + rosenbrock(params[1]) + third(params[2]))
-
-
-class Unrolls:
-    """The compiled unroll of one case, from a given start."""
-
-    def __init__(self, optimizee, params, log_lr, num_steps=NUM_STEPS, penalty=None, **choices):
-        self.rule = hierarchical_rnn.HierarchicalRNN()
-        self.optimizee, self.params, self.num_steps = optimizee, params, num_steps
-        self._log_lr, self._penalty, self._choices = log_lr, penalty, choices
-        self._compiled = tf.function(self._differentiate, autograph=False)
-
-    def first_state(self, weights, carried=None):
-        state = self.rule.init(self.params, SEED, weights)
-        return state._replace(log_lr=self._log_lr)
-
-    def start(self, weights):
-        return unrolls.Trajectory(self.params, self.first_state(weights))
-
-    def __call__(self, trajectory, weights, initial_loss, unroll, indices=None, scored=None):
-        return self._compiled(
-            trajectory, weights, initial_loss, tf.constant(unroll), indices, scored
-        )
-
-    def _differentiate(self, trajectory, weights, initial_loss, unroll, indices, scored):
-        def first_state(weights, carried):
-            return tf.nest.map_structure(
-                lambda new, old: tf.where(unroll == 0, new, old),
-                self.first_state(weights),
-                carried,
-            )
-
-        def batches(t):
-            return () if indices is None else self.optimizee.gather(indices[t])
-
-        scoring_batch = None if scored is None else self.optimizee.gather(scored)
-        setting = meta_loss.Setting(
-            initial_loss=initial_loss,
-            scoring_batch=scoring_batch,
-            first_state=first_state,
-            **self._choices,
-        )
-        if self._penalty is not None:
-            setting = setting._replace(
-                penalty=lambda params, t: self._penalty(self.optimizee, params, batches(t))
-            )
-        return meta_loss.meta_gradient(
-            self.rule, self.optimizee, trajectory, batches, self.num_steps, weights, setting
-        )
-
-
-def check(result, golden, prefix, rule, tolerance=2e-13):
-    """Compares the objective, the meta-gradients and the parameters with one reference unroll."""
-    # The meta-objective is a mean of logarithms of numbers near 1, each rounded to 6e-8.
-    np.testing.assert_allclose(result.objective, golden[f"{prefix}metaobj"], rtol=1e-5, atol=6e-8)
-    objectives = golden[f"{prefix}problem_objectives"]
-    assert int(result.taken) == len(objectives) - 1
-    np.testing.assert_allclose(result.losses[: result.taken], objectives[1:], rtol=2e-6)
-    for index, param in enumerate(result.end.params):
-        expected = golden[f"{prefix}final_params|{index}"]
-        np.testing.assert_allclose(param, expected, rtol=2e-6, atol=1e-7)
-    check_gradient(result.gradient, golden, f"{prefix}grad|", rule, tolerance)
-
-
-def check_gradient(gradient, golden, prefix, rule, tolerance=2e-13):
-    for ours, theirs in tf1_checkpoint.legacy_names(rule).items():
-        expected = golden[f"{prefix}{theirs.replace('/', '|')}"]
-        # The absolute part is for the decays' gradients, 1e-10, that remain of larger terms of
-        # opposite sign: recomputed in float64 they are 1e-13 away from the legacy numbers too.
-        limit = 1e-4 * np.abs(expected).max() + tolerance
-        np.testing.assert_allclose(gradient[ours], expected, rtol=0, atol=limit, err_msg=ours)
 
 
 def step(meta_optimizer, weights, gradient, state):
@@ -151,8 +77,8 @@ def test_two_unrolls_and_rmsprop_steps(case, second_derivatives):
         trajectory = unrolled.start(weights)
         for unroll in (0, 1):
             prefix = f"{case}|{kind}|second{int(second_derivatives)}|unroll{unroll}|"
-            result = unrolled(trajectory, weights, initial, unroll)
-            check(result, golden, prefix, rule)
+            result, spread = unrolled.with_spread(trajectory, weights, initial, unroll)
+            check(result, spread, golden, prefix, rule)
             if unroll == 0 and case == "sum":
                 check_second_derivatives(result.gradient, golden, kind, second_derivatives)
             weights, state = step(rmsprop, weights, result.gradient, state)
@@ -201,8 +127,8 @@ def test_other_objectives(kind, objective):
     source = reference.arrays("golden/scale/hrnn_vars.npz")
     weights = scale_reference.weights(unrolled.rule, source)
     initial = unrolled.optimizee.loss(unrolled.params, ())
-    result = unrolled(unrolled.start(weights), weights, initial, 0)
-    check(result, golden, f"quad5|{kind}|unroll0|", unrolled.rule)
+    result, spread = unrolled.with_spread(unrolled.start(weights), weights, initial, 0)
+    check(result, spread, golden, f"quad5|{kind}|unroll0|", unrolled.rule)
 
 
 @pytest.mark.parametrize(("case", "multiple"), [("mult1.3", 1.3), ("mult1.3_off", None)])
@@ -217,9 +143,9 @@ def test_early_stop(case, multiple):
     source = reference.arrays("golden/scale/hrnn_vars.npz")
     weights = scale_reference.weights(unrolled.rule, source)
     initial = unrolled.optimizee.loss(unrolled.params, ())
-    result = unrolled(unrolled.start(weights), weights, initial, 0)
+    result, spread = unrolled.with_spread(unrolled.start(weights), weights, initial, 0)
     assert int(result.taken) == (3 if multiple else 10)
-    check(result, golden, f"{case}|unroll0|", unrolled.rule)
+    check(result, spread, golden, f"{case}|unroll0|", unrolled.rule)
 
 
 class Network(problem.DataProblem):
@@ -265,8 +191,10 @@ def test_gradients_on_minibatches_and_scores_on_more_examples(second_derivatives
     initial = golden["nomt_second0|unroll0|initial_obj"]
     for unroll in range(1 if second_derivatives else 2):
         prefix = f"nomt_second{int(second_derivatives)}|unroll{unroll}|"
-        result = unrolled(trajectory, weights, initial, unroll, *indices_of(golden, unroll))
-        check(result, golden, prefix, unrolled.rule, tolerance=1e-9)
+        result, spread = unrolled.with_spread(
+            trajectory, weights, initial, unroll, *indices_of(golden, unroll)
+        )
+        check(result, spread, golden, prefix, unrolled.rule)
         trajectory = result.end
 
 
@@ -308,7 +236,7 @@ def test_imitation_of_adam():
         np.testing.assert_allclose(
             tf.reduce_mean(losses), golden[f"{prefix}metaobjmt"], rtol=1e-5
         )
-        check_gradient(gradient, golden, f"{prefix}grad_mt|", rule, tolerance=1e-10)
+        check_gradient(gradient, golden, f"{prefix}grad_mt|", rule, dict.fromkeys(weights, 1e-10))
         for index, param in enumerate(lesson.end.params):
             expected = golden[f"{prefix}final_params|{index}"]
             np.testing.assert_allclose(param, expected, rtol=1e-6, atol=1e-6)
@@ -365,5 +293,7 @@ def test_regularized_meta_gradients(name):
     unrolled = network_unrolls(golden, penalty=penalty)
     weights = network_weights(unrolled.rule, golden)
     initial = golden["nomt_second0|unroll0|initial_obj"]
-    result = unrolled(unrolled.start(weights), weights, initial, 0, *indices_of(golden, 0))
-    check(result, regularized, f"reg_{name}_jac1|unroll0|", unrolled.rule, tolerance=1e-9)
+    result, spread = unrolled.with_spread(
+        unrolled.start(weights), weights, initial, 0, *indices_of(golden, 0)
+    )
+    check(result, spread, regularized, f"reg_{name}_jac1|unroll0|", unrolled.rule)
