@@ -141,6 +141,12 @@ class TrainConfig(ObjectiveFlags):
         0.01, "Standard deviation of the noise that es and pes add to the weights.", _META
     )
 
+    weight_average: float = flag(
+        0.0,
+        "Validate and export a moving average of the rule's weights over epochs, with this decay: "
+        "0.95 averages over the last 20 or so. 0 for the weights themselves, as in the paper.",
+        _META,
+    )
     second_derivatives: bool = flag(
         False, "Differentiate also through the gradients that the rule is given.", _META
     )
@@ -160,6 +166,8 @@ class TrainConfig(ObjectiveFlags):
         require(0 <= self.seed < 2**31, "seed", self.seed, "between 0 and 2147483647")
         stddev = self.evolution_stddev
         require(0 < stddev < math.inf, "evolution_stddev", stddev, "a positive number")
+        average = self.weight_average
+        require(0 <= average < 1, "weight_average", average, "at least 0 and less than 1")
         for name in ("self_improving_epochs", "random_scaling"):
             value = getattr(self, name)
             require(0 <= value < math.inf, name, value, "at least 0")

@@ -84,10 +84,10 @@ class RunDirectory:
                 f"{saved[-1]} does not fit this run; delete it to go on from the one before"
             )
         leaves = [tf.constant(arrays[name]) for name in names]
-        meta, best = tf.nest.pack_sequence_as(_tensors(like), leaves)
+        meta, average, best = tf.nest.pack_sequence_as(_tensors(like), leaves)
         state = json.loads(arrays["state"].tobytes())
         schedule = curriculum.State.from_json(state["schedule"])
-        return trainer.Progress(meta, best, schedule, state["num_events"])
+        return trainer.Progress(meta, average, best, schedule, state["num_events"])
 
     @property
     def _config(self) -> pathlib.Path:
@@ -102,4 +102,4 @@ class RunDirectory:
 
 
 def _tensors(progress: trainer.Progress):
-    return progress.meta, progress.best
+    return progress.meta, progress.average, progress.best

@@ -21,7 +21,7 @@ class Terminal(io.StringIO):
 
 def make_progress(**state):
     meta = epochs.MetaState({}, (), (), tf.constant(0))
-    return trainer.Progress(meta, {}, curriculum.State(**state), 1)
+    return trainer.Progress(meta, {}, {}, curriculum.State(**state), 1)
 
 
 def epoch(n, **state):

@@ -17,7 +17,7 @@ def written(tmp_path_factory):
     tmp_path = tmp_path_factory.mktemp("runs") / "dm_cl"
     meta = epochs.MetaState({"w": tf.constant([1.0, 2.0])}, (), (), tf.constant(3))
     state = curriculum.State(epoch=7, stage=1, best_loss=1.25)
-    where = trainer.Progress(meta, meta.weights, state, 9)
+    where = trainer.Progress(meta, {}, meta.weights, state, 9)
     writer = summaries.TensorBoardSummaries(tmp_path, CONFIG, first_epoch=0)
     imitated = np.array([False, True, True])
     for kind, losses, norms, share in [

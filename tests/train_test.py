@@ -26,6 +26,7 @@ FLAGS = {
     "validation_epochs": 2,
     "num_epochs": 6,
     "imitation_r": (0.5,),
+    "weight_average": 0.5,
 }
 
 

@@ -61,6 +61,7 @@ def _recipe(run_config: config.TrainConfig) -> trainer.Recipe:
         self_improving_epochs=run_config.self_improving_epochs,
         validation_epochs=run_config.validation_epochs,
         validate_final_minibatch=run_config.validation_score == "final_minibatch",
+        weight_average=run_config.weight_average,
         seed=run_config.seed,
     )
 

@@ -33,6 +33,8 @@ class Recipe:
         validation_epochs: trajectories per validation.
         validate_final_minibatch: whether the loss of a validation trajectory is that of one
             minibatch after the last step, as in the legacy code, not the last unroll's mean.
+        weight_average: d of the moving average of the rule's weights over epochs, w' = d w' +
+            (1 - d) w, that is validated and exported; 0 for the weights themselves.
         seed: the run's seed.
     """
 
@@ -43,6 +45,7 @@ class Recipe:
     self_improving_epochs: int = 0
     validation_epochs: int = 20
     validate_final_minibatch: bool = False
+    weight_average: float = 0.0
     seed: int = 0
 
 
@@ -61,15 +64,22 @@ class Progress(NamedTuple):
 
     Attributes:
         meta: weights and meta-optimizers.
+        average: the moving average of the weights; empty if there is none.
         best: the weights that would be exported now.
         schedule: where training stands in its schedule.
         num_events: events so far.
     """
 
     meta: epochs.MetaState
+    average: Weights
     best: Weights
     schedule: curriculum.State
     num_events: int
+
+    @property
+    def validated(self) -> Weights:
+        """The weights that are validated, and exported if they are the best."""
+        return self.average or self.meta.weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,7 +204,8 @@ class Trainer:
         """Where training starts."""
         weights = self._rule.weights()
         meta = self._epochs[0].initial_state(weights)
-        return Progress(meta, weights, curriculum.State(), num_events=0)
+        average = weights if self._recipe.weight_average else {}
+        return Progress(meta, average, weights, curriculum.State(), num_events=0)
 
     def run(self, progress: Progress) -> Iterator[Event]:
         """Trains on from `progress` until the schedule is finished."""
@@ -216,6 +227,7 @@ class Trainer:
             num_steps = self._plan.num_steps(self._seed("epoch", state.epoch), fixed_steps)
         progress = progress._replace(
             meta=result.meta,
+            average=self._average(progress.average, result.meta.weights),
             schedule=curriculum.after_epoch(self._recipe.schedule, state),
             num_events=progress.num_events + 1,
         )
@@ -229,6 +241,10 @@ class Trainer:
             result.is_imitation.numpy().astype(bool),
             share if kind == "self_improving" else 0.0,
         )
+
+    def _average(self, average: Weights, weights: Weights) -> Weights:
+        decay = self._recipe.weight_average
+        return {name: decay * old + (1 - decay) * weights[name] for name, old in average.items()}
 
     def _run_epoch(
         self, progress: Progress, num_unrolls: int, share: float
@@ -261,7 +277,7 @@ class Trainer:
         if not self._recipe.validate_final_minibatch:
             scores = losses[:, -1]
         loss = float(np.mean(scores))
-        meta, best, decision = progress.meta, progress.best, None
+        decision = None
         if state.phase is curriculum.Phase.BASELINE:
             schedule = curriculum.after_baseline(state, loss)
         else:
@@ -269,11 +285,11 @@ class Trainer:
                 self._recipe.schedule, state, loss
             )
             if decision is curriculum.Decision.KEEP:
-                best = meta.weights
+                progress = progress._replace(best=progress.validated)
             elif decision is curriculum.Decision.ADVANCE:
-                meta = meta._replace(weights=best)
+                progress = _restore_best(progress)
         return ValidationDone(
-            Progress(meta, best, schedule, progress.num_events + 1),
+            progress._replace(schedule=schedule, num_events=progress.num_events + 1),
             state.phase.value,
             state.stage,
             num_steps,
@@ -287,10 +303,9 @@ class Trainer:
         # num_events tells validations apart: fresh trajectories each time, as in the legacy code.
         seed = self._seed("validation", progress.num_events)
         num_unrolls = tf.constant(num_steps // self._recipe.unroll_length)
-        weights = progress.meta.weights
         runs = [
             self._validations[i % len(self._validations)].validate(
-                weights, seeds.fold(seed, i), num_unrolls
+                progress.validated, seeds.fold(seed, i), num_unrolls
             )
             for i in range(self._recipe.validation_epochs)
         ]
@@ -306,3 +321,8 @@ class Trainer:
 
     def _seed(self, purpose: str, index: int) -> seeds.Seed:
         return seeds.fold(seeds.make_seed(self._recipe.seed, purpose), index)
+
+
+def _restore_best(progress: Progress) -> Progress:
+    meta = progress.meta._replace(weights=progress.best)
+    return progress._replace(meta=meta, average=progress.average and progress.best)

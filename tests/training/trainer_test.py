@@ -18,9 +18,14 @@ CURRICULUM = curriculum.Schedule(
 NO_CURRICULUM = curriculum.Schedule((4,), (4,), 3, math.inf, max_epochs=7)
 
 
-def make_trainer(schedule=CURRICULUM, imitation_r=(0.3,), seed=0):
+def make_trainer(schedule=CURRICULUM, imitation_r=(0.3,), seed=0, weight_average=0.0):
     recipe = trainer.Recipe(
-        schedule, unroll_length=4, imitation_r=imitation_r, validation_epochs=2, seed=seed
+        schedule,
+        unroll_length=4,
+        imitation_r=imitation_r,
+        validation_epochs=2,
+        weight_average=weight_average,
+        seed=seed,
     )
     teachers = mixture.OneOf([rules.from_spec(s) for s in ("adam:0.01", "sgd:0.1")])
     rule = rules.create("dm", seed=seeds.make_seed(seed, "rule"), units=(3, 3))
@@ -40,7 +45,8 @@ def summary(event):
 
 
 def arrays(progress):
-    return [np.asarray(x) for x in tf.nest.flatten((progress.meta, progress.best))]
+    leaves = tf.nest.flatten((progress.meta, progress.average, progress.best))
+    return [np.asarray(x) for x in leaves]
 
 
 def test_the_same_seed_gives_the_same_bits(events):
@@ -100,6 +106,39 @@ def test_the_best_weights_are_kept_and_restored(events):
         if getattr(event, "decision", None) is curriculum.Decision.ADVANCE:
             for name, weights in event.progress.best.items():
                 np.testing.assert_array_equal(event.progress.meta.weights[name], weights)
+
+
+def test_the_average_over_epochs_is_validated_and_kept_and_training_goes_on_from_it():
+    made = make_trainer(weight_average=0.75)
+    before, weights = made.initial_progress(), made.initial_progress().meta.weights
+    expected, decisions = weights, set()
+    for event in made.run(before):
+        progress = event.progress
+        if isinstance(event, trainer.EpochDone):
+            for name, values in progress.meta.weights.items():
+                expected = {**expected, name: 0.75 * expected[name] + 0.25 * values}
+        else:
+            decisions.add(event.decision)
+        if getattr(event, "decision", None) is curriculum.Decision.KEEP:
+            assert_equal(progress.best, expected)
+            run = made._epochs[0].validate(
+                expected,
+                seeds.fold(made._seed("validation", before.num_events), 0),
+                tf.constant(event.num_steps // 4),
+            )
+            np.testing.assert_allclose(run.losses, event.losses[0], rtol=1e-6)
+        if getattr(event, "decision", None) is curriculum.Decision.ADVANCE:
+            expected = progress.best
+            assert_equal(progress.meta.weights, expected)
+        assert_equal(progress.average, expected)
+        before = progress
+    assert {curriculum.Decision.KEEP, curriculum.Decision.ADVANCE} <= decisions
+
+
+def assert_equal(weights, expected):
+    assert weights.keys() == expected.keys()
+    for name, values in weights.items():
+        np.testing.assert_allclose(values, expected[name], rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("final_minibatch", [False, True])
