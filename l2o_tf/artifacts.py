@@ -5,6 +5,7 @@ import pathlib
 import textwrap
 
 import numpy as np
+import tensorflow as tf
 
 from l2o_tf import errors, files, rules
 from l2o_tf.rules.base import UpdateRule, Weights
@@ -76,10 +77,13 @@ def load_rule(directory: str | os.PathLike) -> UpdateRule:
         if key not in card:
             raise errors.InputError(f"{damaged}{RULE_CARD} has no {key!r}")
     try:
-        rule = rules.create(card["rule"], **card["options"])
+        with tf.Graph().as_default():  # Shapes only: a damaged card may ask for all memory.
+            needed = rules.create(card["rule"], **card["options"]).weights()
+        misfit = _misfit(needed, arrays)
+        rule = None if misfit else rules.create(card["rule"], **card["options"])
     except Exception as error:  # Wrong options surface as errors of Python or of TensorFlow.
         raise errors.InputError(damaged + textwrap.shorten(str(error), _MAX_REASON)) from None
-    if misfit := _misfit(rule.weights(), arrays):
+    if misfit:
         raise errors.InputError(damaged + misfit)
     rule.assign(arrays)
     if not all(np.isfinite(value).all() for value in rule.weights().values()):

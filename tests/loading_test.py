@@ -52,6 +52,12 @@ def test_an_exported_rule(tmp_path, name, options):
     assert np.abs(updates(exported)).min() > 0
 
 
+def test_an_exported_analytical_rule(tmp_path):
+    exported = rules.create("adam", learning_rate=0.3)
+    artifacts.save_rule(tmp_path, exported)
+    np.testing.assert_array_equal(updates(loading.load(tmp_path)), updates(exported))
+
+
 @pytest.mark.parametrize(
     "path, name", [("legacy/dm_cl_il/cw.l2l-0", "dm"), ("legacy/rnnprop/rp.l2l-0", "rnnprop")]
 )
@@ -193,6 +199,7 @@ CARD = {"format": artifacts.FORMAT, "rule": "dm", "options": {"units": [20, 20]}
         ({**CARD, "options": {"units": ["x"]}}, "damaged: "),
         ({**CARD, "options": {"units": 3}}, "damaged: "),
         ({**CARD, "options": {"units": [2**40]}}, "damaged: "),
+        ({**CARD, "options": {"units": [10**6]}}, "asks for float32 [1000002, 4000000]"),
         ({**CARD, "options": {"units": [20, 20], "seed": "x"}}, "damaged: "),
         ({**CARD, "rule": "adam", "options": {"learning_rate": 0.1}}, "damaged: "),
     ],

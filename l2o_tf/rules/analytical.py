@@ -27,6 +27,11 @@ class AnalyticalRule(base.CoordinatewiseRule):
     def weights(self):
         return {"learning_rate": tf.constant(self.learning_rate)}
 
+    def assign(self, weights):
+        if weights.keys() != {"learning_rate"}:
+            raise ValueError(f"{self.name} has a learning rate and no {', '.join(weights)}")
+        self.learning_rate = float(weights["learning_rate"])
+
     def options(self):
         return {"learning_rate": self.learning_rate}
 
