@@ -5,6 +5,7 @@ import pathlib
 import textwrap
 
 import numpy as np
+import sonnet as snt
 import tensorflow as tf
 
 from l2o_tf import errors, files, rules
@@ -77,9 +78,7 @@ def load_rule(directory: str | os.PathLike) -> UpdateRule:
         if key not in card:
             raise errors.InputError(f"{damaged}{RULE_CARD} has no {key!r}")
     try:
-        with tf.Graph().as_default():  # Shapes only: a damaged card may ask for all memory.
-            needed = rules.create(card["rule"], **card["options"]).weights()
-        misfit = _misfit(needed, arrays)
+        misfit = _misfit(_symbolic_weights(card), arrays)
         rule = None if misfit else rules.create(card["rule"], **card["options"])
     except Exception as error:  # Wrong options surface as errors of Python or of TensorFlow.
         raise errors.InputError(damaged + textwrap.shorten(str(error), _MAX_REASON)) from None
@@ -89,6 +88,13 @@ def load_rule(directory: str | os.PathLike) -> UpdateRule:
     if not all(np.isfinite(value).all() for value in rule.weights().values()):
         raise errors.InputError(f"the rule in {directory} has weights that are not finite")
     return rule
+
+
+def _symbolic_weights(card: dict) -> Weights:
+    """What a card asks for without taking memory, of which a damaged card may ask for all."""
+    snt.Module()  # Sonnet checks with the first module of a process that TensorFlow is eager.
+    with tf.Graph().as_default():
+        return rules.create(card["rule"], **card["options"]).weights()
 
 
 def _misfit(weights: Weights, arrays: dict[str, np.ndarray]) -> str | None:

@@ -92,12 +92,18 @@ class State:
         return cls(**{**values, "phase": Phase(values["phase"]), "best_loss": best_loss})
 
 
-def after_epoch(schedule: Schedule, state: State) -> State:
-    """The state after one more epoch: a period ends after T_period epochs or the last epoch."""
+def after_epoch(schedule: Schedule, state: State, num_steps: int) -> State:
+    """The state after one more epoch: a period ends after T_period epochs or the last epoch.
+
+    Args:
+        schedule: the schedule.
+        state: the state before.
+        num_steps: optimizee steps of the epoch, N_train unless lengths are random.
+    """
     state = dataclasses.replace(
         state,
         epoch=state.epoch + 1,
-        steps=state.steps + schedule.train_steps[state.stage],
+        steps=state.steps + num_steps,
         period_epoch=state.period_epoch + 1,
     )
     if state.period_epoch < schedule.period_epochs and not schedule.is_used_up(state):

@@ -228,7 +228,7 @@ class Trainer:
         progress = progress._replace(
             meta=result.meta,
             average=self._average(progress.average, result.meta.weights),
-            schedule=curriculum.after_epoch(self._recipe.schedule, state),
+            schedule=curriculum.after_epoch(self._recipe.schedule, state, num_steps),
             num_events=progress.num_events + 1,
         )
         return EpochDone(

@@ -20,8 +20,9 @@ def run(schedule, losses, state=None):
     losses = iter(losses)
     while state.phase is not Phase.FINISHED:
         if state.phase is Phase.EPOCH:
-            state = curriculum.after_epoch(schedule, state)
-            done.append(f"train {schedule.train_steps[state.stage]}")
+            num_steps = schedule.train_steps[state.stage]
+            state = curriculum.after_epoch(schedule, state, num_steps)
+            done.append(f"train {num_steps}")
             continue
         loss = next(losses, None)
         if loss is None:
@@ -124,9 +125,9 @@ def test_transition_after_a_validation(before, loss, decision, after):
 
 
 def test_a_period_is_two_epochs():
-    state = curriculum.after_epoch(SCHEDULE, State())
+    state = curriculum.after_epoch(SCHEDULE, State(), 100)
     assert state == State(epoch=1, steps=100, period_epoch=1)
-    state = curriculum.after_epoch(SCHEDULE, state)
+    state = curriculum.after_epoch(SCHEDULE, state, 100)
     assert state == State(phase=Phase.VALIDATION, epoch=2, steps=200)
 
 
@@ -164,7 +165,7 @@ def test_the_baseline_must_be_beaten_in_the_new_stage():
 def test_the_last_epoch_ends_training_with_a_validation(loss, decision):
     schedule = curriculum.Schedule((100,), (100,), 10, math.inf, max_epochs=3)
     state = State(epoch=2, period_epoch=2, best_loss=5.0, periods=1, improved=True)
-    state = curriculum.after_epoch(schedule, state)
+    state = curriculum.after_epoch(schedule, state, 100)
     assert state.phase is Phase.VALIDATION
     state, decided = curriculum.after_validation(schedule, state, loss)
     assert (state.phase, decided) == (Phase.FINISHED, decision)

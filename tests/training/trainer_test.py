@@ -10,6 +10,8 @@ from l2o_tf import rules, seeds
 from l2o_tf.optimizees import scaling
 from l2o_tf.rules import mixture
 from l2o_tf.training import curriculum, epochs, trainer
+from l2o_tf.training.lengths import RandomLength, RandomLengths
+from l2o_tf.training.plan import Plan
 from tests.training import problems
 
 CURRICULUM = curriculum.Schedule(
@@ -170,6 +172,21 @@ def test_without_a_curriculum_the_last_epochs_are_validated_too():
     made = make_trainer(NO_CURRICULUM, imitation_r=(0.0,))
     kinds = [event.kind for event in made.run(made.initial_progress())]
     assert kinds == [*["meta_loss"] * 3, "validation"] * 2 + ["meta_loss", "validation"]
+
+
+def test_a_budget_counts_the_steps_that_random_epochs_took():
+    schedule = curriculum.Schedule((4,), (4,), 100, math.inf, max_steps=60)
+    made = trainer.Trainer(
+        rules.create("dm", seed=seeds.make_seed(0, "rule"), units=(3,)),
+        [problems.Bowl()],
+        rules.create("adam", learning_rate=1e-2),
+        trainer.Recipe(schedule, unroll_length=4, validation_epochs=2),
+        plan=Plan(lengths=RandomLengths(RandomLength(1, 2.0, 4), RandomLength(2, 3.0, 6))),
+    )
+    *trained, validation = made.run(made.initial_progress())
+    steps = np.cumsum([epoch.num_steps for epoch in trained])
+    assert [epoch.progress.schedule.steps for epoch in trained] == list(steps)
+    assert steps[-2] < 60 <= steps[-1] != 4 * len(steps) and validation.kind == "validation"
 
 
 @pytest.mark.parametrize("r", [0.0, 0.2, 0.7, 1.0])
