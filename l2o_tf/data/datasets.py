@@ -14,7 +14,7 @@ import logging
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,8 @@ from l2o_tf import errors
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
-_SPLITS = ("train", "test")
+SPLITS = ("train", "validation", "test")
+_PARTS_OF_MNIST = {"train": "train[5000:]", "validation": "train[:5000]"}
 _NUM_DIGITS_TRAIN = 1437  # 80 % of 1,797.
 _PROBE_SECONDS = 5.0
 _ADVICE = (
@@ -39,7 +40,7 @@ class Dataset:
 
     Attributes:
         name: the name that it was loaded by.
-        split: "train" or "test".
+        split: one of `SPLITS`.
         images: uint8 pixels [num_examples, height, width, channels].
         labels: int32 class numbers [num_examples], from 0.
         num_classes: the number of classes.
@@ -63,15 +64,15 @@ def load(name: str, split: str = "train", data_dir: str | None = None) -> Datase
     """Loads one split of a data set, downloading it through TFDS where it is not prepared yet.
 
     The "train" split of `mnist` is the last 55,000 of its 60,000 training examples, because the
-    legacy code leaves out the first 5,000 (TF1's validation split). TFDS stores the examples in an
-    order that differs from the original files', so these are not the same 55,000 images as there.
-    Of every other data set "train" is the whole training split. The first 1,437 of the `digits`
-    are "train", the other 360 "test".
+    legacy code leaves out the first 5,000, which are "validation" as in TF1. TFDS stores the
+    examples in an order that differs from the original files', so these are not the same 55,000
+    images as there. Of every other data set "train" is the whole training split. The first 1,437
+    of the `digits` are "train", the other 360 "test".
 
     Args:
         name: "digits" or the name of a TFDS image classification data set, such as "mnist",
             "cifar10" or "emnist/letters".
-        split: "train" or "test".
+        split: one of `SPLITS`; few data sets beside `mnist` have a "validation".
         data_dir: the folder of prepared TFDS data sets; by default the environment variable
             TFDS_DATA_DIR or else TFDS's own default in the home directory. `digits` needs none.
 
@@ -79,9 +80,10 @@ def load(name: str, split: str = "train", data_dir: str | None = None) -> Datase
         InputError: if the data set or the split does not exist, if it is not images of one size
             with a class each, or if it is neither prepared nor can be downloaded.
     """
-    if split not in _SPLITS:
-        raise errors.InputError(f"unknown split {split!r}; use one of: {', '.join(_SPLITS)}")
+    if split not in SPLITS:
+        raise errors.InputError(f"unknown split {split!r}; use one of: {', '.join(SPLITS)}")
     if name == "digits":
+        _check_split(name, split, ("train", "test"))
         return _load_digits(split)
     return _load_tfds(name, split, data_dir)
 
@@ -92,6 +94,14 @@ def _load_digits(split: str) -> Dataset:
     with source.open("rb") as stream, np.load(stream) as arrays:
         images, labels = arrays["images"][part], arrays["labels"][part]
     return Dataset("digits", split, images, labels.astype(np.int32), num_classes=10, scale=1 / 16)
+
+
+def _check_split(name: str, split: str, existing: Iterable[str]) -> None:
+    if split not in existing:
+        raise errors.InputError(
+            f"data set {name!r} has no {split} split, only: {', '.join(existing)}; "
+            "choose another --dataset or --split"
+        )
 
 
 def _load_tfds(name: str, split: str, data_dir: str | None) -> Dataset:
@@ -108,12 +118,9 @@ def _load_tfds(name: str, split: str, data_dir: str | None) -> Dataset:
     num_classes = _check_features(name, features)
     if not is_prepared:
         _prepare(name, builder)
-    if split not in builder.info.splits:
-        raise errors.InputError(
-            f"data set {name!r} has no {split} split, only: {', '.join(builder.info.splits)}; "
-            "choose another --dataset"
-        )
-    selected = "train[5000:]" if (builder.name, split) == ("mnist", "train") else split
+    parts = _PARTS_OF_MNIST if builder.name == "mnist" else {}
+    _check_split(name, split, {**builder.info.splits, **parts})
+    selected = parts.get(split, split)
     with _as_input_error(f"cannot read data set {name!r} in {builder.data_path}"):
         arrays = builder.as_dataset(split=selected, batch_size=-1)
         images, labels = arrays["image"].numpy(), arrays["label"].numpy()

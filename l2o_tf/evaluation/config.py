@@ -4,6 +4,7 @@ import dataclasses
 
 from l2o_tf import errors
 from l2o_tf.cli import flag
+from l2o_tf.data.datasets import SPLITS
 
 _WHAT, _LENGTH, _FILES = "What to run", "How long", "Files"
 _RATES_HELP = "The grid of learning rates. Default: 0.0001, 0.0003, 0.001, ... 3, 10."
@@ -33,7 +34,7 @@ def _split_flag():
     return flag(
         "test",
         "The images that the optimizee is trained on: test (never seen in meta-training; the "
-        "paper's curves are on it) or train.",
+        "paper's curves are on it), train, or validation (5,000 of MNIST that neither has).",
         _WHAT,
     )
 
@@ -129,8 +130,8 @@ def _check_common(config: EvaluateConfig | TuneConfig) -> None:
         raise errors.InputError("--optimizees is empty: name at least one")
     if len(set(config.optimizees)) < len(config.optimizees):
         raise errors.InputError("--optimizees names one twice: remove it")
-    if config.split not in ("train", "test"):
-        raise errors.InputError(f"--split={config.split} must be train or test")
+    if config.split not in SPLITS:
+        raise errors.InputError(f"--split={config.split} must be one of {', '.join(SPLITS)}")
     for name in ("num_steps", "num_seeds"):
         if getattr(config, name) < 1:
             raise errors.InputError(f"--{name}={getattr(config, name)} must be at least 1")

@@ -127,9 +127,9 @@ def test_a_set_without_test_split_says_which_it_has(tiny_dir):
     assert "'tiny_images' has no test split, only: train" in message
 
 
-def test_mnist_train_leaves_out_5000_of_the_original_images():
+def test_mnist_train_leaves_out_the_5000_original_images_of_validation():
     original = reference.arrays("data/mnist.npz")
-    train = load_prepared("mnist", "train")
+    train, validation = (load_prepared("mnist", split) for split in ("train", "validation"))
     assert train.images.shape == (55000, 28, 28, 1)
 
     def count(images, labels):
@@ -138,7 +138,8 @@ def test_mnist_train_leaves_out_5000_of_the_original_images():
     left_out = count(original["x_train"], original["y_train"])
     left_out.subtract(count(train.images, train.labels))
     assert min(left_out.values()) == 0
-    assert left_out.total() == 5000
+    assert +left_out == count(validation.images, validation.labels)
+    assert len(validation.labels) == 5000
 
 
 def test_mnist_test_is_the_original_test_set():
@@ -182,4 +183,5 @@ def test_sets_that_are_not_image_classification_fail_before_any_download(name, t
 
 
 def test_unknown_split():
-    assert error_of("digits", "valid") == "unknown split 'valid'; use one of: train, test"
+    assert error_of("digits", "valid") == "unknown split 'valid'; use one of: train, validation, test"
+    assert "'digits' has no validation split, only: train, test" in error_of("digits", "validation")
