@@ -122,7 +122,7 @@ def _evaluate(config: EvaluateConfig) -> None:
         loaded = _with_lr_range(loaded, config.init_lr_range)
     bench = Workbench(config)
     record = _check_workdir(config, {label: _fingerprint(rule) for label, rule in loaded.items()})
-    started, num_steps_run = time.monotonic(), 0
+    seconds, num_steps_run = 0.0, 0
     for label, optimizee, seed in _missing(config, loaded):
         # Data that cannot be used are found out before anything is written, and a directory that
         # cannot be written before the first long run.
@@ -131,13 +131,15 @@ def _evaluate(config: EvaluateConfig) -> None:
             files.write_json(_record_path(config), record)
         if isinstance(rule, str):
             rule = rules.create(rule, learning_rate=bench.tuned(rule, optimizee))
+        started = time.monotonic()
         losses = on.run(rule, seeds.make_seed(seed, "evaluation"), config.num_steps)
+        seconds += time.monotonic() - started
         run = results.Run(label, task.optimizee, task.dataset, task.split, seed, losses)
         results.append(config.workdir, run)
         num_steps_run += config.num_steps
         _say(f"{label} on {optimizee}, seed {seed}: {_outcome(run)}")
     if num_steps_run:
-        _say(f"{num_steps_run / (time.monotonic() - started):.0f} optimizee steps per second")
+        _say(f"{num_steps_run / seconds:.0f} optimizee steps per second")
     _report(config)
 
 
