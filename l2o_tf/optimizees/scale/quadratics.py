@@ -25,12 +25,12 @@ class _LinearSystem(problem.Problem):
                 f"w {np.shape(w)} and y {np.shape(y)} must be [n, num_dims] and [n, 1]"
             )
         super().__init__([(np.shape(w)[1], 1)])
-        with tf.init_scope():
-            self._w, self._y = tf.constant(w), tf.constant(y)
+        # Not tensors: gradients of gradients inside loops cannot capture those (TensorFlow 2.21).
+        self._w, self._y = np.asarray(w), np.asarray(y)
 
     def residual(self, x: tf.Tensor) -> tf.Tensor:
         """Returns w x - y, [num_equations, 1]."""
-        return tf.cast(self._w, x.dtype) @ x - tf.cast(self._y, x.dtype)
+        return tf.constant(self._w, x.dtype) @ x - tf.constant(self._y, x.dtype)
 
 
 class Quadratic(_LinearSystem):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import seeds
+from l2o_tf import rules, seeds
 from l2o_tf.optimizees.scale import datasets, problem, quadratics, two_dimensional, wrappers
+from l2o_tf.training import epochs, estimators, meta_optimizers
 
 SEED = seeds.make_seed(5, "test")
 W, Y = problem.gaussian_system(5, 3)
@@ -54,6 +55,24 @@ def test_perturbation_keeps_the_loss_and_has_exact_second_derivatives(
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-5)
     second = run(lambda x: hessian(wrapped, batch, x))(x)
     np.testing.assert_allclose(second, rows * HESSIAN, rtol=1e-5, atol=1e-5)
+
+
+def test_large_problems_with_sparse_gradients_train_a_rule_with_second_derivatives():
+    """Where every coordinate is kept, the meta-gradients are those of the problem itself."""
+    inner = quadratics.Quadratic.random(40, 1)  # Small constants are treated otherwise.
+    rule, gradient_norms = rules.create("global_learning_rate", initial_rate=1e-3), []
+    for trained_on in (inner, wrappers.SparseProblem(inner, 0.0)):
+        compiled = epochs.Epochs(
+            rule,
+            trained_on,
+            meta_optimizers.create("adam", 1e-3),
+            unroll_length=3,
+            estimator=estimators.Backprop(second_derivatives=True),
+        )
+        result = compiled.train(compiled.initial_state(rule.weights()), SEED, tf.constant(2))
+        gradient_norms.append(result.gradient_norms.numpy())
+    assert np.min(gradient_norms[0]) > 0
+    np.testing.assert_allclose(gradient_norms[1], gradient_norms[0], rtol=1e-5)
 
 
 def test_sparse_gradients_can_be_differentiated_through_a_compiled_unroll():
