@@ -105,7 +105,9 @@ class DataProblem(Problem):
         return self.full_batch() if size >= self.num_examples else self.sample(seed, size)
 
     def _inputs(self, data: tf.Tensor, labels: tf.Tensor) -> ExampleBatch:
-        return ExampleBatch(tf.cast(data, tf.float32) * self._scale, labels)
+        # Identity: gradients of gradients inside loops cannot capture a tensor from outside of all
+        # graphs (TensorFlow 2.21).
+        return ExampleBatch(tf.cast(data, tf.float32) * self._scale, tf.identity(labels))
 
 
 def num_features(examples: datasets.Examples) -> int:

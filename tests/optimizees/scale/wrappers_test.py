@@ -5,8 +5,15 @@ import pytest
 import tensorflow as tf
 
 from l2o_tf import rules, seeds
-from l2o_tf.optimizees.scale import datasets, problem, quadratics, two_dimensional, wrappers
-from l2o_tf.training import epochs, estimators, meta_optimizers
+from l2o_tf.optimizees.scale import (
+    classifiers,
+    datasets,
+    problem,
+    quadratics,
+    two_dimensional,
+    wrappers,
+)
+from l2o_tf.training import epochs, estimators, meta_optimizers, objectives, plan
 
 SEED = seeds.make_seed(5, "test")
 W, Y = problem.gaussian_system(5, 3)
@@ -57,17 +64,28 @@ def test_perturbation_keeps_the_loss_and_has_exact_second_derivatives(
     np.testing.assert_allclose(second, rows * HESSIAN, rtol=1e-5, atol=1e-5)
 
 
-def test_large_problems_with_sparse_gradients_train_a_rule_with_second_derivatives():
-    """Where every coordinate is kept, the meta-gradients are those of the problem itself."""
-    inner = quadratics.Quadratic.random(40, 1)  # Small constants are treated otherwise.
+def softmax_regression(num_examples):
+    data = W[np.arange(num_examples) % 5]
+    labels = np.arange(num_examples, dtype=np.int32) % 2
+    return classifiers.SoftmaxRegression(datasets.Examples(data, labels), 5, num_classes=2)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    # Small constants are treated otherwise.
+    [quadratics.Quadratic.random(40, 1), softmax_regression(1000)],
+)
+def test_large_problems_with_sparse_gradients_train_a_rule_with_second_derivatives(inner):
+    """Where every coordinate is kept, the meta-gradients are those without noise."""
     rule, gradient_norms = rules.create("global_learning_rate", initial_rate=1e-3), []
-    for trained_on in (inner, wrappers.SparseProblem(inner, 0.0)):
+    for trained_on in (wrappers.GradientNoise(inner, 0.0), wrappers.SparseProblem(inner, 0.0)):
         compiled = epochs.Epochs(
             rule,
             trained_on,
             meta_optimizers.create("adam", 1e-3),
             unroll_length=3,
             estimator=estimators.Backprop(second_derivatives=True),
+            plan=plan.Plan(objectives.Objective("log"), scoring_examples=1000),
         )
         result = compiled.train(compiled.initial_state(rule.weights()), SEED, tf.constant(2))
         gradient_norms.append(result.gradient_norms.numpy())
