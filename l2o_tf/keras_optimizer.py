@@ -1,7 +1,6 @@
 """Any update rule as a Keras optimizer."""
 
 import base64
-import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -190,8 +189,7 @@ class _Untracked:
         self.rule = rule
         self._structure: State = ()
         # XLA takes a third of an LSTM's time away and adds to that of a formula.
-        in_graph = functools.partial(tf.function, autograph=False)
-        self.step = (loops.compiled if rule.learned else in_graph)(self._step)
+        self.step = (loops.compiled if rule.learned else loops.in_graph)(self._step)
 
     def init(self, params: Sequence[tf.Tensor], seed: seeds.Seed, weights: Weights):
         """`UpdateRule.init` with a flat state."""

@@ -8,8 +8,9 @@ import tensorflow as tf
 
 Carry = TypeVar("Carry")
 
+in_graph = functools.partial(tf.function, autograph=False)
 # Compiles with XLA each time it is called outside of other compiled code.
-compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
+compiled = functools.partial(in_graph, jit_compile=True)
 
 
 def record(

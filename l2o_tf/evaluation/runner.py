@@ -52,7 +52,7 @@ class Runner:
     def _compile(self, rule: UpdateRule):
         optimizee = self._optimizee
 
-        @tf.function(jit_compile=True, autograph=False)
+        @loops.compiled
         def unroll(weights, trajectory, seed, first_step):
             # Even batches give the gradients, odd ones the recorded losses.
             batches = unrolls.random_batches(optimizee, seed, 0)
@@ -67,7 +67,7 @@ class Runner:
             )
             return run.end, tf.cast(run.scores, tf.float32)
 
-        @tf.function(autograph=False)
+        @loops.in_graph
         def run(weights, trajectory, seed, first_chunk, num_chunks):
             def step(trajectory, k):
                 return unroll(weights, trajectory, seed, (first_chunk + k) * _CHUNK)

@@ -96,6 +96,7 @@ class Epochs:
         shared_meta_optimizer: bool = False,
         plan: Plan = Plan(),
         relative_validation: bool = False,
+        with_xla: bool = True,
     ):
         """Prepares the epochs; each is traced at its first call.
 
@@ -113,6 +114,7 @@ class Epochs:
             plan: how long unrolls are and what they are scored by.
             relative_validation: whether validations report ln((f + 1e-6) / (f_0 + 1e-6)), at most
                 10 and 10 where it is not finite, so that different problems count alike.
+            with_xla: whether to compile unrolls, but for what a rule compiles itself.
         """
         self._rule, self._optimizee, self._teacher = rule, optimizee, teacher
         self._meta_optimizer, self._mixture = meta_optimizer, mixture
@@ -125,11 +127,12 @@ class Epochs:
         self._plan = plan
         self._max_length = plan.max_length(unroll_length)
         self._relative_validation = relative_validation
-        self.train = tf.function(self._train, autograph=False)
-        self.train_mixture = tf.function(self._train_mixture, autograph=False)
-        self.imitate = tf.function(self._imitate, autograph=False)
-        self.interleave = tf.function(self._interleave, autograph=False)
-        self.validate = tf.function(self._validate, autograph=False)
+        self._compile = loops.compiled if with_xla else loops.in_graph
+        self.train = loops.in_graph(self._train)
+        self.train_mixture = loops.in_graph(self._train_mixture)
+        self.imitate = loops.in_graph(self._imitate)
+        self.interleave = loops.in_graph(self._interleave)
+        self.validate = loops.in_graph(self._validate)
 
     def initial_state(self, weights: Weights) -> MetaState:
         """The state before the first epoch."""
@@ -252,7 +255,7 @@ class Epochs:
         num_batches = self._unroll_length * self._steps_per_label
         student_seed = seeds.fold(seed, _STUDENT)
 
-        @loops.compiled
+        @self._compile
         def teach(trajectory, first_batch):
             return imitation.teach(
                 self._teacher,
@@ -295,7 +298,7 @@ class Epochs:
                 self._rule.true_params(point.params, point.rule_state), batch
             )
 
-        @loops.compiled
+        @self._compile
         def unroll(trajectory, first_batch):
             batches = unrolls.random_batches(self._optimizee, seed, first_batch)
 
@@ -330,7 +333,7 @@ class Epochs:
 
     def _compiled(self, meta_step, compiles_itself: bool):
         """Leaves what compiles itself alone."""
-        return meta_step if compiles_itself else loops.compiled(meta_step)
+        return meta_step if compiles_itself else self._compile(meta_step)
 
     def _apply(self, meta: MetaState, gradient: Weights, optimizer: str):
         """One meta-step; a non-finite gradient changes nothing but the count of such steps."""

@@ -30,9 +30,10 @@ def run(epoch, compiled, *arguments):
     return epoch(meta, SEED, tf.constant(NUM_UNROLLS), *arguments)
 
 
-def test_a_validation_has_the_closed_form_of_gradient_descent():
+@pytest.mark.parametrize("with_xla", [True, False])
+def test_a_validation_has_the_closed_form_of_gradient_descent(with_xla):
     weights = rules.from_spec(f"sgd:{RATE}").weights()
-    result = make().validate(weights, SEED, tf.constant(NUM_UNROLLS))
+    result = make(with_xla=with_xla).validate(weights, SEED, tf.constant(NUM_UNROLLS))
     t = np.arange(UNROLL_LENGTH * NUM_UNROLLS + 1)[:, None]
     c = problems.BOWL_CURVATURES
     params = (1 - RATE * c) ** t * problems.BOWL_START
@@ -42,6 +43,16 @@ def test_a_validation_has_the_closed_form_of_gradient_descent():
     np.testing.assert_allclose(result.final_loss, losses[-1], rtol=1e-5)
     sizes = np.abs(RATE * c * params)[:-1].reshape(NUM_UNROLLS, UNROLL_LENGTH, -1)
     np.testing.assert_allclose(result.update_sizes, sizes.mean(axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["train", "imitate"])
+@pytest.mark.parametrize("with_xla", [True, False])
+def test_an_epoch_holds_code_of_xla_only_if_it_may(name, with_xla):
+    made = make(with_xla=with_xla)
+    meta = made.initial_state(rules.from_spec(f"sgd:{RATE}").weights())
+    graph = getattr(made, name).get_concrete_function(meta, SEED, tf.constant(1)).graph
+    functions = graph.as_graph_def().library.function
+    assert any(f.attr["_XlaMustCompile"].b for f in functions) == with_xla
 
 
 @pytest.fixture(scope="module")

@@ -74,6 +74,18 @@ def test_training_goes_on_from_any_event_as_if_it_had_not_been_interrupted(event
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("count, with_xla", [(10, True), (11, False)])
+def test_many_optimizees_are_not_compiled_with_xla(monkeypatch, count, with_xla):
+    found = []
+    monkeypatch.setattr(
+        epochs, "Epochs", lambda *args, with_xla, **options: found.append(with_xla)
+    )
+    sgd = rules.from_spec("sgd:0.1")
+    many = [problems.Bowl() for _ in range(count)]
+    trainer.Trainer(sgd, many, sgd, trainer.Recipe(NO_CURRICULUM))
+    assert set(found) == {with_xla}
+
+
 def test_a_new_stage_traces_nothing_anew(events):
     made, whole = events
     assert {event.stage for event in whole} == {0, 1}, "the curriculum reached its second stage"
