@@ -110,10 +110,11 @@ def help_page(config_class: type, description: str) -> str:
 
 
 def import_tensorflow_quietly() -> None:
-    """Imports TensorFlow and opens its devices without the messages of its C++ side.
+    """Imports TensorFlow and opens its devices without its messages.
 
-    They are written to file descriptor 2 before any log level applies. Python's own errors are
-    not affected.
+    Those of its C++ side are written to file descriptor 2 before any log level applies. Python's
+    warnings are for those who write code: of many optimizees, that a function is traced often.
+    Errors are not affected.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
@@ -122,6 +123,7 @@ def import_tensorflow_quietly() -> None:
     try:
         import tensorflow as tf
 
+        tf.get_logger().setLevel("ERROR")
         tf.config.list_logical_devices()
     finally:
         os.dup2(saved, 2)
