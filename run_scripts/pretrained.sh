@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Trains, evaluates and publishes the rules that come with the package; three hours on 2 cores for
-# the training, one for the evaluation. What is done is not done again: an interrupted run goes on.
+# Trains, evaluates and publishes the rules that come with the package; two hours for the training,
+# one for the evaluation (three MLPs, three seeds). What is done is not done again: an interrupted
+# run goes on.
 #   run_scripts/pretrained.sh [DIR]    runs and results go to DIR, runs/pretrained by default
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
