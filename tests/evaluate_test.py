@@ -71,6 +71,13 @@ def test_an_evaluation_leaves_its_files(finished):
     assert record == {"dataset": "digits", "split": "test", "num_steps": 120}
 
 
+def test_progress_counts_a_loss_of_zero_as_the_table_does():
+    losses = np.array([1.0] * 18 + [0.0, 1.0], np.float32)
+    run = results.Run("adam:0.1", "mlp", "digits", "test", 0, losses)
+    mean = np.log(statistics.ZERO_LOSS) / 2
+    assert session._outcome(run) == f"ln loss {mean:.3f} over the last tenth"
+
+
 def test_the_losses_are_those_of_the_runner(finished):
     runs = {stored.key: stored.losses for stored in results.load(finished)}
     optimizee = optimizees.create("mlp", datasets.load("digits", "test"))

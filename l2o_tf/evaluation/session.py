@@ -262,7 +262,8 @@ def _missing(config: EvaluateConfig, labels: Iterable[str]) -> Iterator[tuple[st
 def _outcome(run: results.Run) -> str:
     if run.diverged_at is not None:
         return f"diverged at step {run.diverged_at}"
-    return f"ln loss {tuning.score(run.losses):.3f} over the last tenth"
+    last = run.losses[-max(1, len(run.losses) // 10) :]
+    return f"ln loss {statistics.mean_of_log(last, len(last))[0]:.3f} over the last tenth"
 
 
 def _report(config: EvaluateConfig) -> None:
