@@ -133,7 +133,8 @@ def assert_one_line(directory, *parts):
     with pytest.raises(errors.InputError) as raised:
         loading.load(directory)
     message = str(raised.value)
-    assert "\n" not in message and len(message) < 400, message
+    # Without the directory, which is long under Bazel.
+    assert "\n" not in message and len(message.replace(str(directory), "")) < 400, message
     for part in (str(directory), *parts):
         assert part in message, message
 
