@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import optimizees, rules, seeds
+from l2o_tf import loops, optimizees, rules, seeds
 from l2o_tf.benchmarks import measuring, reference
 from l2o_tf.optimizees import base
 from l2o_tf.training import epochs, estimators, meta_optimizers
@@ -88,7 +88,7 @@ class Plain:
         self._teacher = rules.from_spec(TEACHER)
         self._adam = meta_optimizers.create("adam")
         self._seed = seeds.make_seed(0, "benchmark")
-        self._unroll = tf.function(self._unroll_and_meta_step, autograph=False)
+        self._unroll = loops.in_graph(self._unroll_and_meta_step)
 
     def train(self) -> np.ndarray:
         """Runs an epoch; returns the mean loss of each unroll, as do the other modes."""

@@ -262,7 +262,7 @@ def _missing(config: EvaluateConfig, labels: Iterable[str]) -> Iterator[tuple[st
 def _outcome(run: results.Run) -> str:
     if run.diverged_at is not None:
         return f"diverged at step {run.diverged_at}"
-    last = run.losses[-max(1, len(run.losses) // 10) :]
+    last = statistics.last_tenth(run.losses)
     return f"ln loss {statistics.mean_of_log(last, len(last))[0]:.3f} over the last tenth"
 
 

@@ -66,6 +66,11 @@ def mean_of_log(losses: np.ndarray, window: int = results.WINDOW) -> np.ndarray:
     return _log(_windows(losses, window)).mean(axis=-1)
 
 
+def last_tenth(losses: np.ndarray) -> np.ndarray:
+    """The last tenth of the steps of losses [num_steps], at least one."""
+    return losses[-max(1, len(losses) // 10) :]
+
+
 def pad(values: Sequence[np.ndarray]) -> np.ndarray:
     """Arrays [num_windows_i] as rows [num_rows, max num_windows], nan where a row is shorter."""
     padded = np.full([len(values), max(map(len, values))], np.nan)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from l2o_tf import errors, files, rules, seeds
-from l2o_tf.evaluation import runner
+from l2o_tf.evaluation import runner, statistics
 
 TUNABLE = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adagrad")
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -65,7 +65,7 @@ def measure(
 
 def score(losses: np.ndarray) -> float:
     """The mean of ln loss over the last tenth of the steps; infinite for a diverged run."""
-    last = losses[-max(1, len(losses) // 10) :].astype(np.float64)
+    last = statistics.last_tenth(losses).astype(np.float64)
     if not np.isfinite(losses).all():
         return math.inf
     return float(np.mean(np.log(np.maximum(last, np.finfo(np.float32).tiny))))

@@ -127,7 +127,7 @@ class Epochs:
         self._plan = plan
         self._max_length = plan.max_length(unroll_length)
         self._relative_validation = relative_validation
-        self._compile = loops.compiled if with_xla else loops.in_graph
+        self._function = loops.compiled if with_xla else loops.in_graph
         self.train = loops.in_graph(self._train)
         self.train_mixture = loops.in_graph(self._train_mixture)
         self.imitate = loops.in_graph(self._imitate)
@@ -255,7 +255,7 @@ class Epochs:
         num_batches = self._unroll_length * self._steps_per_label
         student_seed = seeds.fold(seed, _STUDENT)
 
-        @self._compile
+        @self._function
         def teach(trajectory, first_batch):
             return imitation.teach(
                 self._teacher,
@@ -298,7 +298,7 @@ class Epochs:
                 self._rule.true_params(point.params, point.rule_state), batch
             )
 
-        @self._compile
+        @self._function
         def unroll(trajectory, first_batch):
             batches = unrolls.random_batches(self._optimizee, seed, first_batch)
 
@@ -333,7 +333,7 @@ class Epochs:
 
     def _compiled(self, meta_step, compiles_itself: bool):
         """Leaves what compiles itself alone."""
-        return meta_step if compiles_itself else self._compile(meta_step)
+        return meta_step if compiles_itself else self._function(meta_step)
 
     def _apply(self, meta: MetaState, gradient: Weights, optimizer: str):
         """One meta-step; a non-finite gradient changes nothing but the count of such steps."""
