@@ -14,6 +14,7 @@ from l2o_tf.rules import base
 from tests import keras_cases as cases
 
 RATE, EPSILON = 0.02, 1e-7
+SCHEDULE = keras.optimizers.schedules.ExponentialDecay(1.0, 2, 0.5)
 
 
 def adam_rule():
@@ -85,7 +86,7 @@ def trajectory(optimizer, num_steps=6, finalize=False, dtype="float32", dense=Fa
         {"use_ema": True, "ema_momentum": 0.7},
         {"use_ema": True, "ema_momentum": 0.7, "ema_overwrite_frequency": 2},
         {"learning_rate": 0.3},
-        {"learning_rate": keras.optimizers.schedules.ExponentialDecay(1.0, 2, 0.5)},
+        pytest.param({"learning_rate": SCHEDULE}, id="schedule"),
     ],
     ids=str,
 )
