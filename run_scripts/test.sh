@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Runs the tests in .venv, which is made if needed. Arguments go to pytest:
+# Runs the tests in .venv, which is made if needed, in a process per core, four at most as each
+# takes some 2 GB. Arguments go to pytest:
 #   run_scripts/test.sh              all but the slow tests
 #   run_scripts/test.sh -m ""        all tests
 #   run_scripts/test.sh tests/data   the tests of one folder
+#   run_scripts/test.sh -n 0         in one process, as a debugger needs it
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 ensure_venv
 cd "$REPOSITORY"
-exec "$VENV_PYTHON" -m pytest "$@"
+exec "$VENV_PYTHON" -m pytest -n auto --maxprocesses=4 --dist loadfile "$@"
