@@ -8,7 +8,8 @@ import numpy as np
 import sonnet as snt
 import tensorflow as tf
 
-from l2o_tf import errors, files, rules
+from l2o_tf import rules
+from l2o_tf.core import errors, files
 from l2o_tf.rules.base import UpdateRule, Weights
 
 FORMAT = 1

@@ -4,7 +4,8 @@ import dataclasses
 import importlib
 import sys
 
-from l2o_tf import cli, errors, files
+from l2o_tf import cli
+from l2o_tf.core import errors, files, flags
 
 DESCRIPTION = """\
 Measures the speed of this package, each time beside something known in the same process, and
@@ -29,16 +30,16 @@ TABLES = ("meta_training", "evaluation", "keras_step", "scaling")
 class BenchmarkConfig:
     """The flags of the command."""
 
-    tables: tuple[str, ...] = cli.flag(
+    tables: tuple[str, ...] = flags.flag(
         ("meta_training", "evaluation"), f"What to measure, of {', '.join(TABLES)}.", "What"
     )
-    repetitions: int = cli.flag(
+    repetitions: int = flags.flag(
         7, "Measurements of each implementation in turn; a table has their medians.", "How"
     )
-    short: bool = cli.flag(
+    short: bool = flags.flag(
         False, "A check that all works, in about a minute: few steps, measured once.", "How"
     )
-    out: str = cli.flag("", "JSON file for the results.", "How")
+    out: str = flags.flag("", "JSON file for the results.", "How")
 
     def __post_init__(self):
         for name in self.tables:

@@ -5,7 +5,8 @@ import os
 import keras
 import tensorflow as tf
 
-from l2o_tf import errors, keras_optimizer
+from l2o_tf import keras_optimizer
+from l2o_tf.core import errors
 
 
 class UpdateStatistics(keras.callbacks.Callback):

@@ -1,14 +1,13 @@
-"""Command lines from frozen dataclasses: one place for flags, defaults, help and config.json.
+"""Command lines from frozen dataclasses whose fields are made with `core.flags.flag`.
 
-A field becomes an absl flag by way of `flag(...)`; checks that need several fields are in the
-dataclass's `__post_init__`, which raises InputError. Command lines end with exit code 0, 1 for a
-negative answer or 2 for bad input, and never with a traceback for bad input.
+They end with exit code 0, 1 for a negative answer, 2 for bad input or 130 for an interrupt, and
+never with a traceback for bad input.
 """
 
 import contextlib
 import dataclasses
 import os
-import shlex
+import signal
 import sys
 import textwrap
 import typing
@@ -17,22 +16,10 @@ from typing import Any
 
 from absl import flags
 
-from l2o_tf import errors
+from l2o_tf.core import errors
+from l2o_tf.core import flags as config_flags
 
 WIDTH = 96
-
-
-def flag(default: Any, help: str, group: str, identity: bool = True) -> Any:
-    """A dataclass field that is a flag.
-
-    Args:
-        default: the default value; None for "decided from the other flags".
-        help: one or two sentences, without the default.
-        group: the heading under which --help lists it.
-        identity: whether a run with another value is another run (else it may change on resume).
-    """
-    metadata = {"help": help, "group": group, "identity": identity}
-    return dataclasses.field(default=default, metadata=metadata)
 
 
 def run(config_class: type, description: str, main: Callable[[Any], int | None]) -> None:
@@ -43,16 +30,26 @@ def run(config_class: type, description: str, main: Callable[[Any], int | None])
         description: the text above the flags in --help: usage, purpose, an example.
         main: what the command does; returns the exit code (None is 0).
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with report_input_errors():
         if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in sys.argv[1:]):
             sys.stdout.write(help_page(config_class, description))
             sys.exit(0)
         try:
             sys.exit(main(parse(config_class, sys.argv)) or 0)
+        except errors.Interrupted as interrupt:
+            message = f"\ninterrupted: {interrupt}"
         except KeyboardInterrupt:
             # Before a command has begun the work that it can save, such as in its imports.
-            sys.stderr.write("\ninterrupted\n")
-            sys.exit(130)
+            message = "\ninterrupted"
+        say(message)
+        sys.exit(130)
+
+
+def say(text: str) -> None:
+    """Writes a line on stderr: progress and messages, which are no results."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
 
 
 @contextlib.contextmanager
@@ -132,8 +129,8 @@ def import_tensorflow_quietly() -> None:
 
 
 def _help_lines(field: dataclasses.Field) -> list[str]:
-    default = _to_text(field.default)
-    name = f"  --[no]{field.name}" if _kind(field) is bool else f"  --{field.name}"
+    default = config_flags.to_text(field.default)
+    name = f"  --[no]{field.name}" if config_flags.kind(field) is bool else f"  --{field.name}"
     text = field.metadata["help"] + (f" [{default}]" if default else "")
     wrapped = textwrap.wrap(text, WIDTH - 26)
     if len(name) > 24:
@@ -141,25 +138,18 @@ def _help_lines(field: dataclasses.Field) -> list[str]:
     return [name.ljust(26) + wrapped[0], *(" " * 26 + line for line in wrapped[1:])]
 
 
-def _kind(field: dataclasses.Field) -> Any:
-    """The type of a field without `| None`."""
-    options = [t for t in typing.get_args(field.type) if t is not type(None)]
-    is_union = type(None) in typing.get_args(field.type)
-    return options[0] if is_union else field.type
-
-
 def _define(field: dataclasses.Field, values: flags.FlagValues) -> None:
-    kind = _kind(field)
+    kind = config_flags.kind(field)
     define = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float}
     if kind in define:
         define[kind](field.name, field.default, field.metadata["help"], flag_values=values)
         return
-    default = None if field.default is None else _to_text(field.default)
+    default = None if field.default is None else config_flags.to_text(field.default)
     flags.DEFINE_string(field.name, default, field.metadata["help"], flag_values=values)
 
 
 def _from_flag(field: dataclasses.Field, value: Any) -> Any:
-    kind = _kind(field)
+    kind = config_flags.kind(field)
     if value is None or typing.get_origin(kind) is not tuple:
         return value
     item = typing.get_args(kind)[0]
@@ -170,26 +160,3 @@ def _from_flag(field: dataclasses.Field, value: Any) -> Any:
         raise errors.InputError(
             f"--{field.name}={value} is not a list of {expected} separated by commas"
         ) from None
-
-
-def _to_text(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def to_flags(config: Any, defaults: bool = False) -> str:
-    """The flags of a config, as they would be typed: what differs from the defaults, or all."""
-    parts = []
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if value is None or (value == field.default and not defaults):
-            continue
-        if _kind(field) is bool:
-            parts.append(f"--{'' if value else 'no'}{field.name}")
-        else:
-            text = _to_text(value)
-            parts.append(f"--{field.name}={shlex.quote(text) if text else text}")
-    return " ".join(parts)

@@ -4,7 +4,8 @@ import dataclasses
 import pathlib
 import sys
 
-from l2o_tf import cli, errors, files
+from l2o_tf import cli
+from l2o_tf.core import errors, files, flags
 from l2o_tf.evaluation import comparison, figures, results, sources
 
 DESCRIPTION = """\
@@ -39,17 +40,17 @@ class CompareConfig:
         InputError: if a side is missing or a number is out of range.
     """
 
-    a: str = cli.flag("", "The first result; the first argument without a flag.", "Input")
-    b: str = cli.flag("", "The second result; the second argument without a flag.", "Input")
-    window: int = cli.flag(
+    a: str = flags.flag("", "The first result; the first argument without a flag.", "Input")
+    b: str = flags.flag("", "The second result; the second argument without a flag.", "Input")
+    window: int = flags.flag(
         results.WINDOW, "Steps per window; published curves need the default.", "Input"
     )
-    tolerance: float = cli.flag(
+    tolerance: float = flags.flag(
         comparison.DEFAULT_TOLERANCE,
         "The largest acceptable difference in ln loss: 0.25 is a quarter more or less.",
         "Criterion",
     )
-    out: str | None = cli.flag(
+    out: str | None = flags.flag(
         None,
         "A directory for comparison.txt, differences.csv and a PNG per series. Default: none.",
         "Output",

@@ -13,13 +13,13 @@ example: python -m l2o_tf.evaluate --rules=runs/dm_cl_il,tuned:adam,tuned:sgd \\
              --optimizees=mlp,mlp_relu --num_steps=1000 --num_seeds=3 --workdir=runs/evaluation"""
 
 
-def main(config: EvaluateConfig) -> int:
-    """Runs the command; returns its exit code."""
+def main(config: EvaluateConfig) -> None:
+    """Runs the command."""
     # Late, because --help and a wrong flag must not wait for TensorFlow.
     cli.import_tensorflow_quietly()
     from l2o_tf.evaluation import session
 
-    return session.evaluate(config)
+    session.evaluate(config, cli.say)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from l2o_tf import artifacts, coordinates, errors, loading, loops, rules, seeds
+from l2o_tf import artifacts, loading, rules
+from l2o_tf.core import coordinates, errors, loops, seeds
 from l2o_tf.rules.base import State, UpdateRule, Weights
 
 RuleConfig = dict[str, Any]

@@ -3,7 +3,8 @@
 import os
 import pathlib
 
-from l2o_tf import artifacts, errors, rules
+from l2o_tf import artifacts, rules
+from l2o_tf.core import errors
 from l2o_tf.legacy import l2l, tf1_checkpoint
 from l2o_tf.rules.base import UpdateRule
 

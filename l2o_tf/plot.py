@@ -3,7 +3,8 @@
 import dataclasses
 import sys
 
-from l2o_tf import cli, errors
+from l2o_tf import cli
+from l2o_tf.core import errors, flags
 from l2o_tf.evaluation import figures, paper_figures, published, results, statistics
 
 DESCRIPTION = """\
@@ -27,22 +28,22 @@ class PlotConfig:
         InputError: if flags are missing or do not fit together.
     """
 
-    results: tuple[str, ...] = cli.flag(
+    results: tuple[str, ...] = flags.flag(
         (), "Results directories, written by evaluate, separated by commas.", "Input"
     )
-    figure: int | None = cli.flag(
+    figure: int | None = flags.flag(
         None,
         f"Which figure of the paper: {', '.join(map(str, paper_figures.FIGURES))}. "
         "Default: all curves in one panel.",
         "Input",
     )
-    published: bool = cli.flag(
+    published: bool = flags.flag(
         False, "Overlay the paper's published curves, dashed (figures 2, 3, 5, 6).", "Input"
     )
-    published_dir: str | None = cli.flag(
+    published_dir: str | None = flags.flag(
         None, "Where the published curves are. Default: data/published of the checkout.", "Input"
     )
-    out: str = cli.flag("", "The PNG file to write.", "Output")
+    out: str = flags.flag("", "The PNG file to write.", "Output")
 
     def __post_init__(self):
         if not self.results:

@@ -3,7 +3,8 @@
 import dataclasses
 import pathlib
 
-from l2o_tf import cli, errors
+from l2o_tf import cli
+from l2o_tf.core import errors, flags
 
 DESCRIPTION = """\
 Copies the rule of a run to a directory to share, with a card that says how it was trained and what
@@ -23,14 +24,14 @@ class PublishConfig:
         InputError: if one that is needed is missing.
     """
 
-    run: str = cli.flag("", "The run's directory, or one of its stages.", "Input")
-    results: str = cli.flag("", "An evaluation of the rule.", "Input")
-    label: str = cli.flag("", "What the rule is called in the evaluation.", "Input")
-    commit: str = cli.flag("", "The commit of this package that trained it.", "Card")
-    cpu_hours: float | None = cli.flag(None, "What the training cost.", "Card")
-    licence: str = cli.flag("MIT", "The licence of the weights.", "Card")
-    note: str = cli.flag("", "What else one should know.", "Card")
-    out: str = cli.flag("", "The directory to write.", "Output")
+    run: str = flags.flag("", "The run's directory, or one of its stages.", "Input")
+    results: str = flags.flag("", "An evaluation of the rule.", "Input")
+    label: str = flags.flag("", "What the rule is called in the evaluation.", "Input")
+    commit: str = flags.flag("", "The commit of this package that trained it.", "Card")
+    cpu_hours: float | None = flags.flag(None, "What the training cost.", "Card")
+    licence: str = flags.flag("MIT", "The licence of the weights.", "Card")
+    note: str = flags.flag("", "What else one should know.", "Card")
+    out: str = flags.flag("", "The directory to write.", "Output")
 
     def __post_init__(self):
         for name in ("run", "results", "label", "commit", "out"):
@@ -42,8 +43,10 @@ def main(config: PublishConfig) -> None:
     """Runs the command."""
     # Late, because --help and a wrong flag must not wait for TensorFlow.
     cli.import_tensorflow_quietly()
-    from l2o_tf import artifacts, files, metrics
+    from l2o_tf import artifacts
+    from l2o_tf.core import files
     from l2o_tf.evaluation import results, statistics
+    from l2o_tf.run import metrics
 
     directory = pathlib.Path(config.run)
     rule = artifacts.load_rule(directory)

@@ -1,6 +1,7 @@
 """Meta-trains an update rule: `python -m l2o_tf.train`."""
 
-from l2o_tf import cli, config
+from l2o_tf import cli
+from l2o_tf.run import config
 
 DESCRIPTION = """\
 Meta-trains an update rule (a learned optimizer) by truncated unrolls, with a curriculum and with
@@ -15,13 +16,13 @@ example: python -m l2o_tf.train --curriculum --imitation_r=0.2 --workdir=runs/dm
 The same command on an existing directory resumes the run. Ctrl-C saves first."""
 
 
-def main(run_config: config.TrainConfig) -> int:
-    """Runs the command; returns its exit code."""
+def main(run_config: config.TrainConfig) -> None:
+    """Runs the command."""
     # Late, because --help and a wrong flag must not wait for TensorFlow.
     cli.import_tensorflow_quietly()
-    from l2o_tf.training import session
+    from l2o_tf.run import session
 
-    return session.train(run_config)
+    session.train(run_config, cli.say)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ usage: python -m l2o_tf.tune [flags]
 example: python -m l2o_tf.tune --rules=adam,sgd --optimizees=mlp --num_steps=1000"""
 
 
-def main(config: TuneConfig) -> int:
-    """Runs the command; returns its exit code."""
+def main(config: TuneConfig) -> None:
+    """Runs the command."""
     # Late, because --help and a wrong flag must not wait for TensorFlow.
     cli.import_tensorflow_quietly()
     from l2o_tf.evaluation import session
 
-    return session.tune(config)
+    session.tune(config, cli.say)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from l2o_tf import benchmark, cli, errors
+from l2o_tf import benchmark
 from l2o_tf.benchmarks import evaluation, measuring, scaling
+from l2o_tf.core import errors, flags
 
 
 def test_cpu_time_and_wall_time_are_per_step():
@@ -37,4 +38,4 @@ def test_wrong_flags_are_named(flags):
 
 def test_help_does_not_wait_for_tensorflow(capsys):
     assert set(benchmark.TABLES) <= set(benchmark.DESCRIPTION.split())
-    assert cli.to_flags(benchmark.BenchmarkConfig(tables=("scaling",))) == "--tables=scaling"
+    assert flags.to_flags(benchmark.BenchmarkConfig(tables=("scaling",))) == "--tables=scaling"

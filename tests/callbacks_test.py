@@ -4,7 +4,8 @@ import pytest
 import tensorflow as tf
 
 import l2o_tf
-from l2o_tf import callbacks, errors
+from l2o_tf import callbacks
+from l2o_tf.core import errors
 from tests import keras_cases as cases
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -5,18 +5,19 @@ import sys
 
 import pytest
 
-from l2o_tf import cli, errors
+from l2o_tf import cli
+from l2o_tf.core import errors, flags
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    name: str = cli.flag("x", "A name.", "Words")
-    count: int = cli.flag(3, "A count.", "Numbers")
-    rate: float = cli.flag(0.5, "A rate.", "Numbers")
-    fast: bool = cli.flag(False, "Be fast.", "Words")
-    sizes: tuple[int, ...] = cli.flag((1, 2), "Sizes.", "Numbers")
-    rates: tuple[float, ...] | None = cli.flag(None, "Rates.", "Numbers")
-    limit: int | None = cli.flag(None, "A limit.", "Numbers", identity=False)
+    name: str = flags.flag("x", "A name.", "Words")
+    count: int = flags.flag(3, "A count.", "Numbers")
+    rate: float = flags.flag(0.5, "A rate.", "Numbers")
+    fast: bool = flags.flag(False, "Be fast.", "Words")
+    sizes: tuple[int, ...] = flags.flag((1, 2), "Sizes.", "Numbers")
+    rates: tuple[float, ...] | None = flags.flag(None, "Rates.", "Numbers")
+    limit: int | None = flags.flag(None, "A limit.", "Numbers", identity=False)
 
 
 def parse(*arguments):
@@ -44,7 +45,7 @@ def test_values_of_every_type(tmp_path):
 
 def test_flags_as_they_would_be_typed():
     config = Config("y", 3, 0.25, True, (3, 4), (0.5,), None)
-    typed = cli.to_flags(config)
+    typed = flags.to_flags(config)
     assert typed == "--name=y --rate=0.25 --fast --sizes=3,4 --rates=0.5"
     assert parse(*typed.split()) == config
 

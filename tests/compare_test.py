@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from l2o_tf import compare, errors
+from l2o_tf import compare
+from l2o_tf.core import errors
 from l2o_tf.evaluation import results
 
 

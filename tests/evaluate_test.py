@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import artifacts, cli, errors, evaluate, optimizees, rules, seeds
+from l2o_tf import artifacts, cli, evaluate, optimizees, rules
+from l2o_tf.core import errors, seeds
 from l2o_tf.data import datasets
 from l2o_tf.evaluation import results, runner, session, statistics
 from l2o_tf.evaluation.config import EvaluateConfig
@@ -33,7 +34,12 @@ NUM_RUNS = 3 * 2 * 2
 
 def run(workdir, **flags):
     flags = {"tuned_dir": str(workdir) + "_tuned", **FLAGS, **flags}
-    return session.evaluate(EvaluateConfig(**flags, workdir=str(workdir)))
+    try:
+        session.evaluate(EvaluateConfig(**flags, workdir=str(workdir)), cli.say)
+    except errors.Interrupted as interrupt:
+        cli.say(f"\ninterrupted: {interrupt}")
+        return 130
+    return 0
 
 
 def interrupt_after(monkeypatch, num_runs):
@@ -127,10 +133,10 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_bytes(
         interrupt_after(patch, num_runs)
         assert run(workdir) == 130
     message = capsys.readouterr().err.splitlines()[-1]
-    assert message.startswith("interrupted; what is done is kept. To go on: python -m l2o_tf.eval")
+    assert message.startswith("interrupted: what is done is kept. To go on: python -m l2o_tf.eval")
     flags = message.partition("l2o_tf.evaluate ")[2].split()
     assert len(list(workdir.glob("runs/*"))) == num_runs
-    assert session.evaluate(cli.parse(EvaluateConfig, ["evaluate", *flags])) == 0
+    session.evaluate(cli.parse(EvaluateConfig, ["evaluate", *flags]), cli.say)
     assert capsys.readouterr().err.count(", seed ") == NUM_RUNS - num_runs
     for name in ("losses.npz", "results.csv", "table.txt"):
         assert (workdir / name).read_bytes() == (finished / name).read_bytes()
@@ -294,7 +300,7 @@ def test_the_command_line_stops_on_ctrl_c(tmp_path):
         code = process.wait()
     text = "".join(lines)
     assert code == 130, text
-    assert "\ninterrupted; what is done is kept. To go on: " in text and "Traceback" not in text
+    assert "\ninterrupted: what is done is kept. To go on: " in text and "Traceback" not in text
     assert len(results.done(tmp_path / "results")) >= 3
 
 
@@ -386,7 +392,7 @@ def test_ones_own_optimizee_has_to_take_the_arguments(modules):
 def test_the_command_line_is_the_session(tmp_path, capsys):
     argv = ["evaluate", "--rules=a=sgd:0.1", "--optimizees=simple", "--num_steps=10"]
     config = cli.parse(EvaluateConfig, [*argv, "--num_seeds=1", f"--workdir={tmp_path}"])
-    assert evaluate.main(config) == 0
+    evaluate.main(config)
     captured = capsys.readouterr().out
     assert f"curves: {tmp_path / 'simple.png'}\n" in captured
     np.testing.assert_allclose(

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import keras_optimizer, rules, seeds
+from l2o_tf import keras_optimizer, rules
+from l2o_tf.core import seeds
 
 RULES = ("dm", "rnnprop", "adam")
 LOOPS = ("fit", "custom")

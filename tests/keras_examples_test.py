@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import l2o_tf
-from l2o_tf import errors
+from l2o_tf.core import errors
 from l2o_tf.data import datasets
 
 REPOSITORY = pathlib.Path(__file__).parents[1]

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 import l2o_tf
-from l2o_tf import errors, rules, seeds
+from l2o_tf import rules
+from l2o_tf.core import errors, seeds
 from l2o_tf.rules import base
 from tests import keras_cases as cases
 

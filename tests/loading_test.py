@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import artifacts, errors, loading, rules, seeds
+from l2o_tf import artifacts, loading, rules
+from l2o_tf.core import errors, seeds
 from l2o_tf.legacy import l2l, tf1_checkpoint
 from tests import reference
 

@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from l2o_tf import errors, plot
+from l2o_tf import plot
+from l2o_tf.core import errors
 from l2o_tf.evaluation import results
 
 

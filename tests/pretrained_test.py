@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import l2o_tf
-from l2o_tf import artifacts, files, loading
+from l2o_tf import artifacts, loading
+from l2o_tf.core import files
 from l2o_tf.data import datasets
 
 

@@ -4,7 +4,8 @@ import sys
 import numpy as np
 import pytest
 
-from l2o_tf import artifacts, errors, files, publish, rules
+from l2o_tf import artifacts, publish, rules
+from l2o_tf.core import errors, files
 from l2o_tf.evaluation import results
 
 METRICS = """\

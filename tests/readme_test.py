@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from l2o_tf import artifacts, cli, optimizees, rules
-from l2o_tf.config import TrainConfig
 from l2o_tf.optimizees.scale import problem_sets
+from l2o_tf.run.config import TrainConfig
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

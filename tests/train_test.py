@@ -12,8 +12,10 @@ import sys
 import numpy as np
 import pytest
 
-from l2o_tf import artifacts, config, errors, files, loading
-from l2o_tf.training import session, trainer
+from l2o_tf import artifacts, cli, loading
+from l2o_tf.core import errors, files
+from l2o_tf.run import config, session
+from l2o_tf.training import trainer
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 FLAGS = {
@@ -31,7 +33,12 @@ FLAGS = {
 
 
 def train(workdir, **flags):
-    return session.train(config.TrainConfig(**{**FLAGS, **flags}, workdir=str(workdir)))
+    try:
+        session.train(config.TrainConfig(**{**FLAGS, **flags}, workdir=str(workdir)), cli.say)
+    except errors.Interrupted as interrupt:
+        cli.say(f"\ninterrupted: {interrupt}")
+        return 130
+    return 0
 
 
 @pytest.fixture(scope="module")

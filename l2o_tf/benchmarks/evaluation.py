@@ -3,8 +3,9 @@
 import functools
 from collections.abc import Sequence
 
-from l2o_tf import optimizees, rules, seeds
+from l2o_tf import optimizees, rules
 from l2o_tf.benchmarks import measuring
+from l2o_tf.core import seeds
 from l2o_tf.evaluation import runner
 
 OPTIMIZEE = "mlp"

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import loops, optimizees, rules, seeds
+from l2o_tf import optimizees, rules
 from l2o_tf.benchmarks import measuring, reference
+from l2o_tf.core import loops, seeds
 from l2o_tf.optimizees import base
 from l2o_tf.training import epochs, estimators, meta_optimizers
 from l2o_tf.training import unroll as unrolls

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import rules, seeds
+from l2o_tf import rules
 from l2o_tf.benchmarks import measuring
+from l2o_tf.core import seeds
 from l2o_tf.optimizees import base
 from l2o_tf.training import epochs, meta_optimizers
 

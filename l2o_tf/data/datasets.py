@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from l2o_tf import errors
+from l2o_tf.core import errors
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds

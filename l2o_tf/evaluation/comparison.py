@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from l2o_tf import errors, files
+from l2o_tf.core import errors, files
 from l2o_tf.evaluation import sources, statistics
 
 LEVEL = 0.95

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from l2o_tf import errors
-from l2o_tf.cli import flag
+from l2o_tf.core import errors
+from l2o_tf.core.flags import flag
 from l2o_tf.data.datasets import SPLITS
 
 _WHAT, _LENGTH, _FILES = "What to run", "How long", "Files"

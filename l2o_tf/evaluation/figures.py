@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from l2o_tf import errors
+from l2o_tf.core import errors
 from l2o_tf.evaluation import comparison, paper_figures, published, results, statistics
 
 # Okabe and Ito's colour-blind-safe palette without its yellow, too pale for a line on white.

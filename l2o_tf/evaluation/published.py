@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from l2o_tf import errors
+from l2o_tf.core import errors
 from l2o_tf.evaluation import paper_figures
 
 # The numbers belong to the repository, not to the package: a clone has them, a wheel has not.

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from l2o_tf import errors, files
+from l2o_tf.core import errors, files
 
 WINDOW = 100  # Steps that one reported loss is averaged over, as in the paper's figures.
 _DECADES = (100, 1_000, 10_000)

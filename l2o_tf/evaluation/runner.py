@@ -5,7 +5,7 @@ import json
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import loops, seeds
+from l2o_tf.core import loops, seeds
 from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import UpdateRule
 from l2o_tf.training import unroll as unrolls

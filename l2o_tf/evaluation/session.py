@@ -1,10 +1,10 @@
 """Evaluation and tuning from their flags to their files: evaluate and tune."""
 
+import contextlib
 import hashlib
 import json
 import pathlib
 import re
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import cli, errors, files, loading, optimizees, rules, seeds
+from l2o_tf import loading, optimizees, rules
+from l2o_tf.core import errors, files, flags, seeds
 from l2o_tf.data import datasets
 from l2o_tf.evaluation import figures, results, runner, statistics, tuning
 from l2o_tf.evaluation.config import EvaluateConfig, TuneConfig
@@ -23,8 +24,8 @@ _TUNED = "tuned:"
 class Workbench:
     """Data sets, optimizees and compiled runners, each made once and when first needed."""
 
-    def __init__(self, config: EvaluateConfig | TuneConfig):
-        self._config = config
+    def __init__(self, config: EvaluateConfig | TuneConfig, tell: Callable[[str], None]):
+        self._config, self._tell = config, tell
         self._datasets: dict[str, datasets.Dataset] = {}
         self._runners: dict[str, runner.Runner] = {}
         for name in config.optimizees:
@@ -54,7 +55,7 @@ class Workbench:
         if record is not None and record.learning_rate is not None:
             return record.learning_rate
         rate = self.tune(rule, optimizee, tuning.RATES, tuning.DEFAULT_NUM_SEEDS)
-        _say(_winner(rule, optimizee, rate, tuning.RATES))
+        self._tell(_winner(rule, optimizee, rate, tuning.RATES))
         return rate
 
     def tune(self, rule: str, optimizee: str, rates: tuple[float, ...], num_seeds: int) -> float:
@@ -71,7 +72,7 @@ class Workbench:
                 on = self.runner(optimizee)
                 scores[rate] = tuning.measure(rule, rate, on, task.num_steps, num_seeds)
                 cache.write(rule, task, tuning.Record(None, num_seeds, scores))
-                _say(
+                self._tell(
                     f"tuning {rule} on {optimizee}: learning rate {rate:g} "
                     f"({number} of {len(rates)}): ln loss {scores[rate]:.3f}"
                 )
@@ -80,47 +81,49 @@ class Workbench:
         return winner
 
 
-def evaluate(config: EvaluateConfig) -> int:
+def evaluate(config: EvaluateConfig, tell: Callable[[str], None]) -> None:
     """Runs every rule on every optimizee with every seed that is not done yet.
 
-    Returns:
-        The exit code: 0, or 130 after Ctrl-C or SIGTERM.
+    Args:
+        config: the flags.
+        tell: is given what a person should read, a line at a time.
 
     Raises:
         InputError: for a rule, an optimizee or data that cannot be used, or a directory that
             holds another evaluation; nothing is written then.
+        Interrupted: after a KeyboardInterrupt.
     """
-    return _until_interrupted("evaluate", _evaluate, config)
+    with _resumable("evaluate", config):
+        _evaluate(config, tell)
 
 
-def tune(config: TuneConfig) -> int:
-    """Tunes every rule on every optimizee and prints the winners; returns as `evaluate`.
+def tune(config: TuneConfig, tell: Callable[[str], None]) -> None:
+    """Tunes every rule on every optimizee and prints the winners; arguments as for `evaluate`.
 
     Raises:
         InputError: for a rule, an optimizee or data that cannot be used, or if every learning
             rate diverged.
+        Interrupted: after a KeyboardInterrupt.
     """
-    return _until_interrupted("tune", _tune, config)
+    with _resumable("tune", config):
+        _tune(config, tell)
 
 
-def _until_interrupted(command: str, work: Callable, config: EvaluateConfig | TuneConfig) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+@contextlib.contextmanager
+def _resumable(command: str, config: EvaluateConfig | TuneConfig) -> Iterator[None]:
     try:
-        work(config)
+        yield
     except KeyboardInterrupt:
-        _say(
-            "\ninterrupted; what is done is kept. To go on: "
-            f"python -m l2o_tf.{command} {cli.to_flags(config)}"
-        )
-        return 130
-    return 0
+        raise errors.Interrupted(
+            f"what is done is kept. To go on: python -m l2o_tf.{command} {flags.to_flags(config)}"
+        ) from None
 
 
-def _evaluate(config: EvaluateConfig) -> None:
+def _evaluate(config: EvaluateConfig, tell: Callable[[str], None]) -> None:
     loaded = {label: _load(source) for label, source in _sources(config.rules).items()}
     if config.init_lr_range is not None:
         loaded = _with_lr_range(loaded, config.init_lr_range)
-    bench = Workbench(config)
+    bench = Workbench(config, tell)
     record = _check_workdir(config, {label: _fingerprint(rule) for label, rule in loaded.items()})
     seconds, num_steps_run = 0.0, 0
     for label, optimizee, seed in _missing(config, loaded):
@@ -137,16 +140,16 @@ def _evaluate(config: EvaluateConfig) -> None:
         run = results.Run(label, task.optimizee, task.dataset, task.split, seed, losses)
         results.append(config.workdir, run)
         num_steps_run += config.num_steps
-        _say(f"{label} on {optimizee}, seed {seed}: {_outcome(run)}")
+        tell(f"{label} on {optimizee}, seed {seed}: {_outcome(run)}")
     if num_steps_run:
-        _say(f"{num_steps_run / seconds:.0f} optimizee steps per second")
+        tell(f"{num_steps_run / seconds:.0f} optimizee steps per second")
     _report(config)
 
 
-def _tune(config: TuneConfig) -> None:
+def _tune(config: TuneConfig, tell: Callable[[str], None]) -> None:
     for rule in config.rules:
         _check_tunable(rule)
-    bench = Workbench(config)
+    bench = Workbench(config, tell)
     rates = config.rates or tuning.RATES
     for optimizee in config.optimizees:
         for rule in config.rules:
@@ -291,8 +294,3 @@ def _write_tensorboard(workdir: pathlib.Path, runs: list[results.Run]) -> None:
         with tf.summary.create_file_writer(str(directory)).as_default():
             for k, value in enumerate(means, 1):
                 tf.summary.scalar("ln_loss", value, step=k * results.WINDOW)
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()

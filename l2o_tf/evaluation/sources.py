@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from l2o_tf import errors
+from l2o_tf.core import errors
 from l2o_tf.evaluation import paper_figures, published, results, statistics
 from l2o_tf.legacy import loss_records
 

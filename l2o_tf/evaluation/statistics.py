@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from l2o_tf import errors
+from l2o_tf.core import errors
 from l2o_tf.evaluation import results
 
 # What a loss of exactly 0 counts as, so that its logarithm exists: just below the smallest

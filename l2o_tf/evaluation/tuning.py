@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from l2o_tf import errors, files, rules, seeds
+from l2o_tf import rules
+from l2o_tf.core import errors, files, seeds
 from l2o_tf.evaluation import runner, statistics
 
 TUNABLE = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adagrad")

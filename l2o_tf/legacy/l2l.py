@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from l2o_tf import errors, files
+from l2o_tf.core import errors, files
 from l2o_tf.legacy import pickles
 
 # LogAndSign of a gradient (L2O-DM) or its two moment ratios (RNNprop).

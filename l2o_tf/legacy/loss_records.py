@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from l2o_tf import errors
+from l2o_tf.core import errors
 from l2o_tf.legacy import pickles
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from l2o_tf import errors
+from l2o_tf.core import errors
 
 MAX_BYTES = 2**24
 MAX_OPCODES = 2_000_000

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import errors
+from l2o_tf.core import errors
 from l2o_tf.rules import base, hierarchical_rnn, scale_small
 
 _SCOPE = "LOL/"

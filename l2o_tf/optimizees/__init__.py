@@ -11,9 +11,11 @@ import importlib
 import inspect
 from collections.abc import Callable
 
-from l2o_tf import errors
+from l2o_tf.core import errors
 from l2o_tf.optimizees import conv, lenet, mlp, nas, toy, vgg  # noqa: F401  (fills the registry)
 from l2o_tf.optimizees.base import OPTIMIZEES, Optimizee, register
+
+__all__ = ["Optimizee", "create", "default_dataset", "get", "label", "names", "register"]
 
 names = OPTIMIZEES.names
 

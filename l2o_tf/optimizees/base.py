@@ -4,7 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from l2o_tf import coordinates, registry, seeds
+from l2o_tf.core import coordinates, registry, seeds
 
 Params = coordinates.Params
 Batch = Any  # A nest of tensors, () where the loss needs no data.

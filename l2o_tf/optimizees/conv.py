@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import errors
+from l2o_tf.core import errors
 from l2o_tf.data import datasets
 from l2o_tf.optimizees import base, classifier, layers
 

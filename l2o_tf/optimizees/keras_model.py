@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import errors, seeds
+from l2o_tf.core import errors, seeds
 from l2o_tf.data import datasets
 from l2o_tf.optimizees import base, classifier, keras_starts
 

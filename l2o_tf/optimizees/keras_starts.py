@@ -7,7 +7,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from l2o_tf import errors, seeds
+from l2o_tf.core import errors, seeds
 
 Draw = Callable[[seeds.Seed], tf.Tensor]
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf import seeds
+from l2o_tf.core import seeds
 
 BATCH_NORM_EPSILON = 1e-3
 WEIGHT_STDDEV = 0.01

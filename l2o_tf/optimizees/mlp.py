@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from l2o_tf import seeds
+from l2o_tf.core import seeds
 from l2o_tf.data import datasets
 from l2o_tf.optimizees import base, classifier
 

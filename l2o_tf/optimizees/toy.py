@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf import seeds
+from l2o_tf.core import seeds
 from l2o_tf.optimizees import base
 
 

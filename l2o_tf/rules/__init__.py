@@ -3,15 +3,26 @@
 import json
 from typing import Any
 
-from l2o_tf import errors, seeds
-from l2o_tf.rules import (  # noqa: F401  (fills the registry)
-    lstm,
-    rnnprop,
-    hierarchical_rnn,
-    scale_small,
-    analytical,
-)  # isort: skip
+from l2o_tf.core import errors, seeds
+
+# isort: off  (the order is that of the names in messages: the paper's rules first)
+from l2o_tf.rules import analytical, hierarchical_rnn, lstm, rnnprop, scale_small  # noqa: F401  (fills the registry)
 from l2o_tf.rules.base import RULES, CoordinatewiseRule, UpdateRule, register
+
+# isort: on
+
+__all__ = [
+    "CoordinatewiseRule",
+    "UpdateRule",
+    "analytical_names",
+    "create",
+    "create_learned",
+    "from_spec",
+    "learned_names",
+    "names",
+    "register",
+    "with_options",
+]
 
 create = RULES.create
 names = RULES.names

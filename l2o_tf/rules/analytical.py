@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf import errors
+from l2o_tf.core import errors
 from l2o_tf.rules import base
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from l2o_tf import errors, seeds
+from l2o_tf.core import errors, seeds
 from l2o_tf.rules import base
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import sonnet as snt
 import tensorflow as tf
 
-from l2o_tf import coordinates, loops, registry, seeds
+from l2o_tf.core import coordinates, loops, registry, seeds
 
 Params = coordinates.Params
 State = Any  # A nest of tensors whose structure never changes.

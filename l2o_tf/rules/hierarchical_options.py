@@ -5,7 +5,7 @@ import math
 
 import tensorflow as tf
 
-from l2o_tf import errors, seeds
+from l2o_tf.core import errors, seeds
 from l2o_tf.rules import base
 
 # Initial values of the legacy code (`hierarchical_rnn.py`, flag defaults).

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf import coordinates, errors, seeds
+from l2o_tf.core import coordinates, errors, seeds
 from l2o_tf.rules import base, recurrent
 from l2o_tf.rules.hierarchical_options import Options, draw_hidden, initial_weights
 

@@ -1,8 +1,7 @@
 """L2O-DM: the coordinate-wise LSTM of Andrychowicz et al. 2016."""
 
-import tensorflow as tf
 
-from l2o_tf import seeds
+from l2o_tf.core import seeds
 from l2o_tf.rules import base, preprocess, recurrent, recurrent_rule
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import loops
+from l2o_tf.core import loops
 from l2o_tf.rules import base, recurrent
 
 # Coordinates x steps of one block. With 2 layers of 20 units its record takes 1.3 kB for each.

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from l2o_tf import coordinates, loops
+from l2o_tf.core import coordinates, loops
 from l2o_tf.rules import base, lstm_sequence, recurrent
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf import seeds
+from l2o_tf.core import seeds
 from l2o_tf.rules import base, preprocess, recurrent, recurrent_rule
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf import coordinates, errors, seeds
+from l2o_tf.core import coordinates, errors, seeds
 from l2o_tf.rules import base, recurrent
 from l2o_tf.rules.hierarchical_options import check_lr_range, draw_hidden
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf import coordinates, loops, seeds
+from l2o_tf.core import coordinates, loops, seeds
 from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import State, UpdateRule, Weights
 from l2o_tf.rules.mixture import PerStep

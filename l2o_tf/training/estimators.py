@@ -6,7 +6,7 @@ An estimator is pure: what it carries along a trajectory is its argument and its
 import dataclasses
 from typing import Any
 
-from l2o_tf import seeds
+from l2o_tf.core import seeds
 from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import UpdateRule, Weights
 from l2o_tf.training import meta_loss

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf import loops, seeds
+from l2o_tf.core import loops, seeds
 from l2o_tf.rules.base import Weights
 from l2o_tf.training import estimators, meta_loss
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf import coordinates
+from l2o_tf.core import coordinates
 from l2o_tf.optimizees.base import Optimizee, Params
 from l2o_tf.rules.base import State, UpdateRule, Weights
 from l2o_tf.training import unroll as unrolls

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf import errors, seeds
+from l2o_tf.core import errors, seeds
 
 _UNLIMITED = 1 << 20
 _COUNT, _LENGTH = range(2)  # What the seed of an epoch is folded with.

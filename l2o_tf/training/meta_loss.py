@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf import coordinates, loops
+from l2o_tf.core import coordinates, loops
 from l2o_tf.optimizees.base import Batch, Optimizee, Params
 from l2o_tf.rules.base import State, UpdateRule, Weights
 from l2o_tf.training import unroll as unrolls

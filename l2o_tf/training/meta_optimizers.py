@@ -2,9 +2,10 @@
 
 import tensorflow as tf
 
-from l2o_tf import errors, rules
-from l2o_tf.config_objective import META_OPTIMIZERS
+from l2o_tf import rules
+from l2o_tf.core import errors
 from l2o_tf.rules.base import UpdateRule
+from l2o_tf.training.choices import META_OPTIMIZERS
 
 _CLIP = 1e4
 

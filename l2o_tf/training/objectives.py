@@ -4,8 +4,8 @@ import dataclasses
 
 import tensorflow as tf
 
-from l2o_tf import errors
-from l2o_tf.config_objective import OBJECTIVES
+from l2o_tf.core import errors
+from l2o_tf.training.choices import OBJECTIVES
 
 _EPSILON = 1e-6
 

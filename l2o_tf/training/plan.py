@@ -4,7 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from l2o_tf import seeds
+from l2o_tf.core import seeds
 from l2o_tf.optimizees.base import Optimizee, Params
 from l2o_tf.rules.base import UpdateRule
 from l2o_tf.training import meta_loss

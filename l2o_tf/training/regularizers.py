@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from l2o_tf import coordinates, errors, seeds
-from l2o_tf.config_objective import REGULARIZER_TIMES, REGULARIZERS
+from l2o_tf.core import coordinates, errors, seeds
 from l2o_tf.optimizees.base import Params
+from l2o_tf.training.choices import REGULARIZER_TIMES, REGULARIZERS
 
 Loss = Callable[[Params], tf.Tensor]
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf import loops, seeds
+from l2o_tf.core import loops, seeds
 from l2o_tf.optimizees.base import Batch, Optimizee, Params
 from l2o_tf.rules.base import State, UpdateRule, Weights
 

@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 
-from l2o_tf import errors
+from l2o_tf.core import errors
 from l2o_tf.data import datasets
 from tests import reference
 

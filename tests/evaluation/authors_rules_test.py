@@ -12,6 +12,7 @@ import os
 import numpy as np
 import pytest
 
+from l2o_tf import cli
 from l2o_tf.evaluation import results, session
 from l2o_tf.evaluation.config import EvaluateConfig
 from tests import reference
@@ -73,7 +74,7 @@ def evaluate(workdir, optimizee, labels, num_steps, num_seeds):
         num_seeds=num_seeds,
         workdir=str(workdir),
     )
-    assert session.evaluate(config) == 0
+    session.evaluate(config, cli.say)
     runs = results.load(workdir)
     losses = {label: np.array([r.losses for r in runs if r.rule == label]) for label in labels}
     assert all(rows.shape == (num_seeds, num_steps) for rows in losses.values())

@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 from matplotlib.backends import backend_agg
 
-from l2o_tf import errors
-from l2o_tf.evaluation import comparison, figures, paper_figures, published, results, sources
+from l2o_tf.core import errors
+from l2o_tf.evaluation import (
+    comparison,
+    figures,
+    paper_figures,
+    published,
+    results,
+    sources,
+)
 
 
 def make_runs(rule, optimizee, num_seeds=3, num_steps=500):

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from l2o_tf import errors
+from l2o_tf.core import errors
 from l2o_tf.evaluation import paper_figures, published
 
 # Points and missing points of each figure, as counted when they were digitised.

@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from l2o_tf import cli, errors, rules
+from l2o_tf import cli, rules
 from l2o_tf import tune as tune_command
+from l2o_tf.core import errors
 from l2o_tf.evaluation import runner, session, tuning
 from l2o_tf.evaluation.config import EvaluateConfig, TuneConfig
 
@@ -18,7 +19,12 @@ FILE = "sgd-simple-50.json"
 def tune(directory, **flags):
     flags = {"rules": ("sgd",), "rates": RATES, "num_steps": 50, "num_seeds": 1, **flags}
     config = TuneConfig(optimizees=("simple",), tuned_dir=str(directory), **flags)
-    return session.tune(config)
+    try:
+        session.tune(config, cli.say)
+    except errors.Interrupted as interrupt:
+        cli.say(f"\ninterrupted: {interrupt}")
+        return 130
+    return 0
 
 
 @pytest.fixture
@@ -83,7 +89,7 @@ def test_evaluation_takes_the_winner_of_any_grid(tmp_path, rates_run):
         rules=("tuned:sgd",), optimizees=("simple",), num_steps=50, num_seeds=1,
         workdir=str(tmp_path / "results"), tuned_dir=str(tmp_path / "tuned"),
     )  # fmt: skip
-    assert session.evaluate(config) == 0
+    session.evaluate(config, cli.say)
     assert rates_run == [0.2]
 
 
@@ -99,7 +105,7 @@ def test_an_interrupted_search_goes_on(tmp_path, monkeypatch, rates_run, capsys)
         patch.setattr(runner.Runner, "run", interrupted)
         assert tune(tmp_path) == 130
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("interrupted; what is done is kept. To go on: python -m l2o_tf.tune --")
+    assert last.startswith("interrupted: what is done is kept. To go on: python -m l2o_tf.tune --")
     assert "--rates=0.05,0.1,0.2,0.9 --num_steps=50" in last
     assert json.loads((tmp_path / FILE).read_text())["learning_rate"] is None
     assert tune(tmp_path) == 0
@@ -128,7 +134,7 @@ def test_both_commands_say_when_the_winner_is_at_the_edge(tmp_path, monkeypatch,
         rules=("tuned:sgd",), optimizees=("simple",), num_steps=60, num_seeds=1,
         workdir=str(tmp_path / "results"), tuned_dir=str(tmp_path),
     )  # fmt: skip
-    assert session.evaluate(config) == 0
+    session.evaluate(config, cli.say)
     assert "sgd on simple: learning rate 0.2, the lowest of the grid" in capsys.readouterr().err
 
 
@@ -212,6 +218,6 @@ def test_every_tunable_rule_has_a_learning_rate():
 def test_the_command_line(tmp_path, capsys):
     argv = "tune --rules=sgd --optimizees=simple --rates=0.1,0.2,0.8 --num_steps=50".split()
     config = cli.parse(TuneConfig, [*argv, f"--tuned_dir={tmp_path}"])
-    assert tune_command.main(config) == 0
+    tune_command.main(config)
     out = capsys.readouterr().out
     assert out == f"sgd on simple: learning rate 0.2 ({tmp_path / FILE})\n"

@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 
-from l2o_tf import errors
+from l2o_tf.core import errors
 from l2o_tf.legacy import pickles
 
 

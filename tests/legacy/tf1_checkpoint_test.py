@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import errors, loading
+from l2o_tf import loading
+from l2o_tf.core import errors
 from l2o_tf.legacy import tf1_checkpoint
 from l2o_tf.rules import analytical, hierarchical_rnn, scale_small
 from tests import reference

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import coordinates, errors, optimizees, rules, seeds
+from l2o_tf import optimizees, rules
+from l2o_tf.core import coordinates, errors, seeds
 from l2o_tf.optimizees import conv
 from l2o_tf.training import meta_loss, unroll
 from tests import legacy_mnist, small_images

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import errors, rules, seeds
+from l2o_tf import rules
+from l2o_tf.core import errors, seeds
 from l2o_tf.optimizees import keras_model
 from l2o_tf.training import unroll
 from tests import legacy_mnist, reference, small_images

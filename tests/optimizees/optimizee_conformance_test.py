@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import optimizees, seeds
+from l2o_tf import optimizees
+from l2o_tf.core import seeds
 from l2o_tf.training import unroll
 from tests import small_images
 

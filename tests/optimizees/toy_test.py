@@ -3,7 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import optimizees, rules, seeds
+from l2o_tf import optimizees, rules
+from l2o_tf.core import seeds
 from l2o_tf.training import unroll
 
 SEED = seeds.make_seed(4, "test")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import errors, rules
+from l2o_tf import rules
+from l2o_tf.core import errors
 
 v1 = tf.compat.v1.train
 REFERENCES = {

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import errors, optimizees, rules, seeds
+from l2o_tf import optimizees, rules
+from l2o_tf.core import errors, seeds
 from l2o_tf.rules import assigned
 from l2o_tf.training import meta_loss, unroll
 from tests import small_images

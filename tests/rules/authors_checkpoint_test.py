@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import loading, loops
+from l2o_tf import loading
+from l2o_tf.core import loops
 from tests import reference
 from tests.rules import scale_reference
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import coordinates, errors, rules
+from l2o_tf import rules
+from l2o_tf.core import coordinates, errors
 
 SHAPES = [(3, 2), (), (5,)]
 PARAMS = [tf.ones(shape) for shape in SHAPES]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import coordinates
+from l2o_tf.core import coordinates
 from l2o_tf.rules import hierarchical_rnn
 from tests import reference
 from tests.rules import scale_reference

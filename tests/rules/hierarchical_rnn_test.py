@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import errors, loops, seeds
+from l2o_tf.core import errors, loops, seeds
 from l2o_tf.rules import hierarchical_options, hierarchical_rnn
 
 FIXED_LR = {"init_lr_range": (1e-2, 1e-2)}

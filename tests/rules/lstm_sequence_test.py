@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import loops, rules
+from l2o_tf import rules
+from l2o_tf.core import loops
 from l2o_tf.rules import base, lstm_sequence
 
 CASES = [

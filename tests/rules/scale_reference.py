@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import coordinates
+from l2o_tf.core import coordinates
 from l2o_tf.legacy import tf1_checkpoint
 from l2o_tf.rules import hierarchical_rnn
 

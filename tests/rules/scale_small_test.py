@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import errors, loops, seeds
+from l2o_tf.core import errors, loops, seeds
 from l2o_tf.rules import recurrent, scale_small
 from tests import reference
 from tests.rules import scale_reference

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import coordinates, rules
+from l2o_tf import rules
+from l2o_tf.core import coordinates
 from l2o_tf.training import imitation, meta_loss, unroll
 from tests import legacy_mnist, reference
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import errors, rules, seeds
+from l2o_tf import rules
+from l2o_tf.core import errors, seeds
 from l2o_tf.training import epochs, meta_optimizers
 from tests.training import problems
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import errors
+from l2o_tf.core import errors
 from l2o_tf.training.objectives import Objective
 
 LOSSES = np.array([4.0, 2.0, 5.0, 1.0])

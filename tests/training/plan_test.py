@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import rules, seeds
+from l2o_tf import rules
+from l2o_tf.core import seeds
 from l2o_tf.optimizees.scale import classifiers, datasets, quadratics
 from l2o_tf.rules import hierarchical_rnn, mixture
 from l2o_tf.training import epochs, meta_loss, meta_optimizers, plan, regularizers

@@ -14,6 +14,7 @@ from tests import reference
 from tests.rules import scale_reference
 from tests.training.scale_unrolls import Unrolls, check, check_gradient
 
+
 class Given(problem.Problem):
     """A problem with a given loss and no data."""
 

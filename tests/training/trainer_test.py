@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import rules, seeds
+from l2o_tf import rules
+from l2o_tf.core import seeds
 from l2o_tf.optimizees import scaling
 from l2o_tf.rules import mixture
 from l2o_tf.training import curriculum, epochs, trainer

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from l2o_tf import errors, seeds
+from l2o_tf.core import errors, seeds
 from l2o_tf.optimizees import base
 from l2o_tf.optimizees.scale import datasets, problem
 

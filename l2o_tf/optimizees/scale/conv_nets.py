@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from l2o_tf import seeds
+from l2o_tf.core import seeds
 from l2o_tf.optimizees.scale import classifiers, datasets
 
 _BATCH_NORM_EPSILON = 1e-3

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from l2o_tf import errors
+from l2o_tf.core import errors
 
 # NumPy integers have no room for one bit per axis of a larger hypercube.
 _MAX_CUBE_AXES = 30

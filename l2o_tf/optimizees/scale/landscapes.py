@@ -5,7 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import errors, seeds
+from l2o_tf.core import errors
 from l2o_tf.optimizees.scale import datasets, problem
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import errors, seeds
+from l2o_tf.core import errors, seeds
 from l2o_tf.optimizees import base
 from l2o_tf.optimizees.scale import datasets
 

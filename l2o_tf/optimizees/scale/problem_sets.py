@@ -10,7 +10,7 @@ import math
 import zlib
 from collections.abc import Callable, Sequence
 
-from l2o_tf import errors, registry
+from l2o_tf.core import errors, registry
 from l2o_tf.optimizees.scale import (
     classifiers,
     datasets,

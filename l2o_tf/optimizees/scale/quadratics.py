@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import errors
+from l2o_tf.core import errors
 from l2o_tf.optimizees.scale import datasets, problem
 
 

@@ -8,7 +8,7 @@ import math
 
 import tensorflow as tf
 
-from l2o_tf import seeds
+from l2o_tf.core import seeds
 from l2o_tf.optimizees.scale import problem
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from l2o_tf import errors
+from l2o_tf.core import errors
 from l2o_tf.optimizees.scale import datasets
 from tests import reference
 

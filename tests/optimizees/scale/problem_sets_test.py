@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import errors, seeds
+from l2o_tf.core import errors, seeds
 from l2o_tf.optimizees.scale import problem, problem_sets, wrappers
 
 SEED = seeds.make_seed(1, "test")

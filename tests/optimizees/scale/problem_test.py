@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import errors, seeds
+from l2o_tf.core import errors, seeds
 from l2o_tf.optimizees.scale import (
     classifiers,
     conv_nets,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import seeds
+from l2o_tf.core import seeds
 from l2o_tf.optimizees.scale import two_dimensional
 
 # (function, a minimiser, the minimum): the literature's values.

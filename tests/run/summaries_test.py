@@ -5,9 +5,8 @@ import pytest
 import tensorflow as tf
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from l2o_tf import summaries
+from l2o_tf.run import summaries
 from l2o_tf.training import curriculum, epochs, trainer
-
 
 CONFIG = {"seed": 5, "teachers": ["adam", "sgd"], "num_epochs": None, "curriculum": True}
 

@@ -5,13 +5,14 @@ import json
 import math
 from typing import Any
 
-from l2o_tf import errors
-from l2o_tf.cli import flag
-
-META_OPTIMIZERS = {"adam": 1e-3, "rmsprop": 1e-6}  # With their default learning rates.
-OBJECTIVES = ("sum", "mean", "log")
-REGULARIZERS = ("none", "jacob", "hessian", "hessian-ev", "hessian-esd")
-REGULARIZER_TIMES = ("always", "prior", "posterior")
+from l2o_tf.core import errors
+from l2o_tf.core.flags import flag, require
+from l2o_tf.training.choices import (
+    META_OPTIMIZERS,
+    OBJECTIVES,
+    REGULARIZER_TIMES,
+    REGULARIZERS,
+)
 
 _WHAT, _LENGTH, _META = "What to train", "How long", "Meta-optimization"
 _OBJECTIVE = "Meta-objective (L2O-Scale)"
@@ -163,9 +164,3 @@ class ObjectiveFlags:
                 f"--scoring_examples={self.scoring_examples} needs --problem_sets: other "
                 "optimizees are scored on the minibatch of each step"
             )
-
-
-def require(condition: bool, name: str, value: Any, expected: str) -> None:
-    """Raises InputError with the name of the flag unless a condition holds."""
-    if not condition:
-        raise errors.InputError(f"--{name}={value} must be {expected}")

@@ -4,7 +4,7 @@ import csv
 import pathlib
 from typing import Any
 
-from l2o_tf import errors
+from l2o_tf.core import errors
 from l2o_tf.training import trainer
 
 COLUMNS = (

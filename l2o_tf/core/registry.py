@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from l2o_tf import errors
+from l2o_tf.core import errors
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from l2o_tf import cli, train
-from l2o_tf.config import TrainConfig
-from l2o_tf.training import session
+from l2o_tf.run import directory, session
+from l2o_tf.run.config import TrainConfig
 
 FLAGFILES = sorted((pathlib.Path(__file__).parents[2] / "flags").glob("*.flags"))
 TINY = (
@@ -32,7 +32,7 @@ def test_every_flagfile_runs_two_epochs_and_prints_its_resolved_flags(path, tmp_
     if "--random_num_unrolls" in path.read_text():
         flags += TINY_LENGTHS
     run_config = cli.parse(TrainConfig, ["train", *flags])
-    assert session.train(run_config) == 0
+    session.train(run_config, cli.say)
     printed = capsys.readouterr().err
     lines = printed.splitlines()
     assert lines[0] == f"training {run_config.rule} in {workdir} with"
@@ -45,7 +45,7 @@ def test_every_flagfile_runs_two_epochs_and_prints_its_resolved_flags(path, tmp_
 
 def test_self_improving_ends_with_its_last_epoch(tmp_path):
     flags = [*TINY, "--num_epochs=3", "--self_improving_epochs=2", f"--workdir={tmp_path}/run"]
-    assert session.train(cli.parse(TrainConfig, ["train", *flags])) == 0
+    session.train(cli.parse(TrainConfig, ["train", *flags]), cli.say)
     kinds = [row["kind"] for row in rows_of(tmp_path / "run")]
     assert kinds == ["self_improving", "self_improving", "meta_loss", "validation"]
 
@@ -86,7 +86,7 @@ def test_wrong_flags_are_one_line_that_names_them_and_exit_code_2(
 def test_resuming_with_another_config_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
     (tmp_path / "run").mkdir()
     recorded = TrainConfig(imitation_r=(0.3,))
-    session.runs.RunDirectory(str(tmp_path / "run")).create(recorded)
+    directory.RunDirectory(str(tmp_path / "run")).create(recorded)
     assert run_command(monkeypatch, "--imitation_r=0.2", f"--workdir={tmp_path}/run") == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and printed.count("\n") == 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from l2o_tf import errors
+from l2o_tf.core import errors
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:

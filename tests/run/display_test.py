@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import progress
+from l2o_tf.run import display
 from l2o_tf.training import curriculum, epochs, trainer
 
 SCHEDULE = curriculum.Schedule((100, 200), (200, 300), 10, 3)
@@ -32,20 +32,20 @@ def epoch(n, **state):
 
 def test_lines_name_epoch_stage_and_loss_and_are_not_too_many():
     stream = io.StringIO()
-    display = progress.ProgressDisplay(SCHEDULE, stream)
+    shown = display.ProgressDisplay(SCHEDULE, stream)
     for n in range(1, 6):
-        display.add(epoch(n))
-    display.close()
+        shown.add(epoch(n))
+    shown.close()
     assert stream.getvalue() == "epoch 1 of 30: stage 0, 100 steps, meta-loss 1.25\n"
 
 
 def test_a_validation_is_always_reported():
     stream = io.StringIO()
-    display = progress.ProgressDisplay(SCHEDULE, stream)
+    shown = display.ProgressDisplay(SCHEDULE, stream)
     where = make_progress(epoch=10, stage=1)
     losses = np.ones([2, 10])
     for kind, decision in [("baseline", None), ("validation", curriculum.Decision.KEEP)]:
-        display.add(trainer.ValidationDone(where, kind, 1, 300, losses, 0.5, decision, losses))
+        shown.add(trainer.ValidationDone(where, kind, 1, 300, losses, 0.5, decision, losses))
     assert stream.getvalue().splitlines() == [
         "baseline after epoch 10, stage 1, 300 steps: loss 0.5",
         "validation after epoch 10, stage 1, 300 steps: loss 0.5: new best",
@@ -59,7 +59,7 @@ def test_an_epoch_of_both_losses_shows_the_meta_loss():
     event = dataclasses.replace(
         epoch(1), kind="interleaved", losses=losses, is_imitation=is_imitation
     )
-    progress.ProgressDisplay(SCHEDULE, stream).add(event)
+    display.ProgressDisplay(SCHEDULE, stream).add(event)
     assert stream.getvalue().endswith("interleaved 2.5\n")
     only_imitation = dataclasses.replace(event, is_imitation=np.ones(3, bool))
     assert only_imitation.main_losses.tolist() == losses.tolist()
@@ -67,9 +67,9 @@ def test_an_epoch_of_both_losses_shows_the_meta_loss():
 
 def test_a_terminal_gets_a_bar_with_eta_stage_and_loss():
     stream = Terminal()
-    display = progress.ProgressDisplay(SCHEDULE, stream)
-    display.add(epoch(3, stage=1))
-    display.close()
+    shown = display.ProgressDisplay(SCHEDULE, stream)
+    shown.add(epoch(3, stage=1))
+    shown.close()
     last = stream.getvalue().split("\r")[-1]
     assert "3/30" in last and "stage 1, 100 steps, meta-loss 1.25" in last
 
@@ -90,5 +90,5 @@ def test_a_terminal_gets_a_bar_with_eta_stage_and_loss():
     ],
 )
 def test_the_total_is_where_the_stage_or_the_run_could_end(schedule, state, total):
-    display = progress.ProgressDisplay(schedule, io.StringIO())
-    assert display._total(curriculum.State(**state)) == total
+    shown = display.ProgressDisplay(schedule, io.StringIO())
+    assert shown._total(curriculum.State(**state)) == total

@@ -5,11 +5,13 @@ import pathlib
 
 import pytest
 
-from l2o_tf import cli, config, errors
-from l2o_tf.config import TrainConfig
+from l2o_tf import cli
+from l2o_tf.core import errors, flags
+from l2o_tf.run import config
+from l2o_tf.run.config import TrainConfig
 from l2o_tf.training import curriculum
 
-FLAGS_DIRECTORY = pathlib.Path(__file__).parents[1] / "flags"
+FLAGS_DIRECTORY = pathlib.Path(__file__).parents[2] / "flags"
 FLAGFILES = sorted(FLAGS_DIRECTORY.glob("*.flags"))
 
 
@@ -166,7 +168,7 @@ def test_the_legacy_flagfiles_have_the_legacy_choices():
 )  # fmt: skip
 def test_the_resolved_flags_describe_the_same_run(values):
     made = TrainConfig(**values)
-    again = cli.parse(TrainConfig, ["train", *cli.to_flags(made.resolved(), True).split()])
+    again = cli.parse(TrainConfig, ["train", *flags.to_flags(made.resolved(), True).split()])
     assert again.schedule() == made.schedule()
     assert again.resolved() == made.resolved() == again
     assert again.period_epochs is not None and again.teacher_weights is not None

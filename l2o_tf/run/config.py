@@ -3,14 +3,14 @@
 import dataclasses
 import math
 
-from l2o_tf import errors
-from l2o_tf.cli import flag
-from l2o_tf.config_objective import ObjectiveFlags, require
+from l2o_tf.core import errors
+from l2o_tf.core.flags import flag, require, to_text
+from l2o_tf.run.objective_flags import ObjectiveFlags
+from l2o_tf.training.choices import ESTIMATORS
 from l2o_tf.training.curriculum import Schedule, default_validation_steps
 
 # Epochs and epochs per period of the paper's recipes without a curriculum.
 _RECIPES = {"dm": (10000, 100), "rnnprop": (100, 10)}
-ESTIMATORS = ("bptt", "es", "pes")
 _SCORES = ("last_unroll", "final_minibatch")
 _CHOICES = ("epoch", "unroll")
 _WHAT, _LENGTH, _CURRICULUM = "What to train", "How long", "Curriculum (paper, Algorithm 1)"
@@ -187,7 +187,7 @@ class TrainConfig(ObjectiveFlags):
     def _check_teachers(self) -> None:
         if self.teacher_weights is None:
             return
-        text, expected = _commas(self.teacher_weights), len(self.teachers)
+        text, expected = to_text(self.teacher_weights), len(self.teachers)
         fits = len(self.teacher_weights) == expected
         require(fits, "teacher_weights", text, f"one number for each of the {expected} teachers")
         usable = all(0 <= w < math.inf for w in self.teacher_weights) and any(self.teacher_weights)
@@ -236,11 +236,11 @@ class TrainConfig(ObjectiveFlags):
                 )  # fmt: skip
         stages = self.curriculum_steps
         increasing = all(a < b for a, b in zip(stages, stages[1:]))
-        require(increasing, "curriculum_steps", _commas(stages), "increasing from stage to stage")
+        require(increasing, "curriculum_steps", to_text(stages), "increasing from stage to stage")
         if self.validation_steps is not None:
             expected = f"one number for each of the {len(stages)} stages"
             same = len(self.validation_steps) == len(stages)
-            require(same, "validation_steps", _commas(self.validation_steps), expected)
+            require(same, "validation_steps", to_text(self.validation_steps), expected)
 
     def schedule(self) -> Schedule:
         """The schedule that the flags describe."""
@@ -298,7 +298,7 @@ def check_same_run(config: TrainConfig, recorded: dict) -> None:
     # Runs of older versions lack flags that came later and did what their defaults do.
     recorded = {**TrainConfig().identity(), **recorded}
     different = [
-        f"--{name}={_commas(current.get(name))} (it has {_commas(recorded.get(name))})"
+        f"--{name}={to_text(current.get(name))} (it has {to_text(recorded.get(name))})"
         for name in sorted(current.keys() | recorded.keys())
         if current.get(name) != recorded.get(name)
     ]
@@ -307,10 +307,6 @@ def check_same_run(config: TrainConfig, recorded: dict) -> None:
             f"{config.workdir} holds a run with other flags: {', '.join(different)}; "
             "use the same flags to resume it or another --workdir"
         )
-
-
-def _commas(value) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _to_json(value):

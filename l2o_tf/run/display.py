@@ -8,6 +8,7 @@ import tqdm
 
 from l2o_tf.training import curriculum, trainer
 
+WIDTH = 96  # Of texts in a terminal.
 _SECONDS_BETWEEN_LINES = 10
 
 

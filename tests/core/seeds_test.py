@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import seeds
+from l2o_tf.core import seeds
 
 SEED = seeds.make_seed(3, "test")
 DRAWS = {

@@ -6,7 +6,7 @@ import stat
 import numpy as np
 import pytest
 
-from l2o_tf import errors, files
+from l2o_tf.core import errors, files
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

@@ -14,7 +14,8 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import config, errors, files
+from l2o_tf.core import errors, files
+from l2o_tf.run import config
 from l2o_tf.training import curriculum, trainer
 
 KEPT_CHECKPOINTS = 3

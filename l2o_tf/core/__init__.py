@@ -1,0 +1,1 @@
+"""What all layers use: errors, flags, seeds, loops, coordinates, registry, files."""

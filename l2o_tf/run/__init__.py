@@ -1,0 +1,1 @@
+"""A meta-training run: its flags, its parts, its directory, what a person sees of it."""

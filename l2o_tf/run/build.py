@@ -1,0 +1,157 @@
+"""A trainer from the flags of a run: rule, optimizees, teachers, schedule, objective, estimator."""
+
+from l2o_tf import optimizees, rules
+from l2o_tf.core import errors, seeds
+from l2o_tf.data import datasets
+from l2o_tf.optimizees import scaling
+from l2o_tf.optimizees.base import Optimizee
+from l2o_tf.optimizees.scale import problem_sets
+from l2o_tf.rules import mixture
+from l2o_tf.run.config import TrainConfig
+from l2o_tf.training import estimators, evolution, lengths, meta_optimizers
+from l2o_tf.training.objectives import Objective
+from l2o_tf.training.plan import Plan
+from l2o_tf.training.regularizers import Regularizer
+from l2o_tf.training.trainer import Recipe, Trainer
+
+
+def trainer(config: TrainConfig) -> tuple[rules.UpdateRule, Trainer]:
+    """Creates the rule to train and its trainer from the flags."""
+    seed = seeds.make_seed(config.seed, "rule")
+    rule = rules.create_learned(config.rule, seed, **config.options_of_rule())
+    teachers = [_teacher(spec) for spec in config.teachers]
+    trained_on = _optimizees(config)
+    validated_on, bound = _validated_on(config, trained_on), config.random_scaling
+    if bound:
+        trained_on = [scaling.RandomScaling(optimizee, bound) for optimizee in trained_on]
+    return rule, Trainer(
+        rule,
+        trained_on,
+        meta_optimizers.create(
+            config.meta_optimizer, config.meta_learning_rate, config.l2_reg
+        ),
+        _recipe(config),
+        mixture.OneOf(teachers, config.teacher_weights),
+        mixture.PerStep(rule, teachers, config.teacher_weights),
+        validation_optimizees=validated_on,
+        steps_per_label=config.steps_per_label,
+        estimator=estimator(config),
+        plan=plan(config),
+        shared_meta_optimizer=config.shared_meta_optimizer,
+    )
+
+
+def _recipe(config: TrainConfig) -> Recipe:
+    return Recipe(
+        schedule=config.schedule(),
+        unroll_length=config.unroll_length,
+        imitation_r=config.imitation_r,
+        imitation_per_unroll=config.imitation_choice == "unroll",
+        self_improving_epochs=config.self_improving_epochs,
+        validation_epochs=config.validation_epochs,
+        validate_final_minibatch=config.validation_score == "final_minibatch",
+        weight_average=config.weight_average,
+        seed=config.seed,
+    )
+
+
+def _validated_on(
+    config: TrainConfig, trained_on: list[Optimizee]
+) -> list[Optimizee]:
+    """The first optimizee; of an ensemble as many problems as trajectories, evenly spaced."""
+    if not config.problem_sets:
+        return trained_on[:1]
+    count = min(len(trained_on), config.validation_epochs)
+    return [trained_on[i * len(trained_on) // count] for i in range(count)]
+
+
+def _optimizees(config: TrainConfig) -> list[Optimizee]:
+    if config.problem_sets:
+        return problems(config)
+    for name in config.optimizee:
+        optimizees.get(name)
+    dataset = datasets.load(config.dataset, "train", config.data_dir)
+    return [
+        optimizees.create(name, dataset, batch_size=config.batch_size)
+        for name in config.optimizee
+    ]
+
+
+def _teacher(spec: str) -> rules.UpdateRule:
+    known = rules.analytical_names()
+    if spec.partition(":")[0].strip() not in known:
+        raise errors.InputError(
+            f"--teachers={spec} must be name:learning_rate of an analytical rule, such as "
+            f"adam:0.01; known: {', '.join(known)}"
+        )
+    try:
+        return rules.from_spec(spec)
+    except errors.InputError as error:
+        raise errors.InputError(f"--teachers={spec}: {error}") from None
+
+
+def plan(config: TrainConfig) -> Plan:
+    """How unrolls are scored and how long they are."""
+    return Plan(
+        Objective(config.objective, config.numerator_epsilon, config.early_stop),
+        config.scoring_examples,
+        _lengths(config),
+        _regularizer(config),
+        config.keep_state,
+    )
+
+
+def _lengths(config: TrainConfig) -> lengths.RandomLengths | None:
+    if config.random_num_unrolls is None or config.random_unroll_length is None:
+        return None
+    return lengths.RandomLengths(
+        lengths.parse(config.random_num_unrolls, "random_num_unrolls"),
+        lengths.parse(config.random_unroll_length, "random_unroll_length"),
+    )
+
+
+def _regularizer(config: TrainConfig) -> Regularizer | None:
+    if config.regularizer == "none":
+        return None
+    return Regularizer(
+        config.regularizer,
+        config.regularizer_weight,
+        config.regularizer_iterations,
+        config.regularizer_time,
+        config.regularizer_fraction,
+    )
+
+
+def estimator(config: TrainConfig) -> estimators.Estimator:
+    """How meta-gradients are found."""
+    noise = config.evolution_pairs, config.evolution_stddev
+    if config.estimator == "es":
+        return evolution.TruncatedES(*noise)
+    if config.estimator == "pes":
+        return evolution.PersistentES(*noise)
+    return estimators.Backprop(config.second_derivatives)
+
+
+def problems(config: TrainConfig) -> list[Optimizee]:
+    """The problems of --problem_sets; the run's seed draws their constants.
+
+    Raises:
+        InputError: for an unknown set.
+    """
+    for name in config.problem_sets:
+        if name not in problem_sets.PROBLEM_SETS.names():
+            known = ", ".join(problem_sets.PROBLEM_SETS.names())
+            raise errors.InputError(f"--problem_sets={name}: unknown problem set; known: {known}")
+    images = None
+    if any(problem_sets.needs_images(name) for name in config.problem_sets):
+        images = datasets.load(config.dataset, "train", config.data_dir)
+    found = [
+        problem
+        for name in config.problem_sets
+        for problem in problem_sets.problem_set(name, config.seed, images)
+    ]
+    if config.keep_state and len(found) > 1:
+        raise errors.InputError(
+            f"--keep_state needs a single problem, whose state is kept; these sets have {len(found)}"
+        )
+    return found
