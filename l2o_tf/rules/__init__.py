@@ -5,8 +5,9 @@ from typing import Any
 
 from l2o_tf.core import errors, seeds
 
-# isort: off  (the order is that of the names in messages: the paper's rules first)
-from l2o_tf.rules import analytical, hierarchical_rnn, lstm, rnnprop, scale_small  # noqa: F401  (fills the registry)
+# Importing a rule fills the registry; messages name the paper's rules first.
+# isort: off
+from l2o_tf.rules import lstm, rnnprop, hierarchical_rnn, scale_small, analytical  # noqa: F401
 from l2o_tf.rules.base import RULES, CoordinatewiseRule, UpdateRule, register
 
 # isort: on

@@ -12,12 +12,16 @@ from l2o_tf.training import curriculum, trainer
 _SECONDS_BETWEEN_CHECKPOINTS = 60
 
 
-def train(run_config: config.TrainConfig, tell: Callable[[str], None]) -> None:
+def _ignore(text: str) -> None:
+    pass
+
+
+def train(run_config: config.TrainConfig, tell: Callable[[str], None] = _ignore) -> None:
     """Trains or resumes a run.
 
     Args:
         run_config: the flags.
-        tell: is given what a person should read, a text at a time.
+        tell: is given what a person should read, a text at a time; nothing is shown by default.
 
     Raises:
         InputError: for flags, data or a directory that cannot be used.
