@@ -10,8 +10,7 @@ from l2o_tf import optimizees, rules
 from l2o_tf.benchmarks import measuring, reference
 from l2o_tf.core import loops, seeds
 from l2o_tf.optimizees import base
-from l2o_tf.training import epochs, estimators, meta_optimizers
-from l2o_tf.training import unroll as unrolls
+from l2o_tf.training import epochs, estimators, meta_optimizers, unrolls
 
 MODES = ("train", "imitate", "forward")
 UNROLL_LENGTH = 20

@@ -13,7 +13,7 @@ import tensorflow as tf
 from l2o_tf.core import coordinates, loops, seeds
 from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import UpdateRule, Weights
-from l2o_tf.training import unroll as unrolls
+from l2o_tf.training import unrolls
 
 Params = coordinates.Params
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from l2o_tf.core import loops, seeds
 from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import UpdateRule
-from l2o_tf.training import unroll as unrolls
+from l2o_tf.training import unrolls
 
 _CHUNK = 100  # Steps per XLA-compiled unroll; the loop over chunks is in the graph as well.
 _CHUNKS_PER_CALL = 10  # Ctrl-C has to wait for the end of a call.

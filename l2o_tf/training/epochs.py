@@ -12,8 +12,7 @@ from l2o_tf.core import coordinates, loops, seeds
 from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import State, UpdateRule, Weights
 from l2o_tf.rules.mixture import PerStep
-from l2o_tf.training import estimators, imitation, objectives
-from l2o_tf.training import unroll as unrolls
+from l2o_tf.training import estimators, imitation, objectives, unrolls
 from l2o_tf.training.plan import Plan, first_state
 
 # What the seed of an epoch is folded with, beside the numbers that `unroll` uses.

@@ -9,8 +9,7 @@ from typing import Any
 from l2o_tf.core import seeds
 from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import UpdateRule, Weights
-from l2o_tf.training import meta_loss
-from l2o_tf.training import unroll as unrolls
+from l2o_tf.training import meta_loss, unrolls
 
 Carry = Any  # A nest of tensors whose structure never changes.
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from l2o_tf.core import coordinates
 from l2o_tf.optimizees.base import Optimizee, Params
 from l2o_tf.rules.base import State, UpdateRule, Weights
-from l2o_tf.training import unroll as unrolls
+from l2o_tf.training import unrolls
 from l2o_tf.training.meta_loss import FirstState
 from l2o_tf.training.objectives import Objective
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from l2o_tf.core import coordinates, loops
 from l2o_tf.optimizees.base import Batch, Optimizee, Params
 from l2o_tf.rules.base import State, UpdateRule, Weights
-from l2o_tf.training import unroll as unrolls
+from l2o_tf.training import unrolls
 from l2o_tf.training.objectives import Objective
 
 FirstState = Callable[[Weights, State], State]

@@ -7,8 +7,7 @@ import tensorflow as tf
 from l2o_tf.core import seeds
 from l2o_tf.optimizees.base import Optimizee, Params
 from l2o_tf.rules.base import UpdateRule
-from l2o_tf.training import meta_loss
-from l2o_tf.training import unroll as unrolls
+from l2o_tf.training import meta_loss, unrolls
 from l2o_tf.training.lengths import RandomLengths
 from l2o_tf.training.objectives import Objective
 from l2o_tf.training.regularizers import Regularizer

@@ -8,7 +8,7 @@ from l2o_tf import optimizees, rules
 from l2o_tf.core import seeds
 from l2o_tf.evaluation import runner
 from l2o_tf.rules import base
-from l2o_tf.training import unroll
+from l2o_tf.training import unrolls
 from tests.training import problems
 
 SEED = seeds.make_seed(1, "test")
@@ -77,12 +77,12 @@ def test_two_learning_rates_share_a_compiled_loop():
 
 
 def eager_losses(rule, optimizee, num_steps):
-    trajectory = unroll.start(optimizee, rule, SEED)
+    trajectory = unrolls.start(optimizee, rule, SEED)
     params, state = list(trajectory.params), trajectory.rule_state
-    batches = unroll.random_batches(optimizee, SEED, 0)
+    batches = unrolls.random_batches(optimizee, SEED, 0)
     losses = []
     for t in range(num_steps):
-        _, grads = unroll.loss_and_gradients(optimizee, params, batches(2 * t))
+        _, grads = unrolls.loss_and_gradients(optimizee, params, batches(2 * t))
         updates, state = rule.update(grads, state, params)
         params = [p + u for p, u in zip(params, updates)]
         losses.append(optimizee.loss(params, batches(2 * t + 1)).numpy())
@@ -110,9 +110,9 @@ def test_a_rule_with_attention_is_scored_at_its_true_parameters():
     rule = rules.create("scale", use_attention=True, level_sizes=(3,), init_lr_range=(0.1, 0.1))
     optimizee = optimizees.create("simple")
     losses = runner.Runner(optimizee).run(rule, SEED, 3)
-    params, state = unroll.start(optimizee, rule, SEED)
+    params, state = unrolls.start(optimizee, rule, SEED)
     for loss in losses:
-        _, grads = unroll.loss_and_gradients(optimizee, params, ())
+        _, grads = unrolls.loss_and_gradients(optimizee, params, ())
         updates, state = rule.update(grads, state, params)
         params = [p + u for p, u in zip(params, updates)]
         expected = optimizee.loss(rule.true_params(params, state), ())

@@ -10,7 +10,7 @@ import tensorflow as tf
 from l2o_tf import optimizees, rules
 from l2o_tf.core import coordinates, errors, seeds
 from l2o_tf.optimizees import conv
-from l2o_tf.training import meta_loss, unroll
+from l2o_tf.training import meta_loss, unrolls
 from tests import legacy_mnist, small_images
 
 BATCH_SIZE = 4
@@ -135,7 +135,7 @@ def test_loss_and_gradients_are_those_of_keras(name, relu_logits):
         tf.cast(p, tf.float64) + rng.normal(scale=0.1, size=p.shape) for p in optimizee.init(SEED)
     ]
     batch = optimizee.batch(SEED, tf.constant(0))
-    loss, grads = unroll.loss_and_gradients(optimizee, params, batch)
+    loss, grads = unrolls.loss_and_gradients(optimizee, params, batch)
     expected_loss, expected = with_keras(KERAS_NETS[name](), params, batch, relu_logits)
     np.testing.assert_allclose(loss, expected_loss, rtol=1e-10)
     for actual, e in zip(grads, expected, strict=True):
@@ -184,7 +184,7 @@ def test_gradients_on_real_digits_whose_backgrounds_are_equal():
     optimizee = optimizees.create("conv_mnist", legacy_mnist.train(), optimize_batch_norm=True)
     params = [tf.cast(p, tf.float64) for p in optimizee.init(SEED)]
     batch = optimizee.batch(SEED, tf.constant(0))
-    loss, grads = unroll.loss_and_gradients(optimizee, params, batch)
+    loss, grads = unrolls.loss_and_gradients(optimizee, params, batch)
     expected_loss, expected = with_keras(KERAS_NETS["conv_mnist"](), params, batch, True)
     np.testing.assert_allclose(loss, expected_loss, rtol=1e-10)
     for actual, e in zip(grads, expected, strict=True):
@@ -203,8 +203,8 @@ def test_xla_computes_the_same_unroll(name):
     batch = optimizee.batch(SEED, tf.constant(0))
 
     def run(params, batch):
-        start = unroll.Trajectory(params, rule.init(params))
-        result = unroll.unroll(rule, optimizee, start, lambda t: batch, 3)
+        start = unrolls.Trajectory(params, rule.init(params))
+        result = unrolls.unroll(rule, optimizee, start, lambda t: batch, 3)
         return result.losses, coordinates.flatten(result.end.params)
 
     losses, end = tf.function(run)(params, batch)
@@ -238,7 +238,7 @@ def test_derivatives_are_finite_differences(activation, options):
         return [p + h * d for p, d in zip(params, direction)]
 
     def slope(params):
-        grads = unroll.loss_and_gradients(optimizee, params, batch)[1]
+        grads = unrolls.loss_and_gradients(optimizee, params, batch)[1]
         return tf.add_n([tf.reduce_sum(g * d) for g, d in zip(grads, direction)])
 
     h = 1e-6
@@ -248,8 +248,8 @@ def test_derivatives_are_finite_differences(activation, options):
         tape.watch(params)
         value = slope(params)
     product = tape.gradient(value, params)
-    above = unroll.loss_and_gradients(optimizee, moved(h), batch)[1]
-    below = unroll.loss_and_gradients(optimizee, moved(-h), batch)[1]
+    above = unrolls.loss_and_gradients(optimizee, moved(h), batch)[1]
+    below = unrolls.loss_and_gradients(optimizee, moved(-h), batch)[1]
     for actual, a, b in zip(product, above, below, strict=True):
         np.testing.assert_allclose(actual, (a - b) / (2 * h), rtol=1e-4, atol=1e-7)
 
@@ -263,7 +263,7 @@ def test_meta_gradients_with_second_derivatives_under_xla():
     setting = meta_loss.Setting(second_derivatives=True)
 
     def run(params, batch, weights):
-        start = unroll.Trajectory(params, rule.init(params))
+        start = unrolls.Trajectory(params, rule.init(params))
         return meta_loss.meta_gradient(
             rule, optimizee, start, lambda t: batch, 2, weights, setting
         )

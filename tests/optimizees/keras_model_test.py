@@ -8,7 +8,7 @@ import tensorflow as tf
 from l2o_tf import rules
 from l2o_tf.core import errors, seeds
 from l2o_tf.optimizees import keras_model
-from l2o_tf.training import unroll
+from l2o_tf.training import unrolls
 from tests import legacy_mnist, reference, small_images
 
 SEED = seeds.make_seed(2, "test")
@@ -50,8 +50,8 @@ def test_gradient_descent_is_that_of_keras():
     def batches(t):
         return keras_model.KerasBatch(*optimizee.gather(tf.constant(indices)[t]), [])
 
-    run = tf.function(unroll.unroll)(
-        rule, optimizee, unroll.Trajectory(params, rule.init(params)), batches, num_steps
+    run = tf.function(unrolls.unroll)(
+        rule, optimizee, unrolls.Trajectory(params, rule.init(params)), batches, num_steps
     )
     for variable, value in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(variable, value)
@@ -76,17 +76,17 @@ def test_a_learned_rule_trains_a_keras_network_on_real_digits():
     optimizee = keras_model.KerasModel(
         cnn((28, 28, 1), 10), CROSS_ENTROPY, legacy_mnist.train(), batch_size=64
     )
-    start = unroll.start(optimizee, rule, SEED)
-    batches = unroll.random_batches(optimizee, SEED, 0)
-    losses = tf.function(unroll.unroll)(rule, optimizee, start, batches, 60).losses
+    start = unrolls.start(optimizee, rule, SEED)
+    batches = unrolls.random_batches(optimizee, SEED, 0)
+    losses = tf.function(unrolls.unroll)(rule, optimizee, start, batches, 60).losses
     assert np.mean(losses[:3]) > 2 and np.mean(losses[-10:]) < 0.9
 
 
 def test_xla_computes_the_same_loss_and_gradients():
     optimizee = keras_model.KerasModel(cnn(), CROSS_ENTROPY, noise(), batch_size=8)
     params, batch = optimizee.init(SEED), optimizee.batch(SEED, tf.constant(0))
-    loss, grads = unroll.loss_and_gradients(optimizee, params, batch)
-    xla = tf.function(unroll.loss_and_gradients, jit_compile=True)
+    loss, grads = unrolls.loss_and_gradients(optimizee, params, batch)
+    xla = tf.function(unrolls.loss_and_gradients, jit_compile=True)
     xla_loss, xla_grads = xla(optimizee, params, batch)
     np.testing.assert_allclose(xla_loss, loss, rtol=1e-6)
     for actual, expected in zip(xla_grads, grads, strict=True):
@@ -118,7 +118,7 @@ def test_dropout_draws_a_mask_for_each_step():
     def kept(step):
         params = [tf.ones([500, 1])]
         batch = optimizee.batch(SEED, tf.constant(step))
-        grad = unroll.loss_and_gradients(optimizee, params, batch)[1][0]
+        grad = unrolls.loss_and_gradients(optimizee, params, batch)[1][0]
         return grad.numpy()[:, 0] * 0.75
 
     # Each of two examples keeps a unit, with the weight 1 / 0.75, in three of four cases.

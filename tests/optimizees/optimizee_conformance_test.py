@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from l2o_tf import optimizees
 from l2o_tf.core import seeds
-from l2o_tf.training import unroll
+from l2o_tf.training import unrolls
 from tests import small_images
 
 FIXED_START = {"simple", "simple_multi"}
@@ -59,7 +59,7 @@ def test_loss_and_gradients_are_finite(optimizee):
     _, optimizee = optimizee
     params = optimizee.init(make_seed(1))
     batch = optimizee.batch(make_seed(1), tf.constant(0))
-    loss, grads = tf.function(unroll.loss_and_gradients)(optimizee, params, batch)
+    loss, grads = tf.function(unrolls.loss_and_gradients)(optimizee, params, batch)
     assert loss.shape == [] and np.isfinite(loss)
     assert [g.shape for g in grads] == [p.shape for p in params]
     assert all(np.all(np.isfinite(g)) for g in grads)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from l2o_tf import optimizees, rules
 from l2o_tf.core import errors, seeds
 from l2o_tf.optimizees import scaling
-from l2o_tf.training import unroll
+from l2o_tf.training import unrolls
 from tests import small_images
 
 SEED = seeds.make_seed(5, "test")
@@ -21,9 +21,9 @@ def test_the_first_loss_is_that_of_the_inner_optimizee():
     inner, rule = mlp(), rules.create("sgd")
     losses, gradients = [], []
     for optimizee in (inner, scaling.RandomScaling(inner)):
-        start = unroll.start(optimizee, rule, SEED)
-        batches = unroll.random_batches(optimizee, SEED, 0)
-        loss, grads = unroll.loss_and_gradients(optimizee, start.params, batches(0))
+        start = unrolls.start(optimizee, rule, SEED)
+        batches = unrolls.random_batches(optimizee, SEED, 0)
+        loss, grads = unrolls.loss_and_gradients(optimizee, start.params, batches(0))
         losses.append(loss)
         gradients.append(grads)
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-6)
@@ -34,9 +34,9 @@ def test_the_first_loss_is_that_of_the_inner_optimizee():
 def test_gradient_descent_is_that_with_a_rate_for_each_coordinate():
     inner = optimizees.create("quadratic", batch_size=4, num_dims=3)
     optimizee, rule = scaling.RandomScaling(inner, bound=1.0), rules.from_spec("sgd:0.05")
-    start = unroll.start(optimizee, rule, SEED)
-    batches = unroll.random_batches(optimizee, SEED, 0)
-    run = tf.function(unroll.unroll)(rule, optimizee, start, batches, 6)
+    start = unrolls.start(optimizee, rule, SEED)
+    batches = unrolls.random_batches(optimizee, SEED, 0)
+    run = tf.function(unrolls.unroll)(rule, optimizee, start, batches, 6)
     (s,), (w, y) = batches(0).scales, batches(0).inner
     x = start.params[0] * s
     for loss in run.losses:

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from l2o_tf import optimizees, rules
 from l2o_tf.core import seeds
-from l2o_tf.training import unroll
+from l2o_tf.training import unrolls
 
 SEED = seeds.make_seed(4, "test")
 
@@ -14,7 +14,7 @@ def test_simple_multi_is_a_sum_of_squares_from_ones():
     optimizee = optimizees.create("simple_multi")
     params = optimizee.init(SEED)
     assert [float(p) for p in params] == [1, 1]
-    loss, grads = unroll.loss_and_gradients(optimizee, [tf.constant(3.0), tf.constant(-2.0)], ())
+    loss, grads = unrolls.loss_and_gradients(optimizee, [tf.constant(3.0), tf.constant(-2.0)], ())
     assert float(loss) == 13
     assert [float(g) for g in grads] == [6, -4]
 
@@ -23,7 +23,7 @@ def test_square_cos_and_its_gradient():
     optimizee = optimizees.create("square_cos")
     w, y, w_cos = (t.numpy().astype(np.float64) for t in optimizee.batch(SEED, 0))
     x = np.random.default_rng(0).normal(size=[128, 2])
-    loss, (grad,) = unroll.loss_and_gradients(
+    loss, (grad,) = unrolls.loss_and_gradients(
         optimizee, [tf.constant(x)], type(optimizee.batch(SEED, 0))(w, y, w_cos)
     )
     residual = np.einsum("bij,bj->bi", w, x) - y
@@ -46,6 +46,6 @@ def test_square_cos_draws_three_different_uniform_tensors():
 
 def test_simple_follows_gradient_descent_in_closed_form():
     optimizee, rule = optimizees.create("simple"), rules.from_spec("sgd:0.1")
-    start = unroll.start(optimizee, rule, SEED)
-    run = unroll.unroll(rule, optimizee, start, lambda t: (), 5)
+    start = unrolls.start(optimizee, rule, SEED)
+    run = unrolls.unroll(rule, optimizee, start, lambda t: (), 5)
     np.testing.assert_allclose(run.losses, 0.8 ** (2 * np.arange(5)), rtol=1e-6)

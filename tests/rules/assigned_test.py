@@ -7,7 +7,7 @@ import tensorflow as tf
 from l2o_tf import optimizees, rules
 from l2o_tf.core import errors, seeds
 from l2o_tf.rules import assigned
-from l2o_tf.training import meta_loss, unroll
+from l2o_tf.training import meta_loss, unrolls
 from tests import small_images
 
 SEED = seeds.make_seed(0, "test")
@@ -21,11 +21,11 @@ def test_simple_multi_moves_each_coordinate_by_its_own_rule():
     optimizee, single = optimizees.create("simple_multi"), optimizees.create("simple")
     parts = two_rules()
     combined = assigned.Assigned(parts, optimizee.assignment)
-    start = unroll.start(optimizee, combined, SEED)
-    run = unroll.unroll(combined, optimizee, start, lambda t: (), 12, keep_updates=True)
+    start = unrolls.start(optimizee, combined, SEED)
+    run = unrolls.unroll(combined, optimizee, start, lambda t: (), 12, keep_updates=True)
     for rule, updates, end in zip(parts.values(), run.updates, run.end.params, strict=True):
-        alone = unroll.unroll(
-            rule, single, unroll.start(single, rule, SEED), lambda t: (), 12, keep_updates=True
+        alone = unrolls.unroll(
+            rule, single, unrolls.start(single, rule, SEED), lambda t: (), 12, keep_updates=True
         )
         np.testing.assert_allclose(updates, alone.updates[0], rtol=1e-6)
         np.testing.assert_allclose(end, alone.end.params[0], rtol=1e-6)
@@ -90,8 +90,8 @@ def test_meta_gradients_reach_both_rules_of_cifar_multi():
     run = meta_loss.meta_gradient(
         rule,
         optimizee,
-        unroll.start(optimizee, rule, SEED),
-        unroll.random_batches(optimizee, SEED, 0),
+        unrolls.start(optimizee, rule, SEED),
+        unrolls.random_batches(optimizee, SEED, 0),
         2,
         rule.weights(),
     )

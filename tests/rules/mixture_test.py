@@ -7,7 +7,7 @@ import tensorflow as tf
 from l2o_tf import rules
 from l2o_tf.core import seeds
 from l2o_tf.rules import mixture
-from l2o_tf.training import meta_loss, unroll
+from l2o_tf.training import meta_loss, unrolls
 from tests.training import problems
 
 
@@ -155,7 +155,7 @@ def test_the_recorded_meta_gradient_of_a_mixture_is_that_of_plain_differentiatio
     mixed, optimizee = per_step_mixture(), problems.SmallQuadratic(tf.float32)
     num_steps = 12
     params = optimizee.init(None)
-    start = unroll.Trajectory(params, mixed.init(params, seeds.make_seed(2, "test")))
+    start = unrolls.Trajectory(params, mixed.init(params, seeds.make_seed(2, "test")))
     weights = mixed.weights()
     drawn = [int(mixed.choice(start.rule_state, tf.constant(t))) for t in range(num_steps)]
     assert set(drawn) == {0, 1, 2} and mixed.recorder(params, num_steps, weights) is not None
@@ -164,11 +164,11 @@ def test_the_recorded_meta_gradient_of_a_mixture_is_that_of_plain_differentiatio
         current, losses = start, []
         for t in range(num_steps):
             batch = optimizee.batch(None, t)
-            loss, grads = unroll.loss_and_gradients(optimizee, current.params, batch)
+            loss, grads = unrolls.loss_and_gradients(optimizee, current.params, batch)
             losses.append(loss)
             grads = [tf.stop_gradient(g) for g in grads]
             updates, state = mixed.update(grads, current.rule_state, current.params, weights)
-            current = unroll.move(current, updates, state)
+            current = unrolls.move(current, updates, state)
         losses.append(optimizee.loss(current.params, optimizee.batch(None, num_steps)))
         total = tf.add_n(losses)
     expected = tape.gradient(total, weights)

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from l2o_tf import rules
 from l2o_tf.core import seeds
-from l2o_tf.training import estimators, evolution, meta_loss, unroll
+from l2o_tf.training import estimators, evolution, meta_loss, unrolls
 from tests.training import problems
 
 UNROLL_LENGTH, NUM_UNROLLS, NUM_SAMPLES = 5, 2, 4000
@@ -18,7 +18,7 @@ SETTING = meta_loss.Setting(second_derivatives=True)
 
 def start_of(rule):
     params = OPTIMIZEE.init(None)
-    return unroll.Trajectory(params, rule.init(params))
+    return unrolls.Trajectory(params, rule.init(params))
 
 
 def losses_of_unrolls(rule, weights, truncated):

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from l2o_tf import rules
 from l2o_tf.core import coordinates
-from l2o_tf.training import imitation, meta_loss, unroll
+from l2o_tf.training import imitation, meta_loss, unrolls
 from tests import legacy_mnist, reference
 
 UNROLL_LENGTH = 20
@@ -42,10 +42,10 @@ def test_200_steps_follow_the_legacy_trajectory(file, rule_name, optimizee_name)
     x0 = legacy_mnist.params(golden, "x0")
     @tf.function(jit_compile=True)
     def run():
-        return unroll.unroll(
+        return unrolls.unroll(
             rule,
             optimizee,
-            unroll.Trajectory(x0, rule.init(x0)),
+            unrolls.Trajectory(x0, rule.init(x0)),
             legacy_mnist.batches(optimizee, golden["idx_loop"]),
             num_steps=len(golden["loss_loop"]),
             scoring_batches=legacy_mnist.batches(optimizee, golden["idx_final"]),
@@ -88,7 +88,7 @@ def test_meta_gradients_of_two_unrolls(golden_case, second_derivatives):
         )
 
     x0 = legacy_mnist.params(golden, "x0")
-    trajectory = unroll.Trajectory(x0, rule.init(x0))
+    trajectory = unrolls.Trajectory(x0, rule.init(x0))
     for u in (1, 2):
         indices = tf.constant(rows[u - 1].astype(np.int32))
         result = meta_gradient(trajectory, weights, indices)
@@ -117,7 +117,7 @@ def _lesson(golden, row, params):
     part = slice(row * UNROLL_LENGTH, (row + 1) * UNROLL_LENGTH)
     gradients = coordinates.unflatten(tf.constant(golden["mt_inputs"][part]), params)
     labels = coordinates.unflatten(tf.constant(golden["mt_labels"][part]), params)
-    return imitation.Lesson(gradients, labels, unroll.Trajectory(params, ()))
+    return imitation.Lesson(gradients, labels, unrolls.Trajectory(params, ()))
 
 
 def test_imitation_gradients_of_two_unrolls(golden_case):
@@ -148,7 +148,7 @@ def test_interleaved_meta_steps_with_an_adam_for_each_loss(golden_case):
 
     @tf.function(jit_compile=True)
     def gradients(weights):
-        start = unroll.Trajectory(x0, rule.init(x0))
+        start = unrolls.Trajectory(x0, rule.init(x0))
         normal = meta_loss.meta_gradient(
             rule, optimizee, start, lambda t: optimizee.gather(indices[t]), UNROLL_LENGTH, weights
         )
@@ -178,7 +178,7 @@ def test_the_adam_teacher_follows_the_legacy_trajectory():
     @tf.function(jit_compile=True)
     def teach():
         batches = legacy_mnist.batches(optimizee, golden["idx"])
-        start = unroll.Trajectory(x0, teacher.init(x0))
+        start = unrolls.Trajectory(x0, teacher.init(x0))
         return imitation.teach(teacher, optimizee, start, batches, len(golden["idx"]))
 
     lesson = teach()

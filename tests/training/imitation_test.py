@@ -5,14 +5,14 @@ import pytest
 import tensorflow as tf
 
 from l2o_tf import rules
-from l2o_tf.training import imitation, unroll
+from l2o_tf.training import imitation, unrolls
 from tests.training import problems
 
 
 def lesson_of(teacher, num_labels, steps_per_label=1):
     optimizee = problems.SmallQuadratic(tf.float32)
     params = optimizee.init(None)
-    start = unroll.Trajectory(params, teacher.init(params))
+    start = unrolls.Trajectory(params, teacher.init(params))
     batches = lambda t: optimizee.batch(None, t)  # noqa: E731
     return start, imitation.teach(
         teacher, optimizee, start, batches, num_labels, steps_per_label

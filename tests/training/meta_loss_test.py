@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from l2o_tf import rules
 from l2o_tf.core import seeds
-from l2o_tf.training import meta_loss, unroll
+from l2o_tf.training import meta_loss, unrolls
 from tests.training import problems
 
 UNROLL_LENGTH = 6
@@ -17,7 +17,7 @@ def setting(request):
     optimizee = problems.SmallQuadratic()
     rule = rules.create(request.param, seed=tf.constant([5, 6]), units=(4, 3), output_scale=0.1)
     params = optimizee.init(None)
-    return rule, optimizee, unroll.Trajectory(params, rule.init(params))
+    return rule, optimizee, unrolls.Trajectory(params, rule.init(params))
 
 
 def meta_gradient(setting, weights, second_derivatives):
@@ -37,7 +37,7 @@ def losses_step_by_step(setting, weights, stop):
     rule, optimizee, (params, state) = setting
     losses = []
     for t in range(UNROLL_LENGTH):
-        loss, grads = unroll.loss_and_gradients(optimizee, params, optimizee.batch(None, t))
+        loss, grads = unrolls.loss_and_gradients(optimizee, params, optimizee.batch(None, t))
         losses.append(loss)
         grads = [tf.stop_gradient(g) if stop else g for g in grads]
         updates, state = rule.update(grads, state, params, weights)
@@ -103,20 +103,20 @@ def test_an_unroll_keeps_what_it_is_asked_for(setting):
 
     def run(**kept):
         batches = lambda t: optimizee.batch(None, t)  # noqa: E731
-        return unroll.unroll(rule, optimizee, start, batches, 3, weights, **kept)
+        return unrolls.unroll(rule, optimizee, start, batches, 3, weights, **kept)
 
     bare, full = run(), run(keep_gradients=True, keep_updates=True)
     assert (bare.gradients, bare.updates, bare.scores) == ((), (), ())
     np.testing.assert_array_equal(bare.losses, full.losses)
     for first, last, update in zip(start.params, full.end.params, full.updates):
         np.testing.assert_allclose(first + tf.reduce_sum(update, axis=0), last, rtol=1e-14)
-    _, expected = unroll.loss_and_gradients(optimizee, start.params, optimizee.batch(None, 0))
+    _, expected = unrolls.loss_and_gradients(optimizee, start.params, optimizee.batch(None, 0))
     for recorded, gradient in zip(full.gradients, expected):
         np.testing.assert_allclose(recorded[0], gradient, rtol=1e-14)
 
 
 def test_a_trajectory_starts_from_its_seed():
     optimizee, rule = problems.SmallQuadratic(), rules.create("dm")
-    params, state = unroll.start(optimizee, rule, seeds.make_seed(0, "test"))
+    params, state = unrolls.start(optimizee, rule, seeds.make_seed(0, "test"))
     np.testing.assert_array_equal(params[0], optimizee.init(None)[0])
     assert state[0].hidden.shape == (20, 4)

@@ -8,8 +8,14 @@ from l2o_tf import rules
 from l2o_tf.core import seeds
 from l2o_tf.optimizees.scale import classifiers, datasets, quadratics
 from l2o_tf.rules import hierarchical_rnn, mixture
-from l2o_tf.training import epochs, meta_loss, meta_optimizers, plan, regularizers
-from l2o_tf.training import unroll as unrolls
+from l2o_tf.training import (
+    epochs,
+    meta_loss,
+    meta_optimizers,
+    plan,
+    regularizers,
+    unrolls,
+)
 from l2o_tf.training.lengths import RandomLength, RandomLengths
 from l2o_tf.training.objectives import Objective
 from tests.training import problems

@@ -7,8 +7,7 @@ import tensorflow as tf
 from l2o_tf import rules
 from l2o_tf.legacy import tf1_checkpoint
 from l2o_tf.optimizees.scale import datasets, problem
-from l2o_tf.training import imitation, meta_optimizers, regularizers
-from l2o_tf.training import unroll as unrolls
+from l2o_tf.training import imitation, meta_optimizers, regularizers, unrolls
 from l2o_tf.training.objectives import Objective
 from tests import reference
 from tests.rules import scale_reference

@@ -7,8 +7,7 @@ import tensorflow as tf
 
 from l2o_tf.legacy import tf1_checkpoint
 from l2o_tf.rules import hierarchical_rnn
-from l2o_tf.training import meta_loss
-from l2o_tf.training import unroll as unrolls
+from l2o_tf.training import meta_loss, unrolls
 
 NUM_STEPS = 10
 SEED = tf.constant([0, 0])
