@@ -11,6 +11,7 @@ from l2o_tf.benchmarks import measuring, reference
 from l2o_tf.core import loops, seeds
 from l2o_tf.optimizees import base
 from l2o_tf.training import epochs, estimators, meta_optimizers, unrolls
+from l2o_tf.training.plan import Plan
 
 MODES = ("train", "imitate", "forward")
 UNROLL_LENGTH = 20
@@ -56,7 +57,7 @@ class Fast:
             optimizee,
             meta_optimizers.create("adam"),
             rules.from_spec(TEACHER),
-            UNROLL_LENGTH,
+            plan=Plan(UNROLL_LENGTH),
             estimator=estimators.Backprop(workload.second_derivatives),
         )
         self._meta = self._epochs.initial_state(self._rule.weights())

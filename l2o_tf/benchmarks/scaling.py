@@ -10,6 +10,7 @@ from l2o_tf.benchmarks import measuring
 from l2o_tf.core import seeds
 from l2o_tf.optimizees import base
 from l2o_tf.training import epochs, meta_optimizers
+from l2o_tf.training.plan import Plan
 
 # Numbers of coordinates and of steps of an unroll, ascending in memory.
 SIZES = [(10**n, num_steps) for n in (4, 5, 6) for num_steps in (20, 50, 100)]
@@ -39,7 +40,7 @@ def measure(repetitions: int, short: bool = False) -> list[measuring.Row]:
             rule,
             Bowl(num_coordinates),
             meta_optimizers.create("adam"),
-            unroll_length=unroll_length,
+            plan=Plan(unroll_length),
         )
         meta = epoch.initial_state(rule.weights())
         seed = seeds.make_seed(0, "scaling")

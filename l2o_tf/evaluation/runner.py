@@ -63,7 +63,7 @@ class Runner:
                 lambda t: batches(2 * (first_step + t)),
                 _CHUNK,
                 weights,
-                scoring_batches=lambda t: batches(2 * (first_step + t) + 1),
+                unrolls.Watch(scoring_batches=lambda t: batches(2 * (first_step + t) + 1)),
             )
             return run.end, tf.cast(run.scores, tf.float32)
 

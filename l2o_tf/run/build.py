@@ -8,8 +8,7 @@ from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.optimizees.scale import problem_sets
 from l2o_tf.rules import mixture
 from l2o_tf.run.config import TrainConfig
-from l2o_tf.training import estimators, evolution, lengths, meta_optimizers
-from l2o_tf.training.objectives import Objective
+from l2o_tf.training import estimators, evolution, lengths, meta_optimizers, objectives
 from l2o_tf.training.plan import Plan
 from l2o_tf.training.regularizers import Regularizer
 from l2o_tf.training.trainer import Recipe, Trainer
@@ -44,7 +43,6 @@ def trainer(config: TrainConfig) -> tuple[rules.UpdateRule, Trainer]:
 def _recipe(config: TrainConfig) -> Recipe:
     return Recipe(
         schedule=config.schedule(),
-        unroll_length=config.unroll_length,
         imitation_r=config.imitation_r,
         imitation_per_unroll=config.imitation_choice == "unroll",
         self_improving_epochs=config.self_improving_epochs,
@@ -93,7 +91,8 @@ def _teacher(spec: str) -> rules.UpdateRule:
 def plan(config: TrainConfig) -> Plan:
     """How unrolls are scored and how long they are."""
     return Plan(
-        Objective(config.objective, config.numerator_epsilon, config.early_stop),
+        config.unroll_length,
+        objectives.create(config.objective, config.numerator_epsilon, config.early_stop),
         config.scoring_examples,
         _lengths(config),
         _regularizer(config),

@@ -85,10 +85,10 @@ class RunDirectory:
                 f"{saved[-1]} does not fit this run; delete it to go on from the one before"
             )
         leaves = [tf.constant(arrays[name]) for name in names]
-        meta, average, best = tf.nest.pack_sequence_as(_tensors(like), leaves)
+        meta, validated, best = tf.nest.pack_sequence_as(_tensors(like), leaves)
         state = json.loads(arrays["state"].tobytes())
         schedule = curriculum.State.from_json(state["schedule"])
-        return trainer.Progress(meta, average, best, schedule, state["num_events"])
+        return trainer.Progress(meta, validated, best, schedule, state["num_events"])
 
     @property
     def _config(self) -> pathlib.Path:
@@ -103,4 +103,4 @@ class RunDirectory:
 
 
 def _tensors(progress: trainer.Progress):
-    return progress.meta, progress.average, progress.best
+    return progress.meta, progress.validated, progress.best

@@ -48,12 +48,14 @@ class Epoch(NamedTuple):
         losses: [num_unrolls], the mean of each unroll's losses.
         gradient_norms: [num_unrolls], L2 norms of the gradients of the losses' sums.
         is_imitation: int32 [num_unrolls], 1 where the loss is the imitation loss, else 0.
+        num_steps: int32 [num_unrolls], optimizee steps, planned ones where an unroll ended early.
     """
 
     meta: MetaState
     losses: tf.Tensor
     gradient_norms: tf.Tensor
     is_imitation: tf.Tensor
+    num_steps: tf.Tensor
 
 
 class Validation(NamedTuple):
@@ -71,9 +73,8 @@ class Validation(NamedTuple):
     update_sizes: tf.Tensor
 
 
-_METRICS = (
-    tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)
-)  # fmt: skip
+_FLOAT, _INTEGER = tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)
+_METRICS = (_FLOAT, _FLOAT, _INTEGER, _INTEGER)  # The fields of an Epoch beside its state.
 
 
 class Epochs:
@@ -88,7 +89,6 @@ class Epochs:
         optimizee: Optimizee,
         meta_optimizer: UpdateRule,
         teacher: UpdateRule | None = None,
-        unroll_length: int = 20,
         steps_per_label: int = 1,
         mixture: PerStep | None = None,
         estimator: estimators.Estimator = estimators.Backprop(),
@@ -104,7 +104,6 @@ class Epochs:
             optimizee: what it is trained on.
             meta_optimizer: the rule that changes the rule's weights.
             teacher: the rule to imitate.
-            unroll_length: optimizee steps per meta-step.
             steps_per_label: the teacher's steps per step of the student.
             mixture: the rule mixed with analytical ones, for self-improving.
             estimator: how the gradients of normal unrolls are found.
@@ -117,14 +116,10 @@ class Epochs:
         """
         self._rule, self._optimizee, self._teacher = rule, optimizee, teacher
         self._meta_optimizer, self._mixture = meta_optimizer, mixture
-        self._unroll_length = unroll_length
         self._steps_per_label = steps_per_label
         self._estimator = estimator
-        self._imitation_optimizer = (
-            "meta_loss_optimizer" if shared_meta_optimizer else "imitation_optimizer"
-        )
-        self._plan = plan
-        self._max_length = plan.max_length(unroll_length)
+        self._shares_meta_optimizer = shared_meta_optimizer
+        self._plan, self._unroll_length = plan, plan.unroll_length
         self._relative_validation = relative_validation
         self._function = loops.compiled if with_xla else loops.in_graph
         self.train = loops.in_graph(self._train)
@@ -217,26 +212,19 @@ class Epochs:
         estimator, plan = self._estimator, self._plan
 
         def meta_step(meta, carry, k, num_unrolls, initial_loss):
-            batches = unrolls.random_batches(self._optimizee, seed, k * (self._max_length + 1))
-            setting = plan.setting(
-                rule, self._optimizee, seed, k, num_unrolls, initial_loss, batches
-            )
             learned_start = None
             if not kept:
                 learned_start = first_state(rule, start.params, unrolls.rule_seed(seed), k)
-            estimate = estimator.step(
-                rule,
-                self._optimizee,
-                carry,
-                batches,
-                self._max_length,
-                meta.weights,
-                setting._replace(first_state=learned_start),
-                seeds.fold(seed, _ESTIMATOR, k),
+            segment = plan.segment(
+                rule, self._optimizee, seed, k, num_unrolls, initial_loss, learned_start
             )
-            meta, norm = self._apply(meta, estimate.gradient, "meta_loss_optimizer")
+            estimate = estimator.step(
+                segment, carry, meta.weights, seeds.fold(seed, _ESTIMATOR, k)
+            )
+            meta, norm = self._apply(meta, estimate.gradient, imitates=False)
             reported = plan.objective.report(estimate.objective, estimate.taken)
-            return meta, estimate.end, (reported, norm, tf.constant(0))
+            steps = tf.convert_to_tensor(segment.planned_steps)
+            return meta, estimate.end, (reported, norm, tf.constant(0), steps)
 
         start = unrolls.start(self._optimizee, rule, seed, meta.weights)
         if kept:
@@ -276,8 +264,9 @@ class Epochs:
                 self._plan.objective,
                 first_state(self._rule, trajectory.params, student_seed, k),
             )
-            meta, norm = self._apply(meta, gradient, self._imitation_optimizer)
-            return meta, (lesson.end, state), (tf.reduce_mean(losses), norm, tf.constant(1))
+            meta, norm = self._apply(meta, gradient, imitates=True)
+            metrics = (tf.reduce_mean(losses), norm, tf.constant(1), tf.constant(self._unroll_length))
+            return meta, (lesson.end, state), metrics
 
         start = unrolls.start(self._optimizee, self._teacher, seed)
         state = self._rule.init(start.params, student_seed, meta.weights)
@@ -311,8 +300,9 @@ class Epochs:
                 batches,
                 self._unroll_length,
                 weights,
-                measure=sizes,
-                observe=observe if self._rule.scores_elsewhere else None,
+                unrolls.Watch(
+                    measure=sizes, observe=observe if self._rule.scores_elsewhere else None
+                ),
             )
             measured = tf.cast(tf.reduce_mean(run.measured, axis=0), tf.float32)
             return run.end, (tf.reduce_mean(run.losses), measured)
@@ -334,15 +324,20 @@ class Epochs:
         """Leaves what compiles itself alone."""
         return meta_step if compiles_itself else self._function(meta_step)
 
-    def _apply(self, meta: MetaState, gradient: Weights, optimizer: str):
+    def _apply(self, meta: MetaState, gradient: Weights, imitates: bool):
         """One meta-step; a non-finite gradient changes nothing but the count of such steps."""
         names = list(meta.weights)
         grads = [gradient[name] for name in names]
         values = [meta.weights[name] for name in names]
         norm = tf.linalg.global_norm(grads)
-        updates, state = self._meta_optimizer.update(grads, getattr(meta, optimizer), values)
-        moved = {name: v + u for name, v, u in zip(names, values, updates)}
-        after = meta._replace(weights=moved, **{optimizer: state})
+        own = imitates and not self._shares_meta_optimizer
+        state = meta.imitation_optimizer if own else meta.meta_loss_optimizer
+        updates, state = self._meta_optimizer.update(grads, state, values)
+        after = meta._replace(weights={n: v + u for n, v, u in zip(names, values, updates)})
+        if own:
+            after = after._replace(imitation_optimizer=state)
+        else:
+            after = after._replace(meta_loss_optimizer=state)
         # What is checked is the step: a meta-optimizer may know what to do with such a gradient.
         finite = tf.reduce_all(
             [

@@ -33,13 +33,9 @@ class TruncatedES(estimators.Estimator):
     num_pairs: int = 8
     stddev: float = 0.01
 
-    def start(self, trajectory, weights):
-        return trajectory
-
-    def step(self, rule, optimizee, carry, batches, unroll_length, weights, setting, seed):
+    def step(self, segment, carry, weights, seed):
         def run(weights):
-            arguments = (rule, optimizee, carry, batches, unroll_length, weights, setting)
-            return meta_loss.evaluate(*arguments)
+            return meta_loss.evaluate(segment, carry, weights)
 
         def add_pair(total, pair):
             noise = _noise(seeds.fold(seed, pair), weights, self.stddev)
@@ -87,19 +83,15 @@ class PersistentES(estimators.Estimator):
         particles = tf.nest.map_structure(repeated, trajectory)
         return Particles((particles, particles), tf.nest.map_structure(repeated, _zeros(weights)))
 
-    def step(self, rule, optimizee, carry, batches, unroll_length, weights, setting, seed):
+    def step(self, segment, carry, weights, seed):
         def add_pair(total, pair):
             fresh = _noise(seeds.fold(seed, pair), weights, self.stddev)
             noise = {name: carry.noise[name][pair] + fresh[name] for name in fresh}
             plus, minus = (
                 meta_loss.evaluate(
-                    rule,
-                    optimizee,
+                    segment,
                     tf.nest.map_structure(lambda x: x[pair], particles),
-                    batches,
-                    unroll_length,
                     _moved(weights, fresh, sign),
-                    setting,
                 )
                 for particles, sign in zip(carry.trajectories, (1, -1))
             )
@@ -110,11 +102,12 @@ class PersistentES(estimators.Estimator):
 
         one = tf.nest.map_structure(lambda x: x[0], carry)
         scalar = tf.TensorSpec([], _dtype(carry))
-        like = (tf.TensorSpec([unroll_length + 1], _dtype(carry)), scalar, one)
+        like = (tf.TensorSpec([segment.max_steps + 1], _dtype(carry)), scalar, one)
         total, (*means, carry) = loops.scan(add_pair, _zeros(weights), self.num_pairs, like)
         losses, objective = (tf.reduce_mean(x, axis=0) for x in means)
-        planned = unroll_length if setting.num_steps is None else setting.num_steps
-        return meta_loss.MetaGradient(losses, _scaled(total, self), carry, objective, planned)
+        return meta_loss.MetaGradient(
+            losses, _scaled(total, self), carry, objective, segment.planned_steps
+        )
 
 
 def _noise(seed: seeds.Seed, weights: Weights, stddev: float) -> Weights:

@@ -12,8 +12,8 @@ from l2o_tf.core import coordinates
 from l2o_tf.optimizees.base import Optimizee, Params
 from l2o_tf.rules.base import State, UpdateRule, Weights
 from l2o_tf.training import unrolls
-from l2o_tf.training.meta_loss import FirstState
-from l2o_tf.training.objectives import Objective
+from l2o_tf.training.objectives import Objective, SumOfLosses
+from l2o_tf.training.segment import FirstState
 
 
 class Lesson(NamedTuple):
@@ -44,9 +44,8 @@ def teach(
     sum of k updates (legacy `data_generator.py`, mt_k).
     """
     num_steps = num_labels * steps_per_label
-    run = unrolls.unroll(
-        teacher, optimizee, trajectory, batches, num_steps, keep_gradients=True, keep_updates=True
-    )
+    watch = unrolls.Watch(gradients=True, updates=True)
+    run = unrolls.unroll(teacher, optimizee, trajectory, batches, num_steps, watch=watch)
 
     def grouped(recorded):
         return tf.reshape(recorded, [num_labels, steps_per_label, *recorded.shape[1:]])
@@ -61,7 +60,7 @@ def imitation_gradient(
     state: State,
     lesson: Lesson,
     weights: Weights,
-    objective: Objective = Objective(),
+    objective: Objective = SumOfLosses(),
     first_state: FirstState | None = None,
 ) -> tuple[tf.Tensor, Weights, State]:
     """Differentiates sum_t ||label_t - update_t||^2 / (2 num_coordinates).
@@ -74,7 +73,7 @@ def imitation_gradient(
         lesson: what the teacher showed.
         weights: the student's meta-parameters by name.
         objective: what is made of the losses: their sum, or their mean.
-        first_state: see `meta_loss.Setting`.
+        first_state: see `segment.Segment`.
 
     Returns:
         The losses [num_labels], the gradient of the objective by name, and the student's state

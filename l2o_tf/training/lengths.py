@@ -43,10 +43,6 @@ class RandomLengths(NamedTuple):
         """The number of steps of one unroll of the epoch of `seed`, an int32 scalar."""
         return self.steps.draw(seeds.fold(seed, _LENGTH, unroll))
 
-    def total_steps(self, seed: seeds.Seed) -> int:
-        """The number of steps of the epoch of `seed`."""
-        return sum(int(self.num_steps(seed, k)) for k in range(int(self.num_unrolls(seed))))
-
 
 def parse(numbers: tuple[float, ...], what: str) -> RandomLength:
     """Reads "minimum,scale,maximum" or "minimum,scale".

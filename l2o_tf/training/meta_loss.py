@@ -7,50 +7,22 @@ with dL/df_t. The optimizee is differentiated once per step, and what remains to
 is the rule alone.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from l2o_tf.core import coordinates, loops
-from l2o_tf.optimizees.base import Batch, Optimizee, Params
-from l2o_tf.rules.base import State, UpdateRule, Weights
+from l2o_tf.optimizees.base import Params
+from l2o_tf.rules.base import Weights
 from l2o_tf.training import unrolls
-from l2o_tf.training.objectives import Objective
-
-FirstState = Callable[[Weights, State], State]
-
-
-class Setting(NamedTuple):
-    """What an unroll of meta-training is about, besides a rule that starts somewhere.
-
-    Attributes:
-        objective: what is made of its losses.
-        second_derivatives: whether the gradients given to the rule depend on the weights.
-        initial_loss: scalar, the loss of the trajectory's first point, for objectives that are
-            relative to it.
-        scoring_batch: what all points are scored on; None for the batch of each step.
-        num_steps: int32 scalar, the number of steps, at most that of the compiled unroll; None
-            for all of them.
-        penalty: maps the parameters before step t, and t, to what is added to the objective.
-        first_state: maps the weights and the rule's state at the start to that state as a
-            function of the weights, where it is one; no gradient flows into the start otherwise.
-    """
-
-    objective: Objective = Objective()
-    second_derivatives: bool = False
-    initial_loss: tf.Tensor | None = None
-    scoring_batch: Batch | None = None
-    num_steps: tf.Tensor | None = None
-    penalty: Callable[[Params, tf.Tensor], tf.Tensor] | None = None
-    first_state: FirstState | None = None
+from l2o_tf.training.segment import Segment
 
 
 class Evaluation(NamedTuple):
     """What came of one unroll.
 
     Attributes:
-        losses: [unroll_length + 1], the last one being 0 where the objective leaves the end out.
+        losses: [max_steps + 1], the last one being 0 where the objective leaves the end out.
         end: where the trajectory stands after the last step.
         objective: the objective, a scalar.
         taken: the number of steps taken.
@@ -81,114 +53,95 @@ class MetaGradient(NamedTuple):
 
 
 def meta_gradient(
-    rule: UpdateRule,
-    optimizee: Optimizee,
+    segment: Segment,
     trajectory: unrolls.Trajectory,
-    batches: unrolls.Batches,
-    unroll_length: int,
     weights: Weights,
-    setting: Setting = Setting(),
+    second_derivatives: bool = False,
 ) -> MetaGradient:
     """Unrolls a rule and differentiates the meta-objective.
 
     A rule that `differentiates_itself` is fastest outside of XLA, any other inside.
 
     Args:
-        rule: the learned rule.
-        optimizee: what it optimizes.
-        trajectory: the start of the unroll; no gradient flows into its parameters.
-        batches: the batch of t = 0, ..., unroll_length; the last one only scores the end.
-        unroll_length: the number of steps, T.
+        segment: the unroll.
+        trajectory: its start; no gradient flows into its parameters.
         weights: the rule's meta-parameters by name.
-        setting: the objective, and what else there is to the unroll.
+        second_derivatives: whether the gradients given to the rule depend on the weights.
     """
-    arguments = (rule, optimizee, trajectory, batches, unroll_length, weights, setting)
-    if not differentiates_itself(rule, setting):
+    rule = segment.rule
+    if second_derivatives or not differentiates_itself(segment):
+        arguments = (segment, trajectory, weights, second_derivatives)
         if rule.compiles_itself:
             return loops.compiled(lambda: _differentiated(*arguments))()
         return _differentiated(*arguments)
-    recorder = rule.recorder(trajectory.params, unroll_length, weights)
+    recorder = rule.recorder(trajectory.params, segment.max_steps, weights)
     if recorder is None:
-        return _replayed(*arguments)
-    return _recorded(recorder, *arguments[1:5], setting)
+        return _replayed(segment, trajectory, weights)
+    return _recorded(recorder, segment, trajectory)
 
 
-def differentiates_itself(rule: UpdateRule, setting: Setting) -> bool:
+def differentiates_itself(segment: Segment) -> bool:
     """Whether a rule's own derivative of a recorded sequence of gradients is used."""
-    special = (
-        setting.second_derivatives
-        or setting.scoring_batch is not None
-        or setting.num_steps is not None
-        or setting.penalty is not None
-        or setting.first_state is not None
-        or setting.objective.early_stop is not None
-        or rule.scores_elsewhere
-    )
-    return rule.compiles_itself and not special
+    return segment.rule.compiles_itself and segment.is_plain
 
 
-def _differentiated(rule, optimizee, trajectory, batches, unroll_length, weights, setting):
+def _differentiated(segment, trajectory, weights, second_derivatives):
     """The general way: a tape around the unroll."""
     with tf.GradientTape() as tape:
         tape.watch(weights)
-        unroll = evaluate(
-            rule, optimizee, trajectory, batches, unroll_length, weights, setting
-        )
+        unroll = evaluate(segment, trajectory, weights, second_derivatives)
     gradient = _gradient(tape, unroll.objective, weights)
     return MetaGradient(gradient=gradient, **unroll._asdict())
 
 
 def evaluate(
-    rule: UpdateRule,
-    optimizee: Optimizee,
+    segment: Segment,
     trajectory: unrolls.Trajectory,
-    batches: unrolls.Batches,
-    unroll_length: int,
     weights: Weights,
-    setting: Setting,
+    second_derivatives: bool = False,
 ) -> Evaluation:
     """Runs an unroll; the objective can be differentiated. The arguments are `meta_gradient`'s."""
-    objective, initial = setting.objective, setting.initial_loss
+    rule, optimizee, objective = segment.rule, segment.optimizee, segment.objective
 
     def score(point, t):
-        batch = batches(t) if setting.scoring_batch is None else setting.scoring_batch
+        shared = segment.scoring_batch
+        batch = segment.batches(t) if shared is None else shared
         points = rule.true_params(point.params, point.rule_state)
-        if setting.second_derivatives:
+        if second_derivatives:
             return optimizee.loss(points, batch)
         return _linear(*unrolls.loss_and_gradients(optimizee, points, batch), points)
 
     def observe(point, loss, grads, t):
-        if setting.scoring_batch is not None or rule.scores_elsewhere:
+        if segment.scoring_batch is not None or rule.scores_elsewhere:
             return score(point, t)
-        return loss if setting.second_derivatives else _linear(loss, grads, point.params)
+        return loss if second_derivatives else _linear(loss, grads, point.params)
 
-    if setting.first_state is not None:
-        state = setting.first_state(weights, trajectory.rule_state)
+    if segment.first_state is not None:
+        state = segment.first_state(weights, trajectory.rule_state)
         trajectory = trajectory._replace(rule_state=state)
     first_loss = goes_on = None
     if objective.early_stop is not None:
         first_loss = score(trajectory, tf.constant(0))
-    if objective.early_stop is not None or setting.num_steps is not None:
-        goes_on = _goes_on(setting, first_loss)
+    if objective.early_stop is not None or segment.num_steps is not None:
+        goes_on = _goes_on(segment, first_loss)
     run = unrolls.unroll(
         rule,
         optimizee,
         trajectory,
-        batches,
-        unroll_length,
+        segment.batches,
+        segment.max_steps,
         weights,
-        constant_gradients=not setting.second_derivatives,
-        observe=observe,
-        penalty=setting.penalty,
+        unrolls.Watch(observe=observe, penalty=segment.penalty),
+        constant_gradients=not second_derivatives,
         goes_on=goes_on,
     )
     end_loss = tf.zeros_like(run.losses[0])
     if objective.scores_end:
         end_loss = score(run.end, tf.convert_to_tensor(run.taken))
     value = objective.total(
-        run.losses, end_loss, initial, first_loss, run.taken, setting.num_steps
+        run.losses, end_loss, segment.initial_loss, first_loss, run.taken, segment.num_steps
     )
-    if setting.penalty is not None:
+    if segment.penalty is not None:
         value += tf.reduce_sum(run.penalties)
     losses = tf.concat([run.losses, end_loss[None]], axis=0)
     return Evaluation(losses, run.end, value, run.taken)
@@ -203,23 +156,25 @@ def _linear(loss: tf.Tensor, grads: Params, params: Params) -> tf.Tensor:
     return tf.stop_gradient(loss) + tf.add_n(offsets)
 
 
-def _goes_on(setting, first_loss):
+def _goes_on(segment, first_loss):
     def goes_on(last_loss, t):
         going = tf.constant(True)
-        if setting.num_steps is not None:
-            going &= t < setting.num_steps
-        if setting.objective.early_stop is not None:
+        if segment.num_steps is not None:
+            going &= t < segment.num_steps
+        if segment.objective.early_stop is not None:
             loss = tf.where(t == 0, first_loss, last_loss)
-            going &= setting.objective.goes_on(loss, setting.initial_loss)
+            going &= segment.objective.goes_on(loss, segment.initial_loss)
         return going
 
     return goes_on
 
 
-def _recorded(recorder, optimizee, trajectory, batches, unroll_length, setting):
+def _recorded(recorder, segment, trajectory):
     @loops.compiled
     def compiled_step(current, t):
-        loss, grads = unrolls.loss_and_gradients(optimizee, current.params, batches(t))
+        loss, grads = unrolls.loss_and_gradients(
+            segment.optimizee, current.params, segment.batches(t)
+        )
         updates, rule_state, record = recorder.update(grads, current.rule_state, current.params)
         moved = unrolls.move(current, updates, rule_state)
         return moved, (loss, coordinates.flatten(grads), record)
@@ -230,28 +185,34 @@ def _recorded(recorder, optimizee, trajectory, batches, unroll_length, setting):
 
     @loops.compiled
     def score(params, losses, gradients):
-        return _score_end(optimizee, params, batches, losses, gradients, setting)
+        return _score_end(segment, params, losses, gradients)
 
     start = unrolls.Trajectory(list(trajectory.params), recorder.start(trajectory.rule_state))
     like = loops.output_specs(compiled_step, start, tf.constant(0))[1]
     like = (*like, recorder.kept(start.rule_state))
-    end, (losses, gradients, records, kept) = loops.record(step, start, unroll_length, like)
+    end, (losses, gradients, records, kept) = loops.record(step, start, segment.max_steps, like)
     losses, cotangents, value = score(end.params, losses.stack(), gradients.stack())
     gradient = recorder.gradient(kept, records, cotangents)
     end = end._replace(rule_state=recorder.end(end.rule_state))
-    return MetaGradient(losses, gradient, end, value, unroll_length)
+    return MetaGradient(losses, gradient, end, value, segment.max_steps)
 
 
-def _replayed(rule, optimizee, trajectory, batches, unroll_length, weights, setting):
+def _replayed(segment, trajectory, weights):
+    rule = segment.rule
+
     @loops.compiled
     def forward(trajectory, weights):
         run = unrolls.unroll(
-            rule, optimizee, trajectory, batches, unroll_length, weights, keep_gradients=True
+            rule,
+            segment.optimizee,
+            trajectory,
+            segment.batches,
+            segment.max_steps,
+            weights,
+            unrolls.Watch(gradients=True),
         )
         gradients = coordinates.flatten(run.gradients, leading=1)
-        losses, cotangents, value = _score_end(
-            optimizee, run.end.params, batches, run.losses, gradients, setting
-        )
+        losses, cotangents, value = _score_end(segment, run.end.params, run.losses, gradients)
         cotangents = coordinates.unflatten(cotangents, run.end.params)
         return run.end, run.gradients, losses, cotangents, value
 
@@ -261,16 +222,16 @@ def _replayed(rule, optimizee, trajectory, batches, unroll_length, weights, sett
         updates, _ = rule.replay(gradients, trajectory.rule_state, trajectory.params, weights)
         surrogate = tf.add_n([tf.reduce_sum(c * u) for c, u in zip(cotangents, updates)])
     gradient = _gradient(tape, surrogate, weights)
-    return MetaGradient(losses, gradient, end, value, unroll_length)
+    return MetaGradient(losses, gradient, end, value, segment.max_steps)
 
 
-def _score_end(optimizee, params, batches, losses, gradients, setting):
+def _score_end(segment, params, losses, gradients):
     """All losses, [num_steps + 1], the cotangents of the updates, [num_steps, N], the objective."""
-    num_steps = losses.shape[0]
-    loss, grads = unrolls.loss_and_gradients(optimizee, params, batches(tf.constant(num_steps)))
+    last_batch = segment.batches(tf.constant(segment.max_steps))
+    loss, grads = unrolls.loss_and_gradients(segment.optimizee, params, last_batch)
     with tf.GradientTape() as tape:
         tape.watch((losses, loss))
-        value = setting.objective.total(losses, loss, setting.initial_loss)
+        value = segment.objective.total(losses, loss, segment.initial_loss)
     slopes, end_slope = tape.gradient(value, (losses, loss), unconnected_gradients="zero")
     later = [slopes[1:, None] * gradients[1:], end_slope * coordinates.flatten(grads)[None]]
     cotangents = tf.cumsum(tf.concat(later, axis=0), reverse=True)

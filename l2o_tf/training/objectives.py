@@ -19,30 +19,20 @@ def log_ratio(losses: tf.Tensor, initial_loss: tf.Tensor) -> tf.Tensor:
 class Objective:
     """What an unroll of T steps that passes points with losses f_0, ..., f_T is worth.
 
-    "sum" is the meta-loss of L2O-DM and RNNprop, sum_{t <= T} f_t. The other two are those of
-    L2O-Scale, relative to the loss f of the trajectory's first point, and leave the last point
-    out, as the legacy code does: "mean" is sum_{t < T} f_t / (T (f + 1e-6)), and "log" is the
-    mean of log(f_t / (f + 1e-6) + 1e-6) over 0, 0, 1, ..., T - 1, with the first point twice.
-    Both need losses that are not negative.
-
     Source: paper section 3; legacy L2O-Scale `trainable_optimizer.py`, `use_log_objective`.
 
     Attributes:
-        kind: one of `OBJECTIVES`.
-        numerator_epsilon: whether "log" takes log((f_t + 1e-6) / (f + 1e-6)) instead.
-        early_stop: m; an unroll ends before a step at a loss that is not below f + (m - 1) |f|
-            or not finite. The offending loss still counts. None never stops.
+        early_stop: m; an unroll ends before a step at a loss that is not below f + (m - 1) |f|,
+            f the loss of the trajectory's first point, or not finite. The offending loss still
+            counts. None never stops.
+
+    Raises:
+        InputError: unless m is above 1.
     """
 
-    kind: str = "sum"
-    numerator_epsilon: bool = False
     early_stop: float | None = None
 
     def __post_init__(self):
-        if self.kind not in OBJECTIVES:
-            raise errors.InputError(
-                f"unknown objective {self.kind!r}; known: {', '.join(OBJECTIVES)}"
-            )
         if self.early_stop is not None and not self.early_stop > 1:
             raise errors.InputError(
                 f"an early stop needs a multiple of the first loss above 1, got {self.early_stop}"
@@ -51,12 +41,12 @@ class Objective:
     @property
     def is_relative(self) -> bool:
         """Whether it needs the loss of the trajectory's first point."""
-        return self.kind != "sum" or self.early_stop is not None
+        return True
 
     @property
     def scores_end(self) -> bool:
-        """Whether the last point of an unroll counts."""
-        return self.kind == "sum"
+        """Whether the last point of an unroll counts; the legacy code of L2O-Scale leaves it out."""
+        return False
 
     def total(
         self,
@@ -70,7 +60,7 @@ class Objective:
         """The objective of one unroll, a scalar.
 
         Args:
-            losses: [unroll_length], the losses before each step.
+            losses: [max_steps], the losses before each step.
             end_loss: the loss after the last step; matters where `scores_end` is true.
             initial_loss: the loss of the trajectory's first point; matters where `is_relative`.
             first_loss: that of the unroll's first point, where it may have taken no step.
@@ -78,25 +68,7 @@ class Objective:
                 are left out.
             planned: int32 scalar, the number of steps that an early stop may have cut.
         """
-        num_steps = losses.shape[0]
-        taken = num_steps if taken is None else taken
-        planned = tf.cast(num_steps if planned is None else planned, losses.dtype)
-
-        def summed(terms):
-            return tf.reduce_sum(tf.where(tf.range(num_steps) < taken, terms, 0))
-
-        if self.kind == "sum":
-            return summed(losses) + end_loss
-        if self.kind == "mean":
-            return summed(losses) / planned / (initial_loss + _EPSILON)
-        first = self._log(losses[0] if first_loss is None else first_loss, initial_loss)
-        logs = self._log(losses, initial_loss)
-        return (first + summed(logs)) / tf.cast(taken + 1, losses.dtype)
-
-    def _log(self, losses: tf.Tensor, initial_loss: tf.Tensor) -> tf.Tensor:
-        if self.numerator_epsilon:
-            return log_ratio(losses, initial_loss)
-        return tf.math.log(losses / (initial_loss + _EPSILON) + _EPSILON)
+        raise NotImplementedError
 
     def goes_on(self, loss: tf.Tensor, initial_loss: tf.Tensor) -> tf.Tensor:
         """Whether an unroll takes another step after a loss, a bool scalar."""
@@ -106,8 +78,87 @@ class Objective:
 
     def report(self, total: tf.Tensor, taken: int | tf.Tensor) -> tf.Tensor:
         """What to show of an unroll of `taken` steps: the mean loss, or the objective."""
-        return total / tf.cast(taken + 1, total.dtype) if self.kind == "sum" else total
+        return total
 
     def imitation_total(self, losses: tf.Tensor) -> tf.Tensor:
-        """The objective of imitation from the losses [num_labels] of its steps: sum or mean."""
-        return tf.reduce_sum(losses) if self.kind == "sum" else tf.reduce_mean(losses)
+        """The objective of imitation from the losses [num_labels] of its steps."""
+        return tf.reduce_mean(losses)
+
+
+@dataclasses.dataclass(frozen=True)
+class SumOfLosses(Objective):
+    """The meta-loss of L2O-DM and RNNprop: sum_{t <= T} f_t."""
+
+    @property
+    def is_relative(self):
+        return self.early_stop is not None
+
+    @property
+    def scores_end(self):
+        return True
+
+    def total(self, losses, end_loss, initial_loss, first_loss=None, taken=None, planned=None):
+        return _summed(losses, taken) + end_loss
+
+    def report(self, total, taken):
+        return total / tf.cast(taken + 1, total.dtype)
+
+    def imitation_total(self, losses):
+        return tf.reduce_sum(losses)
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanOfLosses(Objective):
+    """L2O-Scale's sum_{t < T} f_t / (T (f + 1e-6)); f must not be negative."""
+
+    def total(self, losses, end_loss, initial_loss, first_loss=None, taken=None, planned=None):
+        num_steps = losses.shape[0] if planned is None else planned
+        mean = _summed(losses, taken) / tf.cast(num_steps, losses.dtype)
+        return mean / (initial_loss + _EPSILON)
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanOfLogs(Objective):
+    """L2O-Scale's mean of log(f_t / (f + 1e-6) + 1e-6) over t = 0, 0, 1, ..., T - 1.
+
+    The first point counts twice, as in the legacy code; losses must not be negative.
+
+    Attributes:
+        numerator_epsilon: whether it is log((f_t + 1e-6) / (f + 1e-6)) instead.
+    """
+
+    numerator_epsilon: bool = False
+
+    def total(self, losses, end_loss, initial_loss, first_loss=None, taken=None, planned=None):
+        first = self._log(losses[0] if first_loss is None else first_loss, initial_loss)
+        count = losses.shape[0] if taken is None else taken
+        logs = _summed(self._log(losses, initial_loss), taken)
+        return (first + logs) / tf.cast(count + 1, losses.dtype)
+
+    def _log(self, losses: tf.Tensor, initial_loss: tf.Tensor) -> tf.Tensor:
+        if self.numerator_epsilon:
+            return log_ratio(losses, initial_loss)
+        return tf.math.log(losses / (initial_loss + _EPSILON) + _EPSILON)
+
+
+def create(
+    kind: str, numerator_epsilon: bool = False, early_stop: float | None = None
+) -> Objective:
+    """Creates an objective by its name, one of `OBJECTIVES`; the rest are its attributes.
+
+    Raises:
+        InputError: for another name or an early stop that is out of range.
+    """
+    if kind == "sum":
+        return SumOfLosses(early_stop)
+    if kind == "mean":
+        return MeanOfLosses(early_stop)
+    if kind == "log":
+        return MeanOfLogs(early_stop, numerator_epsilon)
+    raise errors.InputError(f"unknown objective {kind!r}; known: {', '.join(OBJECTIVES)}")
+
+
+def _summed(terms: tf.Tensor, taken: tf.Tensor | None) -> tf.Tensor:
+    num_steps = terms.shape[0]
+    taken = num_steps if taken is None else taken
+    return tf.reduce_sum(tf.where(tf.range(num_steps) < taken, terms, 0))

@@ -7,20 +7,22 @@ import tensorflow as tf
 from l2o_tf.core import seeds
 from l2o_tf.optimizees.base import Optimizee, Params
 from l2o_tf.rules.base import UpdateRule
-from l2o_tf.training import meta_loss, unrolls
+from l2o_tf.training import unrolls
 from l2o_tf.training.lengths import RandomLengths
-from l2o_tf.training.objectives import Objective
+from l2o_tf.training.objectives import Objective, SumOfLosses
 from l2o_tf.training.regularizers import Regularizer
+from l2o_tf.training.segment import FirstState, Segment
 
-# What the seed of an epoch is folded with, beside the numbers of `unroll` and `epochs`.
+# What the seed of an epoch is folded with, beside the numbers of `unrolls` and `epochs`.
 _SCORING, _PENALTY, _LENGTHS = 6, 7, 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The parts of meta-training by backpropagation that can be exchanged.
+    """How an epoch of meta-training is cut into segments, whatever the estimator.
 
     Attributes:
+        unroll_length: optimizee steps per meta-step, where lengths are not random.
         objective: what is made of the losses of an unroll.
         scoring_examples: the number of examples, drawn for each unroll, on which all its points
             are scored, or all data if there are fewer; the problem must be one of L2O-Scale's. 0
@@ -31,27 +33,23 @@ class Plan:
             the one before, as the legacy L2O-Scale does, and not afresh.
     """
 
-    objective: Objective = Objective()
+    unroll_length: int = 20
+    objective: Objective = SumOfLosses()
     scoring_examples: int = 0
     lengths: RandomLengths | None = None
     regularizer: Regularizer | None = None
     keep_state: bool = False
 
-    def max_length(self, unroll_length: int) -> int:
-        """The number of steps of the longest unroll, given that of an unroll of fixed length."""
-        return unroll_length if self.lengths is None else self.lengths.steps.maximum
+    @property
+    def max_steps(self) -> int:
+        """The number of steps of the longest unroll."""
+        return self.unroll_length if self.lengths is None else self.lengths.steps.maximum
 
     def num_unrolls(self, seed: seeds.Seed, fixed: tf.Tensor) -> tf.Tensor:
         """The number of unrolls of the epoch of `seed`, int32 [2]: `fixed` unless it is random."""
         if self.lengths is None:
             return fixed
         return self.lengths.num_unrolls(seeds.fold(seed, _LENGTHS))
-
-    def num_steps(self, seed: seeds.Seed, fixed: int) -> int:
-        """The number of steps of the epoch of `seed`: `fixed` unless it is random."""
-        if self.lengths is None:
-            return fixed
-        return self.lengths.total_steps(seeds.fold(seed, _LENGTHS))
 
     def initial_loss(
         self,
@@ -68,7 +66,7 @@ class Plan:
             batch = unrolls.random_batches(optimizee, seed, 0)(tf.constant(0))
         return optimizee.loss(rule.true_params(start.params, start.rule_state), batch)
 
-    def setting(
+    def segment(
         self,
         rule: UpdateRule,
         optimizee: Optimizee,
@@ -76,9 +74,9 @@ class Plan:
         unroll: tf.Tensor,
         num_unrolls: tf.Tensor,
         initial_loss: tf.Tensor,
-        batches: unrolls.Batches,
-    ) -> meta_loss.Setting:
-        """The setting of one unroll, but for what a learned first state needs.
+        first_state: FirstState | None = None,
+    ) -> Segment:
+        """One unroll of the epoch of `seed` with what it is scored by.
 
         Args:
             rule: the learned rule.
@@ -87,26 +85,38 @@ class Plan:
             unroll: int32 scalar, the number of the unroll.
             num_unrolls: int32 scalar, how many there are.
             initial_loss: as returned by `initial_loss`.
-            batches: the batches of its steps.
+            first_state: as returned by `first_state`.
         """
-        setting = meta_loss.Setting(
-            self.objective,
-            initial_loss=initial_loss,
-            scoring_batch=self._scoring_batch(optimizee, seed, unroll),
-        )
+        batches = unrolls.random_batches(optimizee, seed, unroll * (self.max_steps + 1))
+        num_steps = None
         if self.lengths is not None:
-            length = self.lengths.num_steps(seeds.fold(seed, _LENGTHS), unroll)
-            setting = setting._replace(num_steps=length)
-        if self.regularizer is not None:
-            weight = self.regularizer.weight_in(unroll, num_unrolls)
+            num_steps = self.lengths.num_steps(seeds.fold(seed, _LENGTHS), unroll)
+        return Segment(
+            rule,
+            optimizee,
+            batches,
+            self.max_steps,
+            self.objective,
+            initial_loss,
+            self._scoring_batch(optimizee, seed, unroll),
+            num_steps,
+            self._penalty(optimizee, seed, unroll, num_unrolls, batches),
+            first_state,
+        )
 
-            def penalty(params, t):
-                step_seed = seeds.fold(seed, _PENALTY, unroll, t)
-                loss = lambda points: optimizee.loss(points, batches(t))  # noqa: E731
-                return weight * self.regularizer.penalty(loss, params, step_seed)
+    def _penalty(self, optimizee, seed, unroll, num_unrolls, batches):
+        regularizer = self.regularizer
+        if regularizer is None:
+            return None
+        weight = regularizer.weight_in(unroll, num_unrolls)
 
-            setting = setting._replace(penalty=penalty)
-        return setting
+        def penalty(params, t):
+            def loss(points):
+                return optimizee.loss(points, batches(t))
+
+            return weight * regularizer.penalty(loss, params, seeds.fold(seed, _PENALTY, unroll, t))
+
+        return penalty
 
     def _scoring_batch(self, optimizee, seed, unroll):
         if not self.scoring_examples:
@@ -116,7 +126,7 @@ class Plan:
 
 def first_state(
     rule: UpdateRule, params: Params, seed: seeds.Seed, unroll: tf.Tensor
-) -> meta_loss.FirstState | None:
+) -> FirstState | None:
     """How the state before an unroll depends on the weights: in the first unroll as `init` does.
 
     Args:

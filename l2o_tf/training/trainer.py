@@ -29,7 +29,6 @@ class Recipe:
 
     Attributes:
         schedule: stages, validations and the end of training.
-        unroll_length: optimizee steps per meta-step.
         imitation_r: probability that an epoch is imitation, per stage; the last one goes on for
             further stages (Algorithm 2 of the paper).
         imitation_per_unroll: whether r is the probability of each unroll, not of each epoch.
@@ -43,7 +42,6 @@ class Recipe:
     """
 
     schedule: curriculum.Schedule
-    unroll_length: int = 20
     imitation_r: tuple[float, ...] = (0.0,)
     imitation_per_unroll: bool = False
     self_improving_epochs: int = 0
@@ -68,22 +66,18 @@ class Progress(NamedTuple):
 
     Attributes:
         meta: weights and meta-optimizers.
-        average: the moving average of the weights; empty if there is none.
+        validated: the weights that are validated, and exported if they are the best: the moving
+            average, or the newest weights if there is no averaging.
         best: the weights that would be exported now.
         schedule: where training stands in its schedule.
         num_events: events so far.
     """
 
     meta: epochs.MetaState
-    average: Weights
+    validated: Weights
     best: Weights
     schedule: curriculum.State
     num_events: int
-
-    @property
-    def validated(self) -> Weights:
-        """The weights that are validated, and exported if they are the best."""
-        return self.average or self.meta.weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,7 +184,6 @@ class Trainer:
                 optimizee,
                 meta_optimizer,
                 teacher,
-                unroll_length=recipe.unroll_length,
                 mixture=mixture,
                 plan=plan,
                 relative_validation=len(validation_optimizees) > 1,
@@ -209,8 +202,7 @@ class Trainer:
         """Where training starts."""
         weights = self._rule.weights()
         meta = self._epochs[0].initial_state(weights)
-        average = weights if self._recipe.weight_average else {}
-        return Progress(meta, average, weights, curriculum.State(), num_events=0)
+        return Progress(meta, weights, weights, curriculum.State(), num_events=0)
 
     def run(self, progress: Progress) -> Iterator[Event]:
         """Trains on from `progress` until the schedule is finished."""
@@ -226,13 +218,11 @@ class Trainer:
         state = progress.schedule
         fixed_steps = self._recipe.schedule.train_steps[state.stage]
         share = self._analytical_share(state.epoch)
-        kind, result = self._run_epoch(progress, fixed_steps // self._recipe.unroll_length, share)
-        num_steps = fixed_steps
-        if kind != "imitation":
-            num_steps = self._plan.num_steps(self._seed("epoch", state.epoch), fixed_steps)
+        kind, result = self._run_epoch(progress, fixed_steps // self._plan.unroll_length, share)
+        num_steps = int(np.sum(result.num_steps))
         progress = progress._replace(
             meta=result.meta,
-            average=self._average(progress.average, result.meta.weights),
+            validated=self._averaged(progress.validated, result.meta.weights),
             schedule=curriculum.after_epoch(self._recipe.schedule, state, num_steps),
             num_events=progress.num_events + 1,
         )
@@ -247,8 +237,10 @@ class Trainer:
             share if kind == "self_improving" else 0.0,
         )
 
-    def _average(self, average: Weights, weights: Weights) -> Weights:
+    def _averaged(self, average: Weights, weights: Weights) -> Weights:
         decay = self._recipe.weight_average
+        if not decay:
+            return weights
         return {name: decay * old + (1 - decay) * weights[name] for name, old in average.items()}
 
     def _run_epoch(
@@ -307,7 +299,7 @@ class Trainer:
     def _validation_runs(self, progress: Progress, num_steps: int) -> list[epochs.Validation]:
         # num_events tells validations apart: fresh trajectories each time, as in the legacy code.
         seed = self._seed("validation", progress.num_events)
-        num_unrolls = tf.constant(num_steps // self._recipe.unroll_length)
+        num_unrolls = tf.constant(num_steps // self._plan.unroll_length)
         runs = [
             self._validations[i % len(self._validations)].validate(
                 progress.validated, seeds.fold(seed, i), num_unrolls
@@ -330,4 +322,4 @@ class Trainer:
 
 def _restore_best(progress: Progress) -> Progress:
     meta = progress.meta._replace(weights=progress.best)
-    return progress._replace(meta=meta, average=progress.average and progress.best)
+    return progress._replace(meta=meta, validated=progress.best)

@@ -15,6 +15,7 @@ from l2o_tf.rules.base import State, UpdateRule, Weights
 
 Batches = Callable[[tf.Tensor], Batch]
 Observe = Callable[["Trajectory", tf.Tensor, Params, tf.Tensor], tf.Tensor]
+Penalty = Callable[[Params, tf.Tensor], tf.Tensor]
 
 _OPTIMIZEE, _RULE = range(2)  # What the seed of a trajectory is folded with.
 
@@ -48,6 +49,27 @@ class Unroll(NamedTuple):
     measured: Any
     penalties: Any
     taken: int | tf.Tensor
+
+
+class Watch(NamedTuple):
+    """What to record of the steps of an unroll beside their losses; nothing by default.
+
+    Attributes:
+        gradients: whether to record what the rule was given.
+        updates: whether to record what the rule returned.
+        scoring_batches: the batch on which the parameters after step t are scored.
+        measure: maps the updates of a step to a tensor that is recorded.
+        observe: maps the trajectory before a step, the loss and the gradients of the step and t
+            to what is recorded as its loss.
+        penalty: maps the parameters before step t, and t, to what is charged for them.
+    """
+
+    gradients: bool = False
+    updates: bool = False
+    scoring_batches: Batches | None = None
+    measure: Callable[[Params], tf.Tensor] | None = None
+    observe: Observe | None = None
+    penalty: Penalty | None = None
 
 
 def start(
@@ -91,13 +113,8 @@ def unroll(
     batches: Batches,
     num_steps: int,
     weights: Weights | None = None,
-    keep_gradients: bool = False,
-    keep_updates: bool = False,
-    scoring_batches: Batches | None = None,
-    measure: Callable[[Params], tf.Tensor] | None = None,
+    watch: Watch = Watch(),
     constant_gradients: bool = False,
-    observe: Observe | None = None,
-    penalty: Callable[[Params, tf.Tensor], tf.Tensor] | None = None,
     goes_on: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
 ) -> Unroll:
     """Runs `rule` on `optimizee`.
@@ -110,15 +127,9 @@ def unroll(
             gradient is given to the rule.
         num_steps: the number of steps.
         weights: the rule's meta-parameters, its own by default.
-        keep_gradients: whether to record the gradients.
-        keep_updates: whether to record the updates.
-        scoring_batches: the batch on which the parameters after step t are scored.
-        measure: maps the updates of a step to a tensor that is recorded.
+        watch: what else to record.
         constant_gradients: whether the gradients that the rule is given are constants to
             whoever differentiates the unroll.
-        observe: maps the trajectory before a step, the loss and the gradients of the step and t
-            to what is recorded as its loss.
-        penalty: maps the parameters before step t, and t, to what is charged for them.
         goes_on: maps the last recorded loss (0 before the first) and t to whether to take step
             t; all by default.
     """
@@ -128,32 +139,32 @@ def unroll(
         loss, grads = loss_and_gradients(optimizee, current.params, batches(t))
         if constant_gradients:
             grads = [tf.stop_gradient(g) for g in grads]
-        if observe is not None:
-            loss = observe(current, loss, grads, t)
+        if watch.observe is not None:
+            loss = watch.observe(current, loss, grads, t)
         updates, rule_state = rule.update(grads, current.rule_state, current.params, weights)
         moved = move(current, updates, rule_state)
         score = ()
-        if scoring_batches is not None:
+        if watch.scoring_batches is not None:
             points = rule.true_params(moved.params, rule_state)
-            score = optimizee.loss(points, scoring_batches(t))
+            score = optimizee.loss(points, watch.scoring_batches(t))
         record = (
             loss,
-            grads if keep_gradients else (),
-            updates if keep_updates else (),
+            grads if watch.gradients else (),
+            updates if watch.updates else (),
             score,
-            () if measure is None else measure(updates),
-            () if penalty is None else penalty(current.params, t),
+            () if watch.measure is None else watch.measure(updates),
+            () if watch.penalty is None else watch.penalty(current.params, t),
         )
         return moved, record
 
     scalar = tf.TensorSpec([], params[0].dtype)
     like = (
         scalar,
-        params if keep_gradients else (),
-        params if keep_updates else (),
-        () if scoring_batches is None else scalar,
-        () if measure is None else measure(params),
-        () if penalty is None else scalar,
+        params if watch.gradients else (),
+        params if watch.updates else (),
+        () if watch.scoring_batches is None else scalar,
+        () if watch.measure is None else watch.measure(params),
+        () if watch.penalty is None else scalar,
     )
     first = Trajectory(params, trajectory.rule_state)
     if goes_on is None:

@@ -11,6 +11,7 @@ from l2o_tf import optimizees, rules
 from l2o_tf.core import coordinates, errors, seeds
 from l2o_tf.optimizees import conv
 from l2o_tf.training import meta_loss, unrolls
+from l2o_tf.training.segment import Segment
 from tests import legacy_mnist, small_images
 
 BATCH_SIZE = 4
@@ -260,13 +261,10 @@ def test_meta_gradients_with_second_derivatives_under_xla():
     params = in_float64(optimizee.init(SEED))
     batch = optimizee.batch(SEED, tf.constant(0))
 
-    setting = meta_loss.Setting(second_derivatives=True)
-
     def run(params, batch, weights):
         start = unrolls.Trajectory(params, rule.init(params))
-        return meta_loss.meta_gradient(
-            rule, optimizee, start, lambda t: batch, 2, weights, setting
-        )
+        segment = Segment(rule, optimizee, lambda t: batch, 2)
+        return meta_loss.meta_gradient(segment, start, weights, second_derivatives=True)
 
     weights = in_float64(rule.weights())
     expected = tf.function(run)(params, batch, weights)

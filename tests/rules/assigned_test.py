@@ -8,6 +8,7 @@ from l2o_tf import optimizees, rules
 from l2o_tf.core import errors, seeds
 from l2o_tf.rules import assigned
 from l2o_tf.training import meta_loss, unrolls
+from l2o_tf.training.segment import Segment
 from tests import small_images
 
 SEED = seeds.make_seed(0, "test")
@@ -22,11 +23,11 @@ def test_simple_multi_moves_each_coordinate_by_its_own_rule():
     parts = two_rules()
     combined = assigned.Assigned(parts, optimizee.assignment)
     start = unrolls.start(optimizee, combined, SEED)
-    run = unrolls.unroll(combined, optimizee, start, lambda t: (), 12, keep_updates=True)
+    watch = unrolls.Watch(updates=True)
+    run = unrolls.unroll(combined, optimizee, start, lambda t: (), 12, watch=watch)
     for rule, updates, end in zip(parts.values(), run.updates, run.end.params, strict=True):
-        alone = unrolls.unroll(
-            rule, single, unrolls.start(single, rule, SEED), lambda t: (), 12, keep_updates=True
-        )
+        start = unrolls.start(single, rule, SEED)
+        alone = unrolls.unroll(rule, single, start, lambda t: (), 12, watch=watch)
         np.testing.assert_allclose(updates, alone.updates[0], rtol=1e-6)
         np.testing.assert_allclose(end, alone.end.params[0], rtol=1e-6)
     assert not np.allclose(*run.updates)
@@ -87,14 +88,8 @@ def test_meta_gradients_reach_both_rules_of_cifar_multi():
     rule = assigned.Assigned(
         {"conv": rules.create("dm"), "fc": rules.create("dm")}, optimizee.assignment
     )
-    run = meta_loss.meta_gradient(
-        rule,
-        optimizee,
-        unrolls.start(optimizee, rule, SEED),
-        unrolls.random_batches(optimizee, SEED, 0),
-        2,
-        rule.weights(),
-    )
+    segment = Segment(rule, optimizee, unrolls.random_batches(optimizee, SEED, 0), 2)
+    run = meta_loss.meta_gradient(segment, unrolls.start(optimizee, rule, SEED), rule.weights())
     for name in ("conv/linear/w", "fc/linear/w"):
         assert np.linalg.norm(run.gradient[name]) > 0
     assert not np.allclose(run.gradient["conv/linear/w"], run.gradient["fc/linear/w"])

@@ -8,6 +8,7 @@ from l2o_tf import rules
 from l2o_tf.core import seeds
 from l2o_tf.rules import mixture
 from l2o_tf.training import meta_loss, unrolls
+from l2o_tf.training.segment import Segment
 from tests.training import problems
 
 
@@ -172,10 +173,8 @@ def test_the_recorded_meta_gradient_of_a_mixture_is_that_of_plain_differentiatio
         losses.append(optimizee.loss(current.params, optimizee.batch(None, num_steps)))
         total = tf.add_n(losses)
     expected = tape.gradient(total, weights)
-    batches = lambda t: optimizee.batch(None, t)  # noqa: E731
-    result = tf.function(
-        lambda w: meta_loss.meta_gradient(mixed, optimizee, start, batches, num_steps, w)
-    )(weights)
+    segment = Segment(mixed, optimizee, lambda t: optimizee.batch(None, t), num_steps)
+    result = tf.function(lambda w: meta_loss.meta_gradient(segment, start, w))(weights)
     np.testing.assert_allclose(result.losses, losses, rtol=1e-5)
     for name, gradient in expected.items():
         scale = np.abs(gradient).max()

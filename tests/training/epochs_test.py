@@ -9,6 +9,7 @@ import tensorflow as tf
 from l2o_tf import rules
 from l2o_tf.core import seeds
 from l2o_tf.training import epochs, estimators, evolution
+from l2o_tf.training.plan import Plan
 from tests.training import problems
 
 RATE, UNROLL_LENGTH, NUM_UNROLLS = 0.1, 4, 6
@@ -21,7 +22,7 @@ def make(**options):
         problems.Bowl(),
         rules.from_spec("adam:0.001"),
         rules.from_spec("sgd:0.2"),
-        unroll_length=UNROLL_LENGTH,
+        plan=Plan(UNROLL_LENGTH),
         **options,
     )
 

@@ -7,13 +7,13 @@ import tensorflow as tf
 from l2o_tf import rules
 from l2o_tf.core import seeds
 from l2o_tf.training import estimators, evolution, meta_loss, unrolls
+from l2o_tf.training.segment import Segment
 from tests.training import problems
 
 UNROLL_LENGTH, NUM_UNROLLS, NUM_SAMPLES = 5, 2, 4000
 
 
 OPTIMIZEE = problems.Bowl()
-SETTING = meta_loss.Setting(second_derivatives=True)
 
 
 def start_of(rule):
@@ -21,13 +21,15 @@ def start_of(rule):
     return unrolls.Trajectory(params, rule.init(params))
 
 
+def segment_of(rule, length=UNROLL_LENGTH):
+    return Segment(rule, OPTIMIZEE, lambda t: (), length)
+
+
 def losses_of_unrolls(rule, weights, truncated):
     """The sum of each unroll's losses, [NUM_UNROLLS], to be differentiated."""
     trajectory, sums = start_of(rule), []
     for _ in range(NUM_UNROLLS):
-        ran = meta_loss.evaluate(
-            rule, OPTIMIZEE, trajectory, lambda t: (), UNROLL_LENGTH, weights, SETTING
-        )
+        ran = meta_loss.evaluate(segment_of(rule), trajectory, weights, second_derivatives=True)
         trajectory = ran.end
         sums.append(tf.reduce_sum(ran.losses))
         if truncated:
@@ -55,9 +57,8 @@ def samples(rule, estimator):
             carry, total = estimator.start(start_of(rule), weights), 0.0
             for k in range(NUM_UNROLLS):
                 _, gradient, carry, *_ = estimator.step(
-                    rule, OPTIMIZEE, carry, lambda t: (), UNROLL_LENGTH, weights, SETTING,
-                    seeds.fold(seed, k),
-                )  # fmt: skip
+                    segment_of(rule), carry, weights, seeds.fold(seed, k)
+                )
                 total += tf.concat([tf.reshape(g, [-1]) for g in gradient.values()], axis=0)
             return total
 
@@ -104,14 +105,13 @@ def test_more_pairs_have_proportionally_less_variance():
 
 def test_perturbed_losses_are_those_of_the_weights_up_to_the_noise():
     rule = RULES["sgd"]()
-    arguments = (rule, OPTIMIZEE)
-    rest = (lambda t: (), UNROLL_LENGTH, rule.weights(), SETTING, seeds.make_seed(0, "test"))
+    rest = (rule.weights(), seeds.make_seed(0, "test"))
     exact = estimators.Backprop()
-    expected = exact.step(*arguments, exact.start(start_of(rule), rule.weights()), *rest)
+    expected = exact.step(segment_of(rule), exact.start(start_of(rule), rule.weights()), *rest)
     for kind, tolerance in [(evolution.TruncatedES, 1e-6), (evolution.PersistentES, 1e-3)]:
         estimator = kind(num_pairs=2, stddev=1e-3)
         carry = estimator.start(start_of(rule), rule.weights())
-        result = estimator.step(*arguments, carry, *rest)
+        result = estimator.step(segment_of(rule), carry, *rest)
         np.testing.assert_allclose(result.losses, expected.losses, rtol=tolerance)
 
 
@@ -122,7 +122,7 @@ def test_an_unroll_as_long_as_the_trajectory_is_full_backpropagation():
     weights, seed = rule.weights(), seeds.make_seed(0, "test")
     estimator = estimators.Backprop(second_derivatives=True)
     carry = estimator.start(start_of(rule), weights)
-    result = estimator.step(rule, OPTIMIZEE, carry, lambda t: (), length, weights, SETTING, seed)
+    result = estimator.step(segment_of(rule, length), carry, weights, seed)
     c, x0 = problems.BOWL_CURVATURES, problems.BOWL_START
     t = np.arange(length + 1)[:, None]
     expected = np.sum(-(c**2) * x0**2 * t * (1 - rate * c) ** (2 * t - 1))

@@ -7,6 +7,7 @@ import tensorflow as tf
 from l2o_tf import rules
 from l2o_tf.core import coordinates
 from l2o_tf.training import imitation, meta_loss, unrolls
+from l2o_tf.training.segment import Segment
 from tests import legacy_mnist, reference
 
 UNROLL_LENGTH = 20
@@ -48,7 +49,9 @@ def test_200_steps_follow_the_legacy_trajectory(file, rule_name, optimizee_name)
             unrolls.Trajectory(x0, rule.init(x0)),
             legacy_mnist.batches(optimizee, golden["idx_loop"]),
             num_steps=len(golden["loss_loop"]),
-            scoring_batches=legacy_mnist.batches(optimizee, golden["idx_final"]),
+            watch=unrolls.Watch(
+                scoring_batches=legacy_mnist.batches(optimizee, golden["idx_final"])
+            ),
         )
 
     result = run()
@@ -77,15 +80,9 @@ def test_meta_gradients_of_two_unrolls(golden_case, second_derivatives):
 
     @tf.function(jit_compile=True)
     def meta_gradient(trajectory, weights, indices):
-        return meta_loss.meta_gradient(
-            rule,
-            optimizee,
-            trajectory,
-            lambda t: optimizee.gather(indices[t]),
-            UNROLL_LENGTH,
-            weights,
-            meta_loss.Setting(second_derivatives=second_derivatives),
-        )
+        batches = lambda t: optimizee.gather(indices[t])  # noqa: E731
+        segment = Segment(rule, optimizee, batches, UNROLL_LENGTH)
+        return meta_loss.meta_gradient(segment, trajectory, weights, second_derivatives)
 
     x0 = legacy_mnist.params(golden, "x0")
     trajectory = unrolls.Trajectory(x0, rule.init(x0))
@@ -149,10 +146,9 @@ def test_interleaved_meta_steps_with_an_adam_for_each_loss(golden_case):
     @tf.function(jit_compile=True)
     def gradients(weights):
         start = unrolls.Trajectory(x0, rule.init(x0))
-        normal = meta_loss.meta_gradient(
-            rule, optimizee, start, lambda t: optimizee.gather(indices[t]), UNROLL_LENGTH, weights
-        )
-        return normal.gradient
+        batches = lambda t: optimizee.gather(indices[t])  # noqa: E731
+        segment = Segment(rule, optimizee, batches, UNROLL_LENGTH)
+        return meta_loss.meta_gradient(segment, start, weights).gradient
 
     @tf.function(jit_compile=True)
     def imitation_gradients(weights):

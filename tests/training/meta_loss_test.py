@@ -7,34 +7,28 @@ import tensorflow as tf
 from l2o_tf import rules
 from l2o_tf.core import seeds
 from l2o_tf.training import meta_loss, unrolls
+from l2o_tf.training.segment import Segment
 from tests.training import problems
 
 UNROLL_LENGTH = 6
 
 
 @pytest.fixture(params=["dm", "rnnprop"])
-def setting(request):
+def case(request):
     optimizee = problems.SmallQuadratic()
     rule = rules.create(request.param, seed=tf.constant([5, 6]), units=(4, 3), output_scale=0.1)
     params = optimizee.init(None)
     return rule, optimizee, unrolls.Trajectory(params, rule.init(params))
 
 
-def meta_gradient(setting, weights, second_derivatives):
-    rule, optimizee, start = setting
-    return meta_loss.meta_gradient(
-        rule,
-        optimizee,
-        start,
-        lambda t: optimizee.batch(None, t),
-        UNROLL_LENGTH,
-        weights,
-        meta_loss.Setting(second_derivatives=second_derivatives),
-    )
+def meta_gradient(case, weights, second_derivatives):
+    rule, optimizee, start = case
+    segment = Segment(rule, optimizee, lambda t: optimizee.batch(None, t), UNROLL_LENGTH)
+    return meta_loss.meta_gradient(segment, start, weights, second_derivatives)
 
 
-def losses_step_by_step(setting, weights, stop):
-    rule, optimizee, (params, state) = setting
+def losses_step_by_step(case, weights, stop):
+    rule, optimizee, (params, state) = case
     losses = []
     for t in range(UNROLL_LENGTH):
         loss, grads = unrolls.loss_and_gradients(optimizee, params, optimizee.batch(None, t))
@@ -47,25 +41,25 @@ def losses_step_by_step(setting, weights, stop):
 
 
 @pytest.mark.parametrize("second_derivatives", [False, True])
-def test_it_equals_plain_automatic_differentiation(setting, second_derivatives):
-    weights = problems.cast(setting[0].weights())
+def test_it_equals_plain_automatic_differentiation(case, second_derivatives):
+    weights = problems.cast(case[0].weights())
     with tf.GradientTape() as tape:
         tape.watch(weights)
-        losses = losses_step_by_step(setting, weights, stop=not second_derivatives)
+        losses = losses_step_by_step(case, weights, stop=not second_derivatives)
         total = tf.reduce_sum(losses)
     expected = tape.gradient(total, weights)
-    result = tf.function(lambda w: meta_gradient(setting, w, second_derivatives))(weights)
+    result = tf.function(lambda w: meta_gradient(case, w, second_derivatives))(weights)
     np.testing.assert_allclose(result.losses, losses, rtol=1e-12)
     for name, gradient in expected.items():
         scale = np.abs(gradient).max()
         np.testing.assert_allclose(result.gradient[name], gradient, rtol=1e-9, atol=1e-11 * scale)
 
 
-def test_second_derivatives_agree_with_finite_differences(setting):
-    weights = problems.cast(setting[0].weights())
-    compiled = tf.function(lambda w: meta_gradient(setting, w, True))
+def test_second_derivatives_agree_with_finite_differences(case):
+    weights = problems.cast(case[0].weights())
+    compiled = tf.function(lambda w: meta_gradient(case, w, True))
     gradient = compiled(weights).gradient
-    first_order = meta_gradient(setting, weights, False).gradient
+    first_order = meta_gradient(case, weights, False).gradient
     epsilon = 1e-5
     rng = np.random.default_rng(0)
     for name, value in weights.items():
@@ -84,11 +78,11 @@ def test_second_derivatives_agree_with_finite_differences(setting):
     )
 
 
-def test_graph_and_xla_agree(setting):
-    weights = problems.cast(setting[0].weights())
+def test_graph_and_xla_agree(case):
+    weights = problems.cast(case[0].weights())
     for second_derivatives in (False, True):
         results = [
-            tf.function(lambda w: meta_gradient(setting, w, second_derivatives), jit_compile=jit)(
+            tf.function(lambda w: meta_gradient(case, w, second_derivatives), jit_compile=jit)(
                 weights
             )
             for jit in (False, True)
@@ -97,15 +91,15 @@ def test_graph_and_xla_agree(setting):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
-def test_an_unroll_keeps_what_it_is_asked_for(setting):
-    rule, optimizee, start = setting
+def test_an_unroll_keeps_what_it_is_asked_for(case):
+    rule, optimizee, start = case
     weights = problems.cast(rule.weights())
 
-    def run(**kept):
+    def run(watch):
         batches = lambda t: optimizee.batch(None, t)  # noqa: E731
-        return unrolls.unroll(rule, optimizee, start, batches, 3, weights, **kept)
+        return unrolls.unroll(rule, optimizee, start, batches, 3, weights, watch)
 
-    bare, full = run(), run(keep_gradients=True, keep_updates=True)
+    bare, full = run(unrolls.Watch()), run(unrolls.Watch(gradients=True, updates=True))
     assert (bare.gradients, bare.updates, bare.scores) == ((), (), ())
     np.testing.assert_array_equal(bare.losses, full.losses)
     for first, last, update in zip(start.params, full.end.params, full.updates):

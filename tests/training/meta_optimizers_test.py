@@ -9,6 +9,7 @@ import tensorflow as tf
 from l2o_tf import rules
 from l2o_tf.core import errors, seeds
 from l2o_tf.training import epochs, meta_optimizers
+from l2o_tf.training.plan import Plan
 from tests.training import problems
 
 WEIGHTS = [tf.constant([1.0, -2.0, 0.5])]
@@ -55,7 +56,7 @@ def test_a_guarded_meta_step_is_not_skipped():
 
     rule = rules.create("global_learning_rate")
     compiled = epochs.Epochs(
-        rule, Cliff(tf.float32), meta_optimizers.create("rmsprop"), unroll_length=2
+        rule, Cliff(tf.float32), meta_optimizers.create("rmsprop"), plan=Plan(2)
     )
     meta = compiled.initial_state(rule.weights())
     after = compiled.train(meta, seeds.make_seed(0, "test"), tf.constant(2)).meta

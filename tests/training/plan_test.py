@@ -12,12 +12,13 @@ from l2o_tf.training import (
     epochs,
     meta_loss,
     meta_optimizers,
+    objectives,
     plan,
     regularizers,
     unrolls,
 )
 from l2o_tf.training.lengths import RandomLength, RandomLengths
-from l2o_tf.training.objectives import Objective
+from l2o_tf.training.segment import Segment
 from tests.training import problems
 
 SEED = seeds.make_seed(0, "test")
@@ -34,9 +35,12 @@ def everything():
     weights = problems.cast(rule.weights())
     start = unrolls.Trajectory(params, rule.init(params, SEED, weights))
     batches = lambda t: optimizee.batch(None, t)  # noqa: E731
-    setting = meta_loss.Setting(
-        Objective("log", early_stop=100.0),
-        second_derivatives=True,
+    segment = Segment(
+        rule,
+        optimizee,
+        batches,
+        LENGTH,
+        objectives.MeanOfLogs(early_stop=100.0),
         initial_loss=optimizee.loss(params, batches(0)),
         scoring_batch=batches(9),
         num_steps=tf.constant(4),
@@ -45,15 +49,15 @@ def everything():
         ),
         first_state=plan.first_state(rule, params, SEED, tf.constant(0)),
     )  # fmt: skip
-    return (rule, optimizee, start, batches, LENGTH), weights, setting
+    return segment, start, weights
 
 
 def test_the_meta_gradient_agrees_with_finite_differences(everything):
-    arguments, weights, setting = everything
+    segment, start, weights = everything
     gradient = tf.function(
-        lambda w: meta_loss.meta_gradient(*arguments, w, setting), jit_compile=True
+        lambda w: meta_loss.meta_gradient(segment, start, w, True), jit_compile=True
     )(weights)
-    value = tf.function(lambda w: meta_loss.evaluate(*arguments, w, setting).objective)
+    value = tf.function(lambda w: meta_loss.evaluate(segment, start, w, True).objective)
     assert int(gradient.taken) == 4
     np.testing.assert_allclose(gradient.objective, value(weights), rtol=1e-10)
     epsilon, rng, checked = 1e-5, np.random.default_rng(0), 0
@@ -93,12 +97,12 @@ def test_a_mixture_starts_from_the_share_of_its_epoch():
 
 def test_a_random_epoch_takes_the_steps_that_are_drawn():
     lengths = RandomLengths(RandomLength(2, 2.0, 6), RandomLength(2, 3.0, 7))
-    parts = plan.Plan(Objective("mean"), lengths=lengths)
+    parts = plan.Plan(4, objectives.MeanOfLosses(), lengths=lengths)
     rule = rules.create("global_learning_rate", initial_rate=0.01)
     bowl = quadratics.Bowl(2.0)
     rate = 1e-30  # Too small for the weights to change.
     compiled = epochs.Epochs(
-        rule, bowl, meta_optimizers.create("adam", rate), unroll_length=4, plan=parts
+        rule, bowl, meta_optimizers.create("adam", rate), plan=parts
     )
     result = compiled.train(
         compiled.initial_state(rule.weights()), SEED, tf.constant(1)
@@ -106,7 +110,7 @@ def test_a_random_epoch_takes_the_steps_that_are_drawn():
     length_seed = seeds.fold(SEED, 8)
     steps = [int(lengths.num_steps(length_seed, k)) for k in range(len(result.losses))]
     assert len(steps) == int(lengths.num_unrolls(length_seed)) and len(set(steps)) > 1
-    assert parts.num_steps(SEED, 4) == sum(steps)
+    np.testing.assert_array_equal(result.num_steps, steps)
     # The same trajectory without a break.
     start = unrolls.start(bowl, rule, SEED)
     whole = unrolls.unroll(rule, bowl, start, lambda t: (), sum(steps)).losses.numpy()
@@ -120,7 +124,7 @@ def test_a_kept_state_goes_on_from_epoch_to_epoch():
     adam = meta_optimizers.create("adam", 1e-30)
     for keep in (False, True):
         compiled = epochs.Epochs(
-            rule, bowl, adam, unroll_length=3, plan=plan.Plan(Objective("mean"), keep_state=keep)
+            rule, bowl, adam, plan=plan.Plan(3, objectives.MeanOfLosses(), keep_state=keep)
         )
         meta = compiled.initial_state(rule.weights())
         for epoch in (1, 2):
@@ -137,8 +141,8 @@ def test_points_are_scored_on_examples_drawn_for_each_unroll():
     problem = classifiers.SoftmaxRegression(examples, 4, num_classes=2)
     rule = rules.create("global_learning_rate")
     arguments = rule, problem, SEED
-    batch = lambda count, k: plan.Plan(scoring_examples=count).setting(  # noqa: E731
-        *arguments, tf.constant(k), tf.constant(2), tf.constant(1.0), lambda t: ()
+    batch = lambda count, k: plan.Plan(scoring_examples=count).segment(  # noqa: E731
+        *arguments, tf.constant(k), tf.constant(2), tf.constant(1.0)
     ).scoring_batch
     assert batch(0, 0) is None
     np.testing.assert_array_equal(batch(40, 0).data, problem.full_batch().data)
@@ -164,12 +168,11 @@ def test_training_lowers_the_objective_of_the_hierarchical_rnn():
         rule,
         quadratics.Quadratic.random(5, 1),
         meta_optimizers.create("adam", 1e-2),
-        unroll_length=10,
-        plan=plan.Plan(Objective("log")),
+        plan=plan.Plan(10, objectives.MeanOfLogs()),
     )
-    meta, objectives = compiled.initial_state(rule.weights()), []
+    meta, reported = compiled.initial_state(rule.weights()), []
     for epoch in range(120):
         result = compiled.train(meta, seeds.fold(SEED, epoch), tf.constant(2))
         meta = result.meta
-        objectives.append(result.losses.numpy().mean())
-    assert np.mean(objectives[-20:]) < np.mean(objectives[:20]) - 0.3
+        reported.append(result.losses.numpy().mean())
+    assert np.mean(reported[-20:]) < np.mean(reported[:20]) - 0.3

@@ -7,8 +7,13 @@ import tensorflow as tf
 from l2o_tf import rules
 from l2o_tf.legacy import tf1_checkpoint
 from l2o_tf.optimizees.scale import datasets, problem
-from l2o_tf.training import imitation, meta_optimizers, regularizers, unrolls
-from l2o_tf.training.objectives import Objective
+from l2o_tf.training import (
+    imitation,
+    meta_optimizers,
+    objectives,
+    regularizers,
+    unrolls,
+)
 from tests import reference
 from tests.rules import scale_reference
 from tests.training.scale_unrolls import Unrolls, check, check_gradient
@@ -67,7 +72,7 @@ def metagrad_unrolls(case, golden, **choices):
 def test_two_unrolls_and_rmsprop_steps(case, second_derivatives):
     golden = reference.arrays("golden/scale/hrnn_metagrad.npz")
     unrolled = metagrad_unrolls(
-        case, golden, objective=Objective("log"), second_derivatives=second_derivatives
+        case, golden, objective=objectives.MeanOfLogs(), second_derivatives=second_derivatives
     )
     rule, rmsprop = unrolled.rule, meta_optimizers.create("rmsprop")
     initial = unrolled.optimizee.loss(unrolled.params, ())
@@ -119,7 +124,7 @@ def check_second_derivatives(gradient, golden, kind, second_derivatives):
 
 @pytest.mark.parametrize(
     ("kind", "objective"),
-    [("nolog", Objective("mean")), ("numeps", Objective("log", numerator_epsilon=True))],
+    [("nolog", objectives.MeanOfLosses()), ("numeps", objectives.MeanOfLogs(numerator_epsilon=True))],
 )
 def test_other_objectives(kind, objective):
     golden = reference.arrays("golden/scale/hrnn_metagrad.npz")
@@ -138,7 +143,7 @@ def test_early_stop(case, multiple):
         given_problem("early stop", golden),
         [tf.constant(golden["x0"])],
         tf.constant(golden["log_lr0"].ravel()),
-        objective=Objective("log", early_stop=multiple),
+        objective=objectives.MeanOfLogs(early_stop=multiple),
     )
     source = reference.arrays("golden/scale/hrnn_vars.npz")
     weights = scale_reference.weights(unrolled.rule, source)
@@ -167,7 +172,7 @@ def network_unrolls(golden, **choices):
         params,
         scale_reference.log_lr(golden, "log_lr0|"),
         num_steps=5,
-        objective=Objective("log"),
+        objective=objectives.MeanOfLogs(),
         **choices,
     )
 
@@ -230,7 +235,7 @@ def test_imitation_of_adam():
             np.testing.assert_allclose(ours.labels[index], lesson.labels[index], atol=tolerance)
         first_state = unrolled.first_state if unroll == 0 else None
         losses, gradient, carried = gradient_of(
-            rule, carried, lesson, weights, Objective("log"), first_state
+            rule, carried, lesson, weights, objectives.MeanOfLogs(), first_state
         )
         prefix = f"mt_second0|unroll{unroll}|"
         np.testing.assert_allclose(

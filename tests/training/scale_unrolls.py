@@ -8,6 +8,7 @@ import tensorflow as tf
 from l2o_tf.legacy import tf1_checkpoint
 from l2o_tf.rules import hierarchical_rnn
 from l2o_tf.training import meta_loss, unrolls
+from l2o_tf.training.segment import Segment
 
 NUM_STEPS = 10
 SEED = tf.constant([0, 0])
@@ -16,10 +17,12 @@ SEED = tf.constant([0, 0])
 class Unrolls:
     """The compiled unroll of one case, from a given start."""
 
-    def __init__(self, optimizee, params, log_lr, num_steps=NUM_STEPS, penalty=None, **choices):
+    def __init__(self, optimizee, params, log_lr, num_steps=NUM_STEPS, penalty=None,
+                 second_derivatives=False, **choices):  # fmt: skip
         self.rule = hierarchical_rnn.HierarchicalRNN()
         self.optimizee, self.params, self.num_steps = optimizee, params, num_steps
         self._log_lr, self._penalty, self._choices = log_lr, penalty, choices
+        self._second_derivatives = second_derivatives
         self._compiled = tf.function(self._differentiate, autograph=False)
 
     def first_state(self, weights, carried=None):
@@ -63,19 +66,21 @@ class Unrolls:
             return () if indices is None else self.optimizee.gather(indices[t])
 
         scoring_batch = None if scored is None else self.optimizee.gather(scored)
-        setting = meta_loss.Setting(
+        segment = Segment(
+            self.rule,
+            self.optimizee,
+            batches,
+            self.num_steps,
             initial_loss=initial_loss,
             scoring_batch=scoring_batch,
             first_state=first_state,
             **self._choices,
         )
         if self._penalty is not None:
-            setting = setting._replace(
+            segment = segment._replace(
                 penalty=lambda params, t: self._penalty(self.optimizee, params, batches(t))
             )
-        return meta_loss.meta_gradient(
-            self.rule, self.optimizee, trajectory, batches, self.num_steps, weights, setting
-        )
+        return meta_loss.meta_gradient(segment, trajectory, weights, self._second_derivatives)
 
 
 class Spread(NamedTuple):

@@ -8,6 +8,7 @@ from l2o_tf import rules
 from l2o_tf.core import seeds
 from l2o_tf.rules import mixture
 from l2o_tf.training import epochs, self_improving
+from l2o_tf.training.plan import Plan
 from tests.training import problems
 
 
@@ -49,8 +50,8 @@ def test_a_mixed_epoch_has_the_help_of_its_share():
         hardly_learned,
         problems.SmallQuadratic(tf.float32),
         rules.from_spec("adam:0.00001"),
-        unroll_length=4,
         mixture=mixed,
+        plan=Plan(4),
     )
     meta = compiled.initial_state(hardly_learned.weights())
     arguments = meta, seeds.make_seed(0, "test"), tf.constant(3)

@@ -24,7 +24,6 @@ NO_CURRICULUM = curriculum.Schedule((4,), (4,), 3, math.inf, max_epochs=7)
 def make_trainer(schedule=CURRICULUM, imitation_r=(0.3,), seed=0, weight_average=0.0):
     recipe = trainer.Recipe(
         schedule,
-        unroll_length=4,
         imitation_r=imitation_r,
         validation_epochs=2,
         weight_average=weight_average,
@@ -34,7 +33,7 @@ def make_trainer(schedule=CURRICULUM, imitation_r=(0.3,), seed=0, weight_average
     rule = rules.create("dm", seed=seeds.make_seed(seed, "rule"), units=(3, 3))
     optimizee = problems.SmallQuadratic(tf.float32)
     adam = rules.create("adam", learning_rate=1e-2)
-    return trainer.Trainer(rule, [optimizee], adam, recipe, teachers)
+    return trainer.Trainer(rule, [optimizee], adam, recipe, teachers, plan=Plan(4))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +47,7 @@ def summary(event):
 
 
 def arrays(progress):
-    leaves = tf.nest.flatten((progress.meta, progress.average, progress.best))
+    leaves = tf.nest.flatten((progress.meta, progress.validated, progress.best))
     return [np.asarray(x) for x in leaves]
 
 
@@ -145,7 +144,7 @@ def test_the_average_over_epochs_is_validated_and_kept_and_training_goes_on_from
         if getattr(event, "decision", None) is curriculum.Decision.ADVANCE:
             expected = progress.best
             assert_equal(progress.meta.weights, expected)
-        assert_equal(progress.average, expected)
+        assert_equal(progress.validated, expected)
         before = progress
     assert {curriculum.Decision.KEEP, curriculum.Decision.ADVANCE} <= decisions
 
@@ -162,7 +161,6 @@ def test_validation_has_its_own_optimizee_and_its_score(final_minibatch):
     rate, bowl = 0.1, problems.Bowl()
     recipe = trainer.Recipe(
         curriculum.Schedule((8,), (8,), 1, math.inf, max_epochs=1),
-        unroll_length=4,
         validation_epochs=2,
         validate_final_minibatch=final_minibatch,
     )
@@ -172,6 +170,7 @@ def test_validation_has_its_own_optimizee_and_its_score(final_minibatch):
         rules.from_spec("sgd:1e-12"),
         recipe,
         validation_optimizees=[bowl],
+        plan=Plan(4),
     )
     epoch, validation = made.run(made.initial_progress())
     t, c = np.arange(9)[:, None], problems.BOWL_CURVATURES
@@ -193,8 +192,8 @@ def test_a_budget_counts_the_steps_that_random_epochs_took():
         rules.create("dm", seed=seeds.make_seed(0, "rule"), units=(3,)),
         [problems.Bowl()],
         rules.create("adam", learning_rate=1e-2),
-        trainer.Recipe(schedule, unroll_length=4, validation_epochs=2),
-        plan=Plan(lengths=RandomLengths(RandomLength(1, 2.0, 4), RandomLength(2, 3.0, 6))),
+        trainer.Recipe(schedule, validation_epochs=2),
+        plan=Plan(4, lengths=RandomLengths(RandomLength(1, 2.0, 4), RandomLength(2, 3.0, 6))),
     )
     *trained, validation = made.run(made.initial_progress())
     steps = np.cumsum([epoch.num_steps for epoch in trained])
@@ -232,7 +231,7 @@ def test_a_non_finite_gradient_skips_the_meta_step_and_is_counted():
 
     optimizee = Cliff(tf.float32)
     rule = rules.create("dm", units=(3, 3))
-    compiled = epochs.Epochs(rule, optimizee, rules.from_spec("adam"), unroll_length=4)
+    compiled = epochs.Epochs(rule, optimizee, rules.from_spec("adam"), plan=Plan(4))
     meta = compiled.initial_state(rule.weights())
     result = compiled.train(meta, seeds.make_seed(0, "test"), tf.constant(3))
     assert int(result.meta.skipped) == 3

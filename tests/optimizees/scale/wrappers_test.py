@@ -84,9 +84,8 @@ def test_large_problems_with_sparse_gradients_train_a_rule_with_second_derivativ
             rule,
             trained_on,
             meta_optimizers.create("adam", 1e-3),
-            unroll_length=3,
             estimator=estimators.Backprop(second_derivatives=True),
-            plan=plan.Plan(objectives.Objective("log"), scoring_examples=1000),
+            plan=plan.Plan(3, objectives.MeanOfLogs(), scoring_examples=1000),
         )
         result = compiled.train(compiled.initial_state(rule.weights()), SEED, tf.constant(2))
         gradient_norms.append(result.gradient_norms.numpy())
