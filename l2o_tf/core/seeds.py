@@ -5,6 +5,7 @@ Philox algorithm named: its floats differ between XLA and other graphs (the two 
 bits from different ends of a word), and so does all that its default algorithm draws.
 """
 
+import enum
 import math
 import zlib
 
@@ -12,6 +13,31 @@ import tensorflow as tf
 
 ALGORITHM = "philox"
 Seed = tf.Tensor
+
+
+class Stream(enum.IntEnum):
+    """What a seed is folded with, so that independent draws from it are independent.
+
+    The numbers are part of every result: another one makes another run of the same flags.
+    """
+
+    # The seed of an epoch, a validation or an evaluation, one trajectory each.
+    OPTIMIZEE = 0
+    RULE = 1
+    STUDENT = 3
+    ESTIMATOR = 4
+    CHOICES = 5  # Which unrolls imitate.
+    SCORING = 6
+    PENALTY = 7
+    LENGTHS = 8
+    # The seed that an optimizee is given, which its parameter tensors fold with their indices: no
+    # optimizee counts that far.
+    MINIBATCHES = 1 << 20
+    GRADIENT_NOISE = MINIBATCHES + 1
+    # The same number, which is no harm: the noise folds the step and the tensor into it, the
+    # scales the tensor alone.
+    SCALES = GRADIENT_NOISE
+    SPARSITY = MINIBATCHES + 2
 
 
 def make_seed(run_seed: int, purpose: str) -> Seed:

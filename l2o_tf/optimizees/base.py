@@ -12,10 +12,6 @@ Batch = Any  # A nest of tensors, () where the loss needs no data.
 OPTIMIZEES: registry.Registry["Optimizee"] = registry.Registry("optimizee")
 register = OPTIMIZEES.register
 
-# Folded into the seed of a trajectory before the step, so that minibatches are not drawn from the
-# seeds of the initial parameters; no optimizee has as many parameter tensors.
-MINIBATCHES = 1 << 20
-
 
 class Optimizee:
     """A function to minimise. All methods are pure functions of their arguments.

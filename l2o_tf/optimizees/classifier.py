@@ -35,7 +35,7 @@ class ImageClassifier(base.Optimizee):
     def batch(self, seed: seeds.Seed, step: tf.Tensor) -> ImageBatch:
         """Draws images uniformly, with replacement."""
         num_examples = len(self.dataset.labels)
-        seed = seeds.fold(seed, base.MINIBATCHES, step)
+        seed = seeds.fold(seed, seeds.Stream.MINIBATCHES, step)
         return self.gather(seeds.uniform(seed, [self.batch_size], 0, num_examples, tf.int32))
 
     def gather(self, indices: tf.Tensor) -> ImageBatch:

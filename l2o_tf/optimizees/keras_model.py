@@ -86,7 +86,7 @@ class KerasModel(base.Optimizee):
         return self._initial(seed)
 
     def batch(self, seed, step):
-        seed = seeds.fold(seed, base.MINIBATCHES, step)
+        seed = seeds.fold(seed, seeds.Stream.MINIBATCHES, step)
         indices = seeds.uniform(
             seeds.fold(seed, 0), [self.batch_size], 0, self._num_examples, tf.int32
         )

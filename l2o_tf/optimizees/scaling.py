@@ -7,9 +7,6 @@ import tensorflow as tf
 from l2o_tf.core import errors, seeds
 from l2o_tf.optimizees import base
 
-# Folded into the seed of a trajectory; no optimizee counts that far.
-_SCALES = (1 << 20) + 1
-
 
 class ScaledBatch(NamedTuple):
     """The batch of the inner optimizee, and the scales s, shaped like the parameters."""
@@ -50,7 +47,8 @@ class RandomScaling(base.Optimizee):
         return self.inner.loss(scaled, batch.inner)
 
     def _scales(self, seed: seeds.Seed) -> list[tf.Tensor]:
+        seed = seeds.fold(seed, seeds.Stream.SCALES)
         return [
-            tf.exp(seeds.uniform(seeds.fold(seed, _SCALES, i), shape, -self.bound, self.bound))
+            tf.exp(seeds.uniform(seeds.fold(seed, i), shape, -self.bound, self.bound))
             for i, shape in enumerate(self._shapes)
         ]

@@ -59,3 +59,24 @@ def test_seeds_differ_by_purpose_run_and_index():
     made += [seeds.fold(made[0], i) for i in range(3)] + [seeds.fold(made[0], 0, 1)]
     assert len({tuple(seed.numpy()) for seed in made}) == len(made)
     np.testing.assert_array_equal(seeds.fold(SEED, 1, 2), seeds.fold(seeds.fold(SEED, 1), 2))
+
+
+def test_streams_are_those_of_earlier_runs():
+    # Whoever changes one changes what all runs of the same flags give.
+    assert {stream: int(value) for stream, value in seeds.Stream.__members__.items()} == {
+        "OPTIMIZEE": 0,
+        "RULE": 1,
+        "STUDENT": 3,
+        "ESTIMATOR": 4,
+        "CHOICES": 5,
+        "SCORING": 6,
+        "PENALTY": 7,
+        "LENGTHS": 8,
+        "MINIBATCHES": 2**20,
+        "GRADIENT_NOISE": 2**20 + 1,
+        "SCALES": 2**20 + 1,
+        "SPARSITY": 2**20 + 2,
+    }
+    np.testing.assert_array_equal(
+        seeds.fold(SEED, seeds.Stream.SPARSITY, 3), seeds.fold(SEED, 2**20 + 2, 3)
+    )

@@ -88,7 +88,7 @@ class DataProblem(Problem):
             self._labels = tf.constant(examples.labels, tf.int32)
 
     def batch(self, seed: seeds.Seed, step: int | tf.Tensor) -> ExampleBatch:
-        return self.sample(seeds.fold(seed, base.MINIBATCHES, step), self.batch_size)
+        return self.sample(seeds.fold(seed, seeds.Stream.MINIBATCHES, step), self.batch_size)
 
     def sample(self, seed: seeds.Seed, size: int) -> ExampleBatch:
         """Draws `size` examples uniformly, with replacement."""

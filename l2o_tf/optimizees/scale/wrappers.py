@@ -70,13 +70,13 @@ class _Perturbed(_Wrapper):
     """A wrapper whose batch has a random tensor for every parameter tensor.
 
     Attributes:
-        draws: folded into the seed, so that wrappers around each other draw different numbers.
+        stream: folded into the seed, so that wrappers around each other draw different numbers.
     """
 
-    draws: int
+    stream: seeds.Stream
 
     def batch(self, seed, step):
-        step_seed = seeds.fold(seed, base.MINIBATCHES + self.draws, step)
+        step_seed = seeds.fold(seed, self.stream, step)
         perturbations = [
             self.perturbation(seeds.fold(step_seed, i), shape)
             for i, shape in enumerate(self.param_shapes)
@@ -107,7 +107,7 @@ class GradientNoise(_Perturbed):
     Source: `noise_stdev` of the legacy `Problem.gradients`.
     """
 
-    draws = 1
+    stream = seeds.Stream.GRADIENT_NOISE
 
     def __init__(self, inner: problem.Problem, stddev: float):
         super().__init__(inner)
@@ -137,7 +137,7 @@ class SparseProblem(_Perturbed):
     to all parameters.
     """
 
-    draws = 2
+    stream = seeds.Stream.SPARSITY
 
     def __init__(self, inner: problem.Problem, zero_probability: float = 0.99):
         if not 0 <= zero_probability <= 1:
