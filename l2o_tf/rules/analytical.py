@@ -35,9 +35,8 @@ class AnalyticalRule(base.CoordinatewiseRule):
     def options(self):
         return {"learning_rate": self.learning_rate}
 
-    def update_coordinates(self, grads, state, weights=None):
-        rate = self.learning_rate if weights is None else weights["learning_rate"]
-        return self.step(grads, state, tf.cast(rate, grads.dtype))
+    def update_coordinates(self, grads, state, weights):
+        return self.step(grads, state, tf.cast(weights["learning_rate"], grads.dtype))
 
     def step(
         self, grads: tf.Tensor, state: base.State, learning_rate: tf.Tensor

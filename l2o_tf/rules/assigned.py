@@ -1,12 +1,12 @@
 """Different rules for different parameter tensors of one optimizee."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from l2o_tf.core import errors, seeds
-from l2o_tf.rules import base
+from l2o_tf.core import errors, loops, seeds
+from l2o_tf.rules import base, composite
 
 
-class Assigned(base.UpdateRule):
+class Assigned(composite.Composite):
     """Gives each parameter tensor to one of several rules.
 
     The state is a tuple of the rules' states; the weights are those of the learned rules, each
@@ -31,8 +31,7 @@ class Assigned(base.UpdateRule):
         Raises:
             InputError: if a tensor has no rule or a rule has no tensor.
         """
-        super().__init__(name=name)
-        self.learned_start = any(rule.learned_start for rule in rules.values())
+        super().__init__(rules.values(), name=name)
         if set(rules) != set(assignment):
             raise errors.InputError(
                 f"parameters are assigned to the rules {sorted(set(assignment))}, but the rules"
@@ -46,7 +45,7 @@ class Assigned(base.UpdateRule):
             for key, variable in rule._variables.items()
         }
 
-    def init(self, params, seed: seeds.Seed | None = None, weights=None):
+    def init_tensors(self, params, seed, weights):
         """Returns the rules' states; raises InputError for another number of parameters."""
         if len(params) != len(self.assignment):
             raise errors.InputError(
@@ -62,35 +61,68 @@ class Assigned(base.UpdateRule):
             for i, (rule_name, rule) in enumerate(self.rules.items())
         )
 
-    def update(self, grads, state, params, weights=None):
-        return self._delegate(lambda rule: rule.update, grads, state, params, weights)
+    def update_tensors(self, grads, state, params, weights):
+        return self.delegate(lambda rule: rule.update, grads, state, params, weights)
 
-    def replay(self, grads, state, params, weights=None):
-        return self._delegate(lambda rule: rule.replay, grads, state, params, weights)
+    def true_params_of_parts(self, params, state):
+        return self._joined(
+            {
+                rule_name: rule.true_params(self._part(rule_name, params), own)
+                for (rule_name, rule), own in zip(self.rules.items(), state)
+            }
+        )
 
-    def _delegate(self, method, grads, states, params, weights):
-        weights = self.weights() if weights is None else weights
+    @property
+    def differentiator(self):
+        has_one = any(part.differentiator is not None for part in self.parts)
+        return _Differentiator(self) if has_one else None
+
+    def delegate(
+        self,
+        method: Callable[[base.UpdateRule], Callable],
+        grads: base.Params,
+        state: base.State,
+        params: base.Params,
+        weights: base.Weights,
+    ) -> tuple[base.Params, base.State]:
+        """Lets each rule treat its tensors by one of its methods, `update` or `replay`."""
         updates, next_states = {}, []
-        for (rule_name, rule), state in zip(self.rules.items(), states):
-            part, state = method(rule)(
+        for (rule_name, rule), own in zip(self.rules.items(), state):
+            updates[rule_name], own = method(rule)(
                 self._part(rule_name, grads),
-                state,
+                own,
                 self._part(rule_name, params),
                 self._own(rule_name, weights),
             )
-            updates[rule_name] = iter(part)
-            next_states.append(state)
-        return [next(updates[rule_name]) for rule_name in self.assignment], tuple(next_states)
+            next_states.append(own)
+        return self._joined(updates), tuple(next_states)
 
     def _own(self, rule_name, weights):
         """The weights of one rule; None for an analytical one, which keeps its learning rate."""
         prefix = f"{rule_name}/"
         own = {
             key.removeprefix(prefix): value
-            for key, value in (weights or {}).items()
+            for key, value in weights.items()
             if key.startswith(prefix)
         }
         return own or None
 
     def _part(self, rule_name, tensors):
         return [t for t, assigned in zip(tensors, self.assignment) if assigned == rule_name]
+
+    def _joined(self, by_rule):
+        """Undoes `_part`."""
+        parts = {rule_name: iter(tensors) for rule_name, tensors in by_rule.items()}
+        return [next(parts[rule_name]) for rule_name in self.assignment]
+
+
+class _Differentiator(base.Differentiator):
+    def __init__(self, rule):
+        self._rule = rule
+
+    def replay(self, grads, state, params, weights):
+        def method(rule):
+            # The others would run step by step.
+            return loops.compiled(rule.replay) if rule.differentiator is None else rule.replay
+
+        return self._rule.delegate(method, grads, state, params, weights)

@@ -37,8 +37,6 @@ class UpdateRule(snt.Module):
     learned_start = False
     # Whether `true_params` are others than those at which gradients are taken.
     scores_elsewhere = False
-    # Whether the gradient of `replay` is fastest outside of XLA, in which it compiles its parts.
-    compiles_itself = False
 
     def __init__(self, initial_weights: Weights | None = None, name: str | None = None):
         """Creates the meta-parameters.
@@ -84,11 +82,7 @@ class UpdateRule(snt.Module):
             weights: values for the meta-parameters, the rule's own by default; they matter where
                 `learned_start` is true.
         """
-        raise NotImplementedError
-
-    def true_params(self, params: Params, state: State) -> Params:
-        """The parameters that are to be scored where a trajectory stands at `params`."""
-        return list(params)
+        return self.init_tensors(params, seed, self._given_or_own(weights))
 
     def update(
         self, grads: Params, state: State, params: Params, weights: Weights | None = None
@@ -105,16 +99,16 @@ class UpdateRule(snt.Module):
         Returns:
             The updates, shaped like `params`, and the state after the step.
         """
-        raise NotImplementedError
+        return self.update_tensors(grads, state, params, self._given_or_own(weights))
 
     def replay(
         self, grads: Params, state: State, params: Params, weights: Weights | None = None
     ) -> tuple[Params, State]:
         """Computes the updates for a recorded sequence of gradients.
 
-        Equal to calling `update` step by step, but a rule may have a faster way because the
-        gradients are known in advance. This is the only place where meta-training without
-        second derivatives, and imitation, differentiate a rule.
+        Equal to calling `update` step by step, but a rule's `differentiator` may have a faster
+        way because the gradients are known in advance. This is the only place where meta-training
+        without second derivatives, and imitation, differentiate a rule.
 
         Args:
             grads: gradients, tensors [num_steps, *shape_i].
@@ -125,13 +119,58 @@ class UpdateRule(snt.Module):
         Returns:
             The updates, tensors [num_steps, *shape_i], and the state after the last step.
         """
+        weights = self._given_or_own(weights)
+        if self.differentiator is not None:
+            return self.differentiator.replay(grads, state, params, weights)
+        return step_by_step(self, grads, state, params, weights)
 
-        def step(state, t):
-            updates, state = self.update([g[t] for g in grads], state, params, weights)
-            return state, updates
+    def init_tensors(self, params: Params, seed: seeds.Seed | None, weights: Weights) -> State:
+        """What `init` returns, which every rule defines; the weights are always given."""
+        raise NotImplementedError
 
-        state, updates = loops.scan(step, state, grads[0].shape[0], like=list(params))
-        return updates, state
+    def update_tensors(
+        self, grads: Params, state: State, params: Params, weights: Weights
+    ) -> tuple[Params, State]:
+        """What `update` returns, which every rule defines; the weights are always given."""
+        raise NotImplementedError
+
+    def true_params(self, params: Params, state: State) -> Params:
+        """The parameters that are to be scored where a trajectory stands at `params`."""
+        return list(params)
+
+    @property
+    def differentiator(self) -> "Differentiator | None":
+        """The rule's own way to differentiate its updates; None if that is TensorFlow's."""
+        return None
+
+    def _given_or_own(self, weights: Weights | None) -> Weights:
+        return self.weights() if weights is None else weights
+
+
+def step_by_step(
+    rule: UpdateRule, grads: Params, state: State, params: Params, weights: Weights
+) -> tuple[Params, State]:
+    """`UpdateRule.replay` by calls of `update`, for any rule."""
+
+    def step(state, t):
+        updates, state = rule.update([g[t] for g in grads], state, params, weights)
+        return state, updates
+
+    state, updates = loops.scan(step, state, grads[0].shape[0], like=list(params))
+    return updates, state
+
+
+class Differentiator:
+    """A rule's own way to differentiate its updates with respect to its weights.
+
+    It is fastest outside of XLA, in which it compiles its parts.
+    """
+
+    def replay(
+        self, grads: Params, state: State, params: Params, weights: Weights
+    ) -> tuple[Params, State]:
+        """What `UpdateRule.replay` returns, to be differentiated by a tape."""
+        raise NotImplementedError
 
     def recorder(self, params: Params, num_steps: int, weights: Weights) -> "Recorder | None":
         """A way to differentiate an unroll without computing the updates a second time.
@@ -183,12 +222,10 @@ class Recorder:
 class CoordinatewiseRule(UpdateRule):
     """A rule that treats every coordinate alike: all of them are one batch of one call."""
 
-    def init(
-        self, params: Params, seed: seeds.Seed | None = None, weights: Weights | None = None
-    ) -> State:
+    def init_tensors(self, params, seed, weights):
         return self.init_coordinates(coordinates.count(params), params[0].dtype)
 
-    def update(self, grads, state, params, weights=None):
+    def update_tensors(self, grads, state, params, weights):
         flat, state = self.update_coordinates(coordinates.flatten(grads), state, weights)
         return coordinates.unflatten(flat, params), state
 
@@ -197,7 +234,7 @@ class CoordinatewiseRule(UpdateRule):
         raise NotImplementedError
 
     def update_coordinates(
-        self, grads: tf.Tensor, state: State, weights: Weights | None = None
+        self, grads: tf.Tensor, state: State, weights: Weights
     ) -> tuple[tf.Tensor, State]:
         """Maps gradients [num_coordinates] to updates [num_coordinates] and the next state."""
         raise NotImplementedError

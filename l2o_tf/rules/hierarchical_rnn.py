@@ -109,25 +109,20 @@ class HierarchicalRNN(base.UpdateRule):
             for key, value in dataclasses.asdict(self.settings).items()
         }
 
-    def init(
-        self,
-        params: Params,
-        seed: seeds.Seed | None = None,
-        weights: base.Weights | None = None,
+    def init_tensors(
+        self, params: Params, seed: seeds.Seed | None, weights: base.Weights
     ) -> HierarchicalState:
         """Returns the state before the first step of a trajectory.
 
         Args:
             params: the optimizee's parameters, a list of tensors of static shape.
             seed: int32 [2]; needed for random learning rates or hidden states.
-            weights: values for the meta-parameters, the rule's own by default; the initial
-                hidden states are among them, and a meta-gradient with respect to those has to
-                pass through here.
+            weights: values for the meta-parameters; the initial hidden states are among them, and
+                a meta-gradient with respect to those has to pass through here.
 
         Raises:
             InputError: if there is something to draw and no seed.
         """
-        weights = self.weights() if weights is None else weights
         options, dtype = self.settings, params[0].dtype
         fixed = options.learnable_rnn_init and (
             options.init_lr_range[0] == options.init_lr_range[1]
@@ -186,8 +181,7 @@ class HierarchicalRNN(base.UpdateRule):
         offsets = coordinates.unflatten(state.attention_offset, params)
         return [p + offset for p, offset in zip(params, offsets)]
 
-    def update(self, grads, state, params, weights=None):
-        weights = self.weights() if weights is None else weights
+    def update_tensors(self, grads, state, params, weights):
         per_tensor = _PerTensor(params)
         accumulated, mean_square = self._moments(coordinates.flatten(grads), state)
         scaled = tf.asinh(accumulated * tf.math.rsqrt(mean_square + 1e-16))

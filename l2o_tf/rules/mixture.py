@@ -1,13 +1,14 @@
 """One of several rules, drawn at random for each trajectory or for each step."""
 
 import copy
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from l2o_tf.core import seeds
-from l2o_tf.rules import base
+from l2o_tf.rules import base, composite
 
 
 def draw(seed: seeds.Seed, probabilities: Sequence[float] | tf.Tensor) -> tf.Tensor:
@@ -25,7 +26,7 @@ class OneOfState(NamedTuple):
     states: tuple[base.State, ...]
 
 
-class OneOf(base.UpdateRule):
+class OneOf(composite.Composite):
     """Each trajectory runs one rule: the teachers of Algorithm 2 of the paper."""
 
     def __init__(
@@ -35,32 +36,33 @@ class OneOf(base.UpdateRule):
         name: str | None = None,
     ):
         """Takes analytical rules and their probabilities, equal by default."""
-        super().__init__(name=name)
-        self.rules = tuple(rules)
-        total = sum(probabilities) if probabilities else len(self.rules)
-        self.probabilities = [p / total for p in probabilities or [1] * len(self.rules)]
+        super().__init__(rules, name=name)
+        total = sum(probabilities) if probabilities else len(self.parts)
+        self.probabilities = [p / total for p in probabilities or [1] * len(self.parts)]
 
-    def init(self, params, seed=None, weights=None):
+    def init_tensors(self, params, seed, weights):
         seed = seeds.make_seed(0, "one of several rules") if seed is None else seed
         states = tuple(
-            rule.init(params, seeds.fold(seed, i + 1)) for i, rule in enumerate(self.rules)
+            rule.init(params, seeds.fold(seed, i + 1)) for i, rule in enumerate(self.parts)
         )
         return OneOfState(draw(seeds.fold(seed, 0), self.probabilities), states)
 
-    def update(self, grads, state, params, weights=None):
-        def branch(index):
-            def run():
-                updates, new = self.rules[index].update(
-                    grads, state.states[index], params, weights
-                )
-                states = (*state.states[:index], new, *state.states[index + 1 :])
-                return updates, states
+    def update_tensors(self, grads, state, params, weights):
+        def run(index):
+            updates, new = self.parts[index].update(grads, state.states[index], params)
+            return updates, (*state.states[:index], new, *state.states[index + 1 :])
 
-            return run
-
-        branches = [branch(i) for i in range(len(self.rules))]
-        updates, states = tf.switch_case(state.choice, branches)
+        updates, states = self._of_the_drawn_rule(state, run)
         return updates, OneOfState(state.choice, states)
+
+    def true_params_of_parts(self, params, state):
+        return self._of_the_drawn_rule(
+            state, lambda i: self.parts[i].true_params(params, state.states[i])
+        )
+
+    def _of_the_drawn_rule(self, state, run):
+        branches = [functools.partial(run, i) for i in range(len(self.parts))]
+        return tf.switch_case(state.choice, branches)
 
 
 class PerStepState(NamedTuple):
@@ -69,20 +71,20 @@ class PerStepState(NamedTuple):
     Attributes:
         seed: int32 [2], what the choices of the trajectory are drawn from.
         step: int32 scalar, the number of steps taken.
-        share: float32 scalar, the probability that a step is an analytical rule's.
+        share: float32 scalar, the probability that a step is a teacher's.
         learned: the state of the learned rule.
-        analytical: the states of the analytical rules.
+        teachers: the states of the teachers.
     """
 
     seed: seeds.Seed
     step: tf.Tensor
     share: tf.Tensor
     learned: base.State
-    analytical: tuple[base.State, ...]
+    teachers: tuple[base.State, ...]
 
 
-class PerStep(base.UpdateRule):
-    """Each step applies the update of a learned rule or of an analytical one, drawn at random.
+class PerStep(composite.Composite):
+    """Each step applies the update of a learned rule or of one of its teachers, drawn at random.
 
     Every rule is given every gradient, so that its state is up to date when it is drawn. The
     meta-parameters are those of the learned rule. Source: paper section 4.2, self-improving.
@@ -91,7 +93,7 @@ class PerStep(base.UpdateRule):
     def __init__(
         self,
         learned: base.UpdateRule,
-        analytical: Sequence[base.UpdateRule],
+        teachers: Sequence[base.UpdateRule],
         probabilities: Sequence[float] | None = None,
         name: str | None = None,
     ):
@@ -99,31 +101,28 @@ class PerStep(base.UpdateRule):
 
         Args:
             learned: the rule to train.
-            analytical: the rules that help it.
+            teachers: the analytical rules that take steps for it.
             probabilities: how likely each of them is when one of them is drawn; equal by default.
             name: the module's name.
         """
-        super().__init__(name=name)
+        super().__init__([learned, *teachers], name=name)
         self.learned_rule = learned
         self.share: tf.Tensor | None = None
-        self._helpers = OneOf(analytical, probabilities)
+        self._teachers = OneOf(teachers, probabilities)
         self._variables = dict(learned._variables)
-        self.compiles_itself = learned.compiles_itself
-        self.learned_start = learned.learned_start
-        self.scores_elsewhere = learned.scores_elsewhere
 
     @property
     def equal_share(self) -> float:
-        """The share of the analytical rules when all rules are equally likely."""
-        return len(self._helpers.rules) / (len(self._helpers.rules) + 1)
+        """The share of the teachers when all rules are equally likely."""
+        return len(self._teachers.parts) / len(self.parts)
 
     def with_share(self, share: tf.Tensor) -> "PerStep":
-        """The same mixture, whose trajectories have the analytical `share`, a float32 scalar."""
+        """The same mixture, whose trajectories have the teachers' `share`, a float32 scalar."""
         mixture = copy.copy(self)
         mixture.share = share
         return mixture
 
-    def init(self, params, seed=None, weights=None):
+    def init_tensors(self, params, seed, weights):
         """Returns the state of a trajectory on which all rules are equally likely, by default."""
         seed = seeds.make_seed(0, "mixture of rules") if seed is None else seed
         return PerStepState(
@@ -133,14 +132,14 @@ class PerStep(base.UpdateRule):
             self.learned_rule.init(params, seeds.fold(seed, 1), weights),
             tuple(
                 rule.init(params, seeds.fold(seed, i + 2))
-                for i, rule in enumerate(self._helpers.rules)
+                for i, rule in enumerate(self._teachers.parts)
             ),
         )
 
-    def true_params(self, params, state):
+    def true_params_of_parts(self, params, state):
         return self.learned_rule.true_params(params, state.learned)
 
-    def update(self, grads, state, params, weights=None):
+    def update_tensors(self, grads, state, params, weights):
         updates, learned = self.learned_rule.update(grads, state.learned, params, weights)
         return self.mix(updates, learned, grads, state, params)
 
@@ -152,7 +151,7 @@ class PerStep(base.UpdateRule):
         state: PerStepState,
         params: base.Params,
     ) -> tuple[base.Params, PerStepState]:
-        """Chooses between the learned rule's updates and those of the analytical rules.
+        """Chooses between the learned rule's updates and those of its teachers.
 
         Args:
             updates: what the learned rule returned for the step.
@@ -166,39 +165,61 @@ class PerStep(base.UpdateRule):
         """
         # Constants: the derivative of the root in Adam is infinite where a gradient is 0.
         constants = [tf.stop_gradient(g) for g in grads]
-        helped = [
-            rule.update(constants, helper_state, params)
-            for rule, helper_state in zip(self._helpers.rules, state.analytical)
+        taught = [
+            rule.update(constants, own, params)
+            for rule, own in zip(self._teachers.parts, state.teachers)
         ]
         choice = self.choice(state, state.step)
-        return self._moved(state, 1, choice, (updates, learned), helped)
+        return self._moved(state, 1, choice, (updates, learned), taught)
 
-    def replay(self, grads, state, params, weights=None):
+    @property
+    def differentiator(self):
+        inner = self.learned_rule.differentiator
+        return None if inner is None else _PerStepDifferentiator(self, inner)
+
+    def mix_sequence(
+        self,
+        updates: base.Params,
+        learned: base.State,
+        grads: base.Params,
+        state: PerStepState,
+        params: base.Params,
+    ) -> tuple[base.Params, PerStepState]:
+        """Like `mix`, for a sequence: updates and gradients are tensors [num_steps, *shape_i]."""
         num_steps = grads[0].shape[0]
-        updates, learned = self.learned_rule.replay(grads, state.learned, params, weights)
-        helped = [
-            rule.replay(grads, helper_state, params)
-            for rule, helper_state in zip(self._helpers.rules, state.analytical)
+        taught = [
+            rule.replay(grads, own, params)
+            for rule, own in zip(self._teachers.parts, state.teachers)
         ]
         choices = tf.stack([self.choice(state, state.step + t) for t in range(num_steps)])
-        return self._moved(state, num_steps, choices, (updates, learned), helped)
+        return self._moved(state, num_steps, choices, (updates, learned), taught)
 
-    def _moved(self, state, num_steps, choice, learned, helped):
+    def _moved(self, state, num_steps, choice, learned, taught):
         """The chosen updates of all rules' (updates, next state), and the mixture's next state."""
-        (_, learned_state), analytical = learned, tuple(after for _, after in helped)
         after = state._replace(
-            step=state.step + num_steps, learned=learned_state, analytical=analytical
+            step=state.step + num_steps,
+            learned=learned[1],
+            teachers=tuple(own for _, own in taught),
         )
-        return _select(choice, [updates for updates, _ in (learned, *helped)]), after
-
-    def recorder(self, params, num_steps, weights):
-        inner = self.learned_rule.recorder(params, num_steps, weights)
-        return None if inner is None else _PerStepRecorder(self, inner)
+        return _select(choice, [updates for updates, _ in (learned, *taught)]), after
 
     def choice(self, state: PerStepState, step: tf.Tensor) -> tf.Tensor:
-        """The rule of a step, an int32 scalar: 0 is the learned one, then the analytical ones."""
-        shares = [state.share * p for p in self._helpers.probabilities]
+        """The rule of a step, an int32 scalar: 0 is the learned one, then the teachers."""
+        shares = [state.share * p for p in self._teachers.probabilities]
         return draw(seeds.fold(state.seed, step), tf.stack([1 - state.share, *shares]))
+
+
+class _PerStepDifferentiator(base.Differentiator):
+    def __init__(self, rule: PerStep, inner: base.Differentiator):
+        self._rule, self._inner = rule, inner
+
+    def replay(self, grads, state, params, weights):
+        updates, learned = self._inner.replay(grads, state.learned, params, weights)
+        return self._rule.mix_sequence(updates, learned, grads, state, params)
+
+    def recorder(self, params, num_steps, weights):
+        inner = self._inner.recorder(params, num_steps, weights)
+        return None if inner is None else _PerStepRecorder(self._rule, inner)
 
 
 class _PerStepRecorder(base.Recorder):

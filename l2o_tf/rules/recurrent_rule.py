@@ -10,7 +10,6 @@ class RecurrentRule(base.CoordinatewiseRule):
     """Features of the gradient, then the network of `recurrent`, then an activation."""
 
     learned = True
-    compiles_itself = True
 
     def split(self, state: base.State) -> tuple[base.State, lstm_sequence.States]:
         """Parts the state of the features from the states of the LSTM layers."""
@@ -20,9 +19,7 @@ class RecurrentRule(base.CoordinatewiseRule):
         """Undoes `split`."""
         raise NotImplementedError
 
-    def features(
-        self, grads: tf.Tensor, feature_state: base.State
-    ) -> tuple[tf.Tensor, base.State]:
+    def features(self, grads: tf.Tensor, feature_state: base.State) -> tuple[tf.Tensor, base.State]:
         """Maps gradients [N] to the network's inputs [num_features, N] and the next state."""
         raise NotImplementedError
 
@@ -30,25 +27,21 @@ class RecurrentRule(base.CoordinatewiseRule):
         """Maps the network's outputs [...] to updates."""
         raise NotImplementedError
 
-    def update_coordinates(self, grads, state, weights=None):
-        weights = self.weights() if weights is None else weights
+    def update_coordinates(self, grads, state, weights):
         feature_state, lstm = self.split(state)
         features, feature_state = self.features(grads, feature_state)
         outputs, lstm = recurrent.network(weights, features, lstm)
         return self.activation(outputs), self.join(feature_state, lstm)
 
-    def replay(self, grads, state, params, weights=None):
-        weights = self.weights() if weights is None else weights
-        feature_state, lstm = self.split(state)
-        # Nothing before the network depends on the weights.
-        constants = tf.nest.map_structure(tf.stop_gradient, (list(grads), feature_state))
-        features, feature_state = self._feature_sequence(*constants)
-        outputs, lstm = lstm_sequence.run(weights, features, lstm)
-        updates = coordinates.unflatten(self.activation(outputs), params)
-        return updates, self.join(feature_state, lstm)
+    @property
+    def differentiator(self):
+        return _Differentiator(self)
 
     @loops.compiled
-    def _feature_sequence(self, grads, feature_state):
+    def feature_sequence(
+        self, grads: base.Params, feature_state: base.State
+    ) -> tuple[tf.Tensor, base.State]:
+        """Maps gradients [num_steps, *shape_i] to inputs [num_steps, num_features, N]."""
         flat = coordinates.flatten(grads, leading=1)
 
         def step(feature_state, t):
@@ -59,11 +52,25 @@ class RecurrentRule(base.CoordinatewiseRule):
         feature_state, features = loops.scan(step, feature_state, flat.shape[0], like)
         return features, feature_state
 
+
+class _Differentiator(base.Differentiator):
+    def __init__(self, rule):
+        self._rule = rule
+
+    def replay(self, grads, state, params, weights):
+        feature_state, lstm = self._rule.split(state)
+        # Nothing before the network depends on the weights.
+        constants = tf.nest.map_structure(tf.stop_gradient, (list(grads), feature_state))
+        features, feature_state = self._rule.feature_sequence(*constants)
+        outputs, lstm = lstm_sequence.run(weights, features, lstm)
+        updates = coordinates.unflatten(self._rule.activation(outputs), params)
+        return updates, self._rule.join(feature_state, lstm)
+
     def recorder(self, params, num_steps, weights):
         num_coordinates = coordinates.count(params)
         if lstm_sequence.num_blocks(num_coordinates, num_steps) > 1:
             return None
-        return _Recorder(self, num_coordinates, weights)
+        return _Recorder(self._rule, num_coordinates, weights)
 
 
 class _Recorder(base.Recorder):

@@ -88,13 +88,12 @@ class CoordinatewiseRNN(base.CoordinatewiseRule):
             "zero_init_lr_weights": self.zero_init_lr_weights,
         }
 
-    def init(self, params, seed=None, weights=None):
-        """As `HierarchicalRNN.init`: `weights` holds the initial hidden state.
+    def init_tensors(self, params, seed, weights):
+        """As `HierarchicalRNN.init_tensors`: `weights` holds the initial hidden state.
 
         Raises:
             InputError: if there is something to draw and no seed.
         """
-        weights = self.weights() if weights is None else weights
         num_coordinates, dtype = coordinates.count(params), params[0].dtype
         ones = tf.ones([num_coordinates], dtype)
         low, high = self.init_lr_range
@@ -118,8 +117,7 @@ class CoordinatewiseRNN(base.CoordinatewiseRule):
         )
         return CoordinatewiseState(lstm, ones, ones, learning_rate)
 
-    def update_coordinates(self, grads, state, weights=None):
-        weights = self.weights() if weights is None else weights
+    def update_coordinates(self, grads, state, weights):
         mean_square = (1.0 - state.decay) * (tf.square(grads) + 1e-12)
         mean_square += state.decay * state.mean_square
         scaled = tf.asinh(grads * tf.math.rsqrt(mean_square + 1e-16))
@@ -185,8 +183,7 @@ class GlobalLearningRate(base.CoordinatewiseRule):
     def init_coordinates(self, num_coordinates, dtype):
         return ()
 
-    def update_coordinates(self, grads, state, weights=None):
-        weights = self.weights() if weights is None else weights
+    def update_coordinates(self, grads, state, weights):
         return -weights["learning_rate"] * grads, state
 
 
@@ -222,8 +219,8 @@ class LearningRateSchedule(base.CoordinatewiseRule):
     def init_coordinates(self, num_coordinates, dtype):
         return tf.constant(0)
 
-    def update_coordinates(self, grads, state, weights=None):
-        rates = (self.weights() if weights is None else weights)["learning_rates"]
+    def update_coordinates(self, grads, state, weights):
+        rates = weights["learning_rates"]
         return -rates[tf.minimum(state, rates.shape[0] - 1)] * grads, state + 1
 
 
@@ -286,8 +283,7 @@ class TrainableAdam(base.CoordinatewiseRule):
         zeros = tf.zeros([num_coordinates], dtype)
         return TrainableAdamState(zeros, zeros, tf.constant(0))
 
-    def update_coordinates(self, grads, state, weights=None):
-        weights = self.weights() if weights is None else weights
+    def update_coordinates(self, grads, state, weights):
         beta1, beta2 = tf.sigmoid(weights["beta1_logit"]), tf.sigmoid(weights["beta2_logit"])
         step = state.step + 1
         t = tf.cast(step, grads.dtype)

@@ -270,7 +270,7 @@ class Epochs:
 
         start = unrolls.start(self._optimizee, self._teacher, seed)
         state = self._rule.init(start.params, student_seed, meta.weights)
-        return (start, state), self._compiled(meta_step, self._rule.compiles_itself)
+        return (start, state), self._compiled(meta_step, self._rule.differentiator is not None)
 
     def _validate(
         self, weights: Weights, seed: seeds.Seed, num_unrolls: tf.Tensor

@@ -59,7 +59,7 @@ class Backprop(Estimator):
     second_derivatives: bool = False
 
     def compiles_itself(self, rule):
-        return rule.compiles_itself
+        return rule.differentiator is not None
 
     def step(self, segment, carry, weights, seed):
         return meta_loss.meta_gradient(segment, carry, weights, self.second_derivatives)

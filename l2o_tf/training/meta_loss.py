@@ -71,10 +71,10 @@ def meta_gradient(
     rule = segment.rule
     if second_derivatives or not differentiates_itself(segment):
         arguments = (segment, trajectory, weights, second_derivatives)
-        if rule.compiles_itself:
+        if rule.differentiator is not None:
             return loops.compiled(lambda: _differentiated(*arguments))()
         return _differentiated(*arguments)
-    recorder = rule.recorder(trajectory.params, segment.max_steps, weights)
+    recorder = rule.differentiator.recorder(trajectory.params, segment.max_steps, weights)
     if recorder is None:
         return _replayed(segment, trajectory, weights)
     return _recorded(recorder, segment, trajectory)
@@ -82,7 +82,7 @@ def meta_gradient(
 
 def differentiates_itself(segment: Segment) -> bool:
     """Whether a rule's own derivative of a recorded sequence of gradients is used."""
-    return segment.rule.compiles_itself and segment.is_plain
+    return segment.rule.differentiator is not None and segment.is_plain
 
 
 def _differentiated(segment, trajectory, weights, second_derivatives):

@@ -10,6 +10,7 @@ from l2o_tf.rules import assigned
 from l2o_tf.training import meta_loss, unrolls
 from l2o_tf.training.segment import Segment
 from tests import small_images
+from tests.training import problems
 
 SEED = seeds.make_seed(0, "test")
 
@@ -49,14 +50,10 @@ def test_replay_and_updates_agree_with_the_rules_alone():
     updates, state = combined.replay(grads, combined.init(params), params)
     for name, indices in {"a": [0, 3], "b": [1, 2]}.items():
         own = [params[i] for i in indices]
-        expected, end = parts[name].replay(
-            [grads[i] for i in indices], parts[name].init(own), own
-        )
+        expected, end = parts[name].replay([grads[i] for i in indices], parts[name].init(own), own)
         for i, e in zip(indices, expected, strict=True):
             np.testing.assert_allclose(updates[i], e, rtol=1e-6)
-        tf.nest.map_structure(
-            np.testing.assert_array_equal, state[list(parts).index(name)], end
-        )
+        tf.nest.map_structure(np.testing.assert_array_equal, state[list(parts).index(name)], end)
     step_state = combined.init(params)
     for t in range(5):
         step, step_state = combined.update([g[t] for g in grads], step_state, params)
@@ -93,6 +90,60 @@ def test_meta_gradients_reach_both_rules_of_cifar_multi():
     for name in ("conv/linear/w", "fc/linear/w"):
         assert np.linalg.norm(run.gradient[name]) > 0
     assert not np.allclose(run.gradient["conv/linear/w"], run.gradient["fc/linear/w"])
+
+
+def attending_rule():
+    return rules.create(
+        "scale", seed=SEED, use_attention=True, level_sizes=(3, 2), init_lr_range=(0.1, 0.1)
+    )
+
+
+def test_a_rule_with_attention_is_scored_where_it_is_scored_alone():
+    alone, optimizee = attending_rule(), problems.SmallQuadratic(tf.float32)
+    combined = assigned.Assigned({"only": alone}, ["only"] * len(optimizee.init(SEED)))
+    assert combined.scores_elsewhere and combined.learned and combined.learned_start
+
+    def run(rule):
+        params = optimizee.init(SEED)
+        start = unrolls.Trajectory(params, rule.init(params, SEED))
+        batches = lambda t: optimizee.batch(None, t)  # noqa: E731
+        return meta_loss.meta_gradient(rule, optimizee, start, batches, 4, rule.weights())
+
+    expected, actual = run(alone), run(combined)
+    np.testing.assert_allclose(actual.losses, expected.losses, rtol=1e-6)
+    for name, gradient in expected.gradient.items():
+        np.testing.assert_allclose(actual.gradient[f"only/{name}"], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_only_the_tensors_of_a_rule_with_attention_are_scored_elsewhere():
+    parts = {"plain": rules.from_spec("sgd:0.1"), "attending": attending_rule()}
+    combined = assigned.Assigned(parts, ["attending", "plain", "attending"])
+    params = [tf.constant([1.0, -2.0]), tf.constant(3.0), tf.constant([[0.5]])]
+    grads = [tf.constant([0.3, -1.0]), tf.constant(2.0), tf.constant([[-0.7]])]
+    updates, state = combined.update(grads, combined.init(params, SEED), params)
+    points = [p + u for p, u in zip(params, updates)]
+    first, last = parts["attending"].true_params([points[0], points[2]], state[1])
+    for actual, expected in zip(combined.true_params(points, state), [first, points[1], last]):
+        np.testing.assert_array_equal(actual, expected)
+    assert np.all(np.asarray(first) != points[0])
+
+
+def test_a_recorded_unroll_of_two_lstms_has_the_gradient_of_plain_differentiation():
+    optimizee = problems.SmallQuadratic(tf.float32)
+    params = optimizee.init(SEED)
+    parts = {"a": rules.create("dm", units=(3,)), "b": rules.create("rnnprop", units=(2,))}
+    combined = assigned.Assigned(parts, ["a", "b"])
+    assert combined.differentiator is not None
+    start = unrolls.Trajectory(params, combined.init(params, SEED))
+    batches = lambda t: optimizee.batch(None, t)  # noqa: E731
+    arguments = (combined, optimizee, start, batches, 6, combined.weights())
+    actual = meta_loss.meta_gradient(*arguments)
+    # An objective of a part of the losses needs the general way; here it leaves out none.
+    expected = meta_loss.meta_gradient(*arguments, meta_loss.Setting(num_steps=tf.constant(6)))
+    np.testing.assert_allclose(actual.losses, expected.losses, rtol=1e-5)
+    for name, gradient in expected.gradient.items():
+        scale = np.abs(gradient).max()
+        np.testing.assert_allclose(actual.gradient[name], gradient, rtol=1e-3, atol=1e-4 * scale)
 
 
 def test_each_rule_gets_its_own_seed():

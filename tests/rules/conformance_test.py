@@ -48,8 +48,9 @@ def test_coordinatewise_rules_do_not_mind_the_order_of_coordinates(name):
         pytest.skip("sees tensors, not coordinates")
     order = np.random.default_rng(1).permutation(NUM_COORDINATES)
     flat = coordinates.flatten(gradients(0))
-    plain, _ = rule.update_coordinates(flat, rule.init(PARAMS, SEED))
-    permuted, _ = rule.update_coordinates(tf.gather(flat, order), rule.init(PARAMS, SEED))
+    state, weights = rule.init(PARAMS, SEED), rule.weights()
+    plain, _ = rule.update_coordinates(flat, state, weights)
+    permuted, _ = rule.update_coordinates(tf.gather(flat, order), state, weights)
     np.testing.assert_allclose(permuted, tf.gather(plain, order), rtol=1e-6, atol=1e-9)
 
 

@@ -58,7 +58,7 @@ class Problem:
         self.cotangents = random_like(random, ([self.grads], self.state))
 
     def plain_replay(self, grads, state, params, weights):
-        return base.UpdateRule.replay(self.rule, grads, state, params, weights)
+        return base.step_by_step(self.rule, grads, state, params, weights)
 
 
 def assert_close(actual, expected):
@@ -97,7 +97,7 @@ def test_recorded_steps_and_their_gradients_equal_the_plain_ones(case):
 
     @tf.function(autograph=False)
     def recorded():
-        recorder = rule.recorder(problem.params, problem.num_steps, problem.weights)
+        recorder = rule.differentiator.recorder(problem.params, problem.num_steps, problem.weights)
         update = loops.compiled(recorder.update)
 
         def step(state, t):
@@ -130,7 +130,7 @@ def test_recorded_steps_and_their_gradients_equal_the_plain_ones(case):
 def test_steps_are_recorded_where_one_block_holds_them(num_coordinates, records):
     params = [tf.zeros([num_coordinates])]
     rule = rules.create("dm")
-    assert (rule.recorder(params, 20, rule.weights()) is not None) == records
+    assert (rule.differentiator.recorder(params, 20, rule.weights()) is not None) == records
 
 
 def test_blocks_hold_no_more_than_their_size_but_all_coordinates(monkeypatch):

@@ -159,7 +159,8 @@ def test_the_recorded_meta_gradient_of_a_mixture_is_that_of_plain_differentiatio
     start = unrolls.Trajectory(params, mixed.init(params, seeds.make_seed(2, "test")))
     weights = mixed.weights()
     drawn = [int(mixed.choice(start.rule_state, tf.constant(t))) for t in range(num_steps)]
-    assert set(drawn) == {0, 1, 2} and mixed.recorder(params, num_steps, weights) is not None
+    assert set(drawn) == {0, 1, 2}
+    assert mixed.differentiator.recorder(params, num_steps, weights) is not None
     with tf.GradientTape() as tape:
         tape.watch(weights)
         current, losses = start, []
