@@ -1,4 +1,4 @@
-"""The names that flags of meta-training choose from; without TensorFlow, which --help must not need."""
+"""The names that flags of meta-training choose from; --help needs them without TensorFlow."""
 
 META_OPTIMIZERS = {"adam": 1e-3, "rmsprop": 1e-6}  # With their default learning rates.
 OBJECTIVES = ("sum", "mean", "log")

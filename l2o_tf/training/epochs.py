@@ -15,8 +15,6 @@ from l2o_tf.rules.mixture import PerStep
 from l2o_tf.training import estimators, imitation, objectives, unrolls
 from l2o_tf.training.plan import Plan, first_state
 
-# What the seed of an epoch is folded with, beside the numbers that `unroll` uses.
-_STUDENT, _ESTIMATOR, _CHOICES = 3, 4, 5
 _DIVERGED = 10.0  # See `relative_validation`.
 _MAX_SIZES = 1000  # Coordinates whose updates a validation measures.
 
@@ -147,9 +145,7 @@ class Epochs:
     def _train(self, meta: MetaState, seed: seeds.Seed, num_unrolls: tf.Tensor) -> Epoch:
         """One epoch of normal meta-training from the trajectory `seed` (int32 [2])."""
         num_unrolls = self._plan.num_unrolls(seed, num_unrolls)
-        start, step = self._normal_steps(
-            self._rule, meta, seed, num_unrolls, self._plan.keep_state
-        )
+        start, step = self._normal_steps(self._rule, meta, seed, num_unrolls, self._plan.keep_state)
 
         def keep(meta, carry):
             return meta._replace(rule_state=carry.rule_state)
@@ -192,14 +188,12 @@ class Epochs:
                 after, moved, metrics = normal_step(meta, own, k)
                 return after, (moved, taught), metrics
 
-            choice = seeds.uniform(seeds.fold(seed, _CHOICES, k), [])
+            choice = seeds.uniform(seeds.fold(seed, seeds.Stream.CHOICES, k), [])
             return tf.cond(choice < r, imitate, train)
 
         return self._run(step, meta, (own, taught), num_unrolls)
 
-    def _run(
-        self, meta_step, meta: MetaState, carry, num_unrolls: tf.Tensor, keep=None
-    ) -> Epoch:
+    def _run(self, meta_step, meta: MetaState, carry, num_unrolls: tf.Tensor, keep=None) -> Epoch:
         def step(state, k):
             meta, carry, metrics = meta_step(*state, k)
             return (meta, carry), metrics
@@ -219,7 +213,7 @@ class Epochs:
                 rule, self._optimizee, seed, k, num_unrolls, initial_loss, learned_start
             )
             estimate = estimator.step(
-                segment, carry, meta.weights, seeds.fold(seed, _ESTIMATOR, k)
+                segment, carry, meta.weights, seeds.fold(seed, seeds.Stream.ESTIMATOR, k)
             )
             meta, norm = self._apply(meta, estimate.gradient, imitates=False)
             reported = plan.objective.report(estimate.objective, estimate.taken)
@@ -240,7 +234,7 @@ class Epochs:
     def _imitation_steps(self, meta, seed):
         """Like `_normal_steps`, for the teacher's trajectory and the student's state on it."""
         num_batches = self._unroll_length * self._steps_per_label
-        student_seed = seeds.fold(seed, _STUDENT)
+        student_seed = seeds.fold(seed, seeds.Stream.STUDENT)
 
         @self._function
         def teach(trajectory, first_batch):
@@ -265,16 +259,19 @@ class Epochs:
                 first_state(self._rule, trajectory.params, student_seed, k),
             )
             meta, norm = self._apply(meta, gradient, imitates=True)
-            metrics = (tf.reduce_mean(losses), norm, tf.constant(1), tf.constant(self._unroll_length))
+            metrics = (
+                tf.reduce_mean(losses),
+                norm,
+                tf.constant(1),
+                tf.constant(self._unroll_length),
+            )
             return meta, (lesson.end, state), metrics
 
         start = unrolls.start(self._optimizee, self._teacher, seed)
         state = self._rule.init(start.params, student_seed, meta.weights)
         return (start, state), self._compiled(meta_step, self._rule.differentiator is not None)
 
-    def _validate(
-        self, weights: Weights, seed: seeds.Seed, num_unrolls: tf.Tensor
-    ) -> Validation:
+    def _validate(self, weights: Weights, seed: seeds.Seed, num_unrolls: tf.Tensor) -> Validation:
         """Runs the rule from `seed` without meta-steps."""
 
         def sizes(updates):

@@ -5,6 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from l2o_tf.core import seeds
+from l2o_tf.core.seeds import Stream
 from l2o_tf.optimizees.base import Optimizee, Params
 from l2o_tf.rules.base import UpdateRule
 from l2o_tf.training import unrolls
@@ -12,9 +13,6 @@ from l2o_tf.training.lengths import RandomLengths
 from l2o_tf.training.objectives import Objective, SumOfLosses
 from l2o_tf.training.regularizers import Regularizer
 from l2o_tf.training.segment import FirstState, Segment
-
-# What the seed of an epoch is folded with, beside the numbers of `unrolls` and `epochs`.
-_SCORING, _PENALTY, _LENGTHS = 6, 7, 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Plan:
         """The number of unrolls of the epoch of `seed`, int32 [2]: `fixed` unless it is random."""
         if self.lengths is None:
             return fixed
-        return self.lengths.num_unrolls(seeds.fold(seed, _LENGTHS))
+        return self.lengths.num_unrolls(seeds.fold(seed, Stream.LENGTHS))
 
     def initial_loss(
         self,
@@ -90,7 +88,7 @@ class Plan:
         batches = unrolls.random_batches(optimizee, seed, unroll * (self.max_steps + 1))
         num_steps = None
         if self.lengths is not None:
-            num_steps = self.lengths.num_steps(seeds.fold(seed, _LENGTHS), unroll)
+            num_steps = self.lengths.num_steps(seeds.fold(seed, Stream.LENGTHS), unroll)
         return Segment(
             rule,
             optimizee,
@@ -114,14 +112,18 @@ class Plan:
             def loss(points):
                 return optimizee.loss(points, batches(t))
 
-            return weight * regularizer.penalty(loss, params, seeds.fold(seed, _PENALTY, unroll, t))
+            return weight * regularizer.penalty(
+                loss, params, seeds.fold(seed, Stream.PENALTY, unroll, t)
+            )
 
         return penalty
 
     def _scoring_batch(self, optimizee, seed, unroll):
         if not self.scoring_examples:
             return None
-        return optimizee.scoring_batch(seeds.fold(seed, _SCORING, unroll), self.scoring_examples)
+        return optimizee.scoring_batch(
+            seeds.fold(seed, Stream.SCORING, unroll), self.scoring_examples
+        )
 
 
 def first_state(

@@ -278,9 +278,7 @@ class Trainer:
         if state.phase is curriculum.Phase.BASELINE:
             schedule = curriculum.after_baseline(state, loss)
         else:
-            schedule, decision = curriculum.after_validation(
-                self._recipe.schedule, state, loss
-            )
+            schedule, decision = curriculum.after_validation(self._recipe.schedule, state, loss)
             if decision is curriculum.Decision.KEEP:
                 progress = progress._replace(best=progress.validated)
             elif decision is curriculum.Decision.ADVANCE:
@@ -310,7 +308,9 @@ class Trainer:
 
     def _draws_imitation(self, state: curriculum.State) -> bool:
         r = imitation_probability(self._recipe, state.stage)
-        return bool(draws_imitation(seeds.make_seed(self._recipe.seed, "imitation"), state.epoch, r))
+        return bool(
+            draws_imitation(seeds.make_seed(self._recipe.seed, "imitation"), state.epoch, r)
+        )
 
     def _draw_optimizee(self, epoch: int) -> int:
         seed = self._seed("optimizee", epoch)

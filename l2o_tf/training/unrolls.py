@@ -17,7 +17,6 @@ Batches = Callable[[tf.Tensor], Batch]
 Observe = Callable[["Trajectory", tf.Tensor, Params, tf.Tensor], tf.Tensor]
 Penalty = Callable[[Params, tf.Tensor], tf.Tensor]
 
-_OPTIMIZEE, _RULE = range(2)  # What the seed of a trajectory is folded with.
 
 
 class Trajectory(NamedTuple):
@@ -76,18 +75,18 @@ def start(
     optimizee: Optimizee, rule: UpdateRule, seed: seeds.Seed, weights: Weights | None = None
 ) -> Trajectory:
     """Draws the first point of a trajectory from `seed`, int32 [2]."""
-    params = optimizee.init(seeds.fold(seed, _OPTIMIZEE))
+    params = optimizee.init(seeds.fold(seed, seeds.Stream.OPTIMIZEE))
     return Trajectory(params, rule.init(params, rule_seed(seed), weights))
 
 
 def rule_seed(seed: seeds.Seed) -> seeds.Seed:
     """What a rule is given on the trajectory of `seed`, int32 [2]."""
-    return seeds.fold(seed, _RULE)
+    return seeds.fold(seed, seeds.Stream.RULE)
 
 
 def random_batches(optimizee: Optimizee, seed: seeds.Seed, first: int | tf.Tensor) -> Batches:
     """The batches of the trajectory of `seed`, counted from number `first` on."""
-    optimizee_seed = seeds.fold(seed, _OPTIMIZEE)
+    optimizee_seed = seeds.fold(seed, seeds.Stream.OPTIMIZEE)
     return lambda t: optimizee.batch(optimizee_seed, first + t)
 
 
