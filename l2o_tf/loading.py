@@ -33,7 +33,7 @@ def load(source: str | os.PathLike) -> UpdateRule:
     if path.is_dir():
         return artifacts.load_rule(path)
     if path.is_file():
-        return _load_legacy(path)
+        return l2l.load_rule(path)
     name = os.fspath(source)
     if name in list_pretrained():
         return artifacts.load_rule(PRETRAINED / name)
@@ -45,16 +45,3 @@ def load(source: str | os.PathLike) -> UpdateRule:
         f"({', '.join(list_pretrained()) or 'none yet'}) or name:learning_rate with one of "
         f"{', '.join(rules.analytical_names())}"
     )
-
-
-def _load_legacy(path: pathlib.Path) -> UpdateRule:
-    weights = l2l.read(path)
-    layers = sum(name.endswith("/w_gates") for name in weights)
-    units = [weights[f"lstm_{i}/b_gates"].size // 4 for i in range(1, layers + 1)]
-    name = l2l.rule_name(weights)
-    options = {"units": units}
-    if name == "rnnprop":
-        options["num_projected"] = weights["input_projection/b"].size
-    rule = rules.create(name, **options)
-    rule.assign(weights)
-    return rule

@@ -5,7 +5,7 @@ import sys
 
 from l2o_tf import cli
 from l2o_tf.core import errors, flags
-from l2o_tf.evaluation import figures, paper_figures, published, results, statistics
+from l2o_tf.evaluation import figures, paper_figures, published, results, tables
 
 DESCRIPTION = """\
 Draws loss curves from evaluation results, one of the paper's figures or all curves in one panel,
@@ -65,7 +65,7 @@ def main(config: PlotConfig) -> None:
         if config.published:
             curves = published.figure(config.figure, config.published_dir)
         missing = figures.paper_figure(config.figure, runs, config.out, curves)
-    sys.stdout.write(f"{statistics.table(runs)}wrote {config.out}\n")
+    sys.stdout.write(f"{tables.table(runs)}wrote {config.out}\n")
     for series in missing:
         sys.stdout.write(f"missing from the results: {series}\n")
 

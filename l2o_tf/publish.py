@@ -45,7 +45,7 @@ def main(config: PublishConfig) -> None:
     cli.import_tensorflow_quietly()
     from l2o_tf import artifacts
     from l2o_tf.core import files
-    from l2o_tf.evaluation import results, statistics
+    from l2o_tf.evaluation import results, statistics, tables
     from l2o_tf.run import metrics
 
     directory = pathlib.Path(config.run)
@@ -64,7 +64,7 @@ def main(config: PublishConfig) -> None:
         "note": config.note,
         "validations": metrics.read_validations(found[0] / "metrics.csv"),
         "results": {
-            optimizee: statistics.summary_at_decades(members)
+            optimizee: tables.summary_at_decades(members)
             for (_, optimizee), members in statistics.group(runs).items()
         },
     }

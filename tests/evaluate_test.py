@@ -17,7 +17,7 @@ import tensorflow as tf
 from l2o_tf import artifacts, cli, evaluate, optimizees, rules
 from l2o_tf.core import errors, seeds
 from l2o_tf.data import datasets
-from l2o_tf.evaluation import results, runner, session, statistics
+from l2o_tf.evaluation import report, results, runner, session, statistics
 from l2o_tf.evaluation.config import EvaluateConfig
 from tests import reference
 
@@ -81,7 +81,7 @@ def test_progress_counts_a_loss_of_zero_as_the_table_does():
     losses = np.array([1.0] * 18 + [0.0, 1.0], np.float32)
     run = results.Run("adam:0.1", "mlp", "digits", "test", 0, losses)
     mean = np.log(statistics.ZERO_LOSS) / 2
-    assert session._outcome(run) == f"ln loss {mean:.3f} over the last tenth"
+    assert report.outcome(run) == f"ln loss {mean:.3f} over the last tenth"
 
 
 def test_the_losses_are_those_of_the_runner(finished):

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from l2o_tf.core import text
 from l2o_tf.data import datasets
-from l2o_tf.evaluation import statistics
 
 Row = dict[str, Any]
 
@@ -110,4 +110,4 @@ def _processor():
 
 def aligned(lines: Sequence[Sequence[str]]) -> str:
     """Lines of cells as text with left-justified columns."""
-    return "".join(f"{line}\n" for line in statistics.aligned(lines, left=len(lines[0])))
+    return "".join(f"{line}\n" for line in text.aligned(lines, left=len(lines[0])))

@@ -20,8 +20,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy import special
 
-from l2o_tf.core import errors, files
+from l2o_tf.core import errors, files, text
 from l2o_tf.evaluation import sources, statistics
 
 LEVEL = 0.95
@@ -112,14 +113,12 @@ def compare(
     error, df = _standard_error(a, b)
     bonferroni = 1 - (1 - LEVEL) / len(difference)
     levels = np.array([[LEVEL], [bonferroni]])
-    half_width, half_width_of_all = error * statistics.t_quantile(0.5 + levels / 2, df)
+    half_width, half_width_of_all = error * special.stdtrit(df, 0.5 + levels / 2)
     significant = np.abs(difference) > half_width_of_all
     overall, overall_half_width = _overall(a, b)
     if abs(overall) > tolerance:
         reasons.append(f"the difference over all windows, {overall:+.3f}, exceeds {tolerance:g}")
-    beyond = np.flatnonzero(
-        (np.abs(difference) > tolerance) & (significant | np.isnan(half_width))
-    )
+    beyond = np.flatnonzero((np.abs(difference) > tolerance) & (significant | np.isnan(half_width)))
     if beyond.size:
         reasons.append(
             f"{beyond.size} of {len(difference)} windows differ by more than {tolerance:g}, "
@@ -145,8 +144,8 @@ def write_csv(comparisons: Sequence[Comparison], path: str | os.PathLike) -> Non
     Raises:
         InputError: if the file cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    content = io.StringIO()
+    writer = csv.writer(content, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for one in comparisons:
         means = [np.nanmean(side.values, axis=0) for side in (one.a, one.b)]
@@ -155,7 +154,7 @@ def write_csv(comparisons: Sequence[Comparison], path: str | os.PathLike) -> Non
         for step, row, flag in zip(one.a.steps, numbers, one.significant):
             cells = ["" if np.isnan(value) else f"{value:.6g}" for value in row]
             writer.writerow([one.a.name, one.b.name, step, *cells, int(flag)])
-    files.write_atomically(path, text.getvalue().encode())
+    files.write_atomically(path, content.getvalue().encode())
 
 
 def file_stem(comparison: Comparison, index: int) -> str:
@@ -180,9 +179,7 @@ def _divergence(a: sources.Source, b: sources.Source) -> list[str]:
     return reasons
 
 
-def _common_windows(
-    a: sources.Source, b: sources.Source
-) -> tuple[sources.Source, sources.Source]:
+def _common_windows(a: sources.Source, b: sources.Source) -> tuple[sources.Source, sources.Source]:
     steps = np.intersect1d(a.steps, b.steps)
     values = [side.values[:, np.isin(side.steps, steps)] for side in (a, b)]
     finite = np.logical_and(*(np.isfinite(part).any(axis=0) for part in values))
@@ -229,7 +226,7 @@ def _overall(a: sources.Source, b: sources.Source) -> tuple[float, float]:
         for side in (a, b)
     )
     error, df = _standard_error(a, b)
-    half_width = error * statistics.t_quantile(0.5 + LEVEL / 2, df)
+    half_width = error * special.stdtrit(df, 0.5 + LEVEL / 2)
     return float(a.values.mean() - b.values.mean()), float(half_width[0])
 
 
@@ -253,7 +250,7 @@ def _report_one(comparison: Comparison, tolerance: float) -> str:
         )
     interval = _interval(comparison.overall, comparison.overall_half_width)
     rows.append(("all", "", "", f"{comparison.overall:+.3f}", interval, ""))
-    lines += statistics.aligned(rows)
+    lines += text.aligned(rows)
     count = int(comparison.significant.sum())
     if np.isnan(comparison.half_width).all():
         lines.append("No side has two runs: there are no intervals, nothing is called significant.")
@@ -291,4 +288,3 @@ def _interval(difference: float, half_width: float) -> str:
     if np.isnan(half_width):
         return "-"
     return f"[{difference - half_width:+.3f}, {difference + half_width:+.3f}]"
-

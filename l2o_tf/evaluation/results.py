@@ -22,9 +22,14 @@ import numpy as np
 from l2o_tf.core import errors, files
 
 WINDOW = 100  # Steps that one reported loss is averaged over, as in the paper's figures.
-_DECADES = (100, 1_000, 10_000)
+DECADES = (100, 1_000, 10_000)
 _COLUMNS = ("rule", "optimizee", "dataset", "split", "seed", "num_steps", "diverged_at")
 _MAX_FILE_NAME = 200  # File systems allow 255 bytes.
+
+
+def run_key(rule: str, optimizee: str, seed: int | str) -> str:
+    """The name "rule|optimizee|seed", unique in a results directory."""
+    return f"{rule}|{optimizee}|{seed}"
 
 
 class Run(NamedTuple):
@@ -49,7 +54,7 @@ class Run(NamedTuple):
     @property
     def key(self) -> str:
         """The name "rule|optimizee|seed", unique in a results directory."""
-        return f"{self.rule}|{self.optimizee}|{self.seed}"
+        return run_key(self.rule, self.optimizee, self.seed)
 
     @property
     def diverged_at(self) -> int | None:
@@ -181,7 +186,7 @@ def _read_consolidated(directory: pathlib.Path) -> tuple[dict[str, np.ndarray], 
             for row in csv.DictReader(file, strict=True):
                 fields = {name: row[name] for name in ("rule", "optimizee", "dataset", "split")}
                 fields["seed"] = int(row["seed"])
-                rows["|".join([row["rule"], row["optimizee"], row["seed"]])] = fields
+                rows[run_key(row["rule"], row["optimizee"], row["seed"])] = fields
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         reason = " ".join(str(error).split())
         raise errors.InputError(f"cannot read results from {rows_path}: {reason}") from error
@@ -213,7 +218,7 @@ def _run(path: pathlib.Path, **fields) -> Run:
 def _csv(runs: Sequence[Run]) -> str:
     """One row per run: labels, length, divergence, mean loss of the window that ends at a step."""
     longest = max(run.losses.size for run in runs)
-    ends = list(_DECADES)
+    ends = list(DECADES)
     while ends[-1] * 10 <= longest:
         ends.append(ends[-1] * 10)
     text = io.StringIO()

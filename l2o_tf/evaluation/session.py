@@ -1,24 +1,17 @@
 """Evaluation and tuning from their flags to their files: evaluate and tune."""
 
 import contextlib
-import hashlib
-import json
+import functools
 import pathlib
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-import numpy as np
-import tensorflow as tf
-
-from l2o_tf import loading, optimizees, rules
+from l2o_tf import optimizees, rules
 from l2o_tf.core import errors, files, flags, seeds
 from l2o_tf.data import datasets
-from l2o_tf.evaluation import figures, results, runner, statistics, tuning
+from l2o_tf.evaluation import contenders, report, results, runner, tuning
 from l2o_tf.evaluation.config import EvaluateConfig, TuneConfig
-
-_TUNED = "tuned:"
 
 
 class Workbench:
@@ -59,26 +52,10 @@ class Workbench:
         return rate
 
     def tune(self, rule: str, optimizee: str, rates: tuple[float, ...], num_seeds: int) -> float:
-        """Searches a grid, but for the rates in the cache, and stores the winner.
-
-        Raises:
-            InputError: if every rate diverged, or the file in the cache is damaged.
-        """
+        """The best rate of a grid; raises as `tuning.search`."""
         cache, task = tuning.Cache(self._config.tuned_dir), self.task(optimizee)
-        known = cache.read(rule, task)
-        scores = dict(known.scores) if known and known.num_seeds == num_seeds else {}
-        for number, rate in enumerate(rates, 1):
-            if rate not in scores:
-                on = self.runner(optimizee)
-                scores[rate] = tuning.measure(rule, rate, on, task.num_steps, num_seeds)
-                cache.write(rule, task, tuning.Record(None, num_seeds, scores))
-                self._tell(
-                    f"tuning {rule} on {optimizee}: learning rate {rate:g} "
-                    f"({number} of {len(rates)}): ln loss {scores[rate]:.3f}"
-                )
-        winner = tuning.best({rate: scores[rate] for rate in rates})
-        cache.write(rule, task, tuning.Record(winner, num_seeds, scores))
-        return winner
+        on = functools.partial(self.runner, optimizee)
+        return tuning.search(rule, task, on, rates, num_seeds, cache, self._tell)
 
 
 def evaluate(config: EvaluateConfig, tell: Callable[[str], None]) -> None:
@@ -120,11 +97,10 @@ def _resumable(command: str, config: EvaluateConfig | TuneConfig) -> Iterator[No
 
 
 def _evaluate(config: EvaluateConfig, tell: Callable[[str], None]) -> None:
-    loaded = {label: _load(source) for label, source in _sources(config.rules).items()}
-    if config.init_lr_range is not None:
-        loaded = _with_lr_range(loaded, config.init_lr_range)
+    loaded = contenders.load(config.rules, config.init_lr_range)
     bench = Workbench(config, tell)
-    record = _check_workdir(config, {label: _fingerprint(rule) for label, rule in loaded.items()})
+    fingerprints = {label: contenders.fingerprint(rule) for label, rule in loaded.items()}
+    record = _check_workdir(config, fingerprints)
     seconds, num_steps_run = 0.0, 0
     for label, optimizee, seed in _missing(config, loaded):
         # Data that cannot be used are found out before anything is written, and a directory that
@@ -132,23 +108,23 @@ def _evaluate(config: EvaluateConfig, tell: Callable[[str], None]) -> None:
         rule, task, on = loaded[label], bench.task(optimizee), bench.runner(optimizee)
         if not num_steps_run:
             files.write_json(_record_path(config), record)
-        if isinstance(rule, str):
-            rule = rules.create(rule, learning_rate=bench.tuned(rule, optimizee))
+        if isinstance(rule, tuning.Tuned):
+            rule = rules.create(rule.name, learning_rate=bench.tuned(rule.name, optimizee))
         started = time.monotonic()
         losses = on.run(rule, seeds.make_seed(seed, "evaluation"), config.num_steps)
         seconds += time.monotonic() - started
         run = results.Run(label, task.optimizee, task.dataset, task.split, seed, losses)
         results.append(config.workdir, run)
         num_steps_run += config.num_steps
-        tell(f"{label} on {optimizee}, seed {seed}: {_outcome(run)}")
+        tell(f"{label} on {optimizee}, seed {seed}: {report.outcome(run)}")
     if num_steps_run:
         tell(f"{num_steps_run / seconds:.0f} optimizee steps per second")
-    _report(config)
+    report.write(pathlib.Path(config.workdir), map(optimizees.label, config.optimizees))
 
 
 def _tune(config: TuneConfig, tell: Callable[[str], None]) -> None:
     for rule in config.rules:
-        _check_tunable(rule)
+        tuning.check_tunable(rule)
     bench = Workbench(config, tell)
     rates = config.rates or tuning.RATES
     for optimizee in config.optimizees:
@@ -160,70 +136,6 @@ def _tune(config: TuneConfig, tell: Callable[[str], None]) -> None:
 
 def _winner(rule: str, optimizee: str, rate: float, rates: tuple[float, ...]) -> str:
     return f"{rule} on {optimizee}: learning rate {rate:g}{tuning.edge(rate, rates)}"
-
-
-def _sources(entries: Iterable[str]) -> dict[str, str]:
-    """Where each rule comes from, by label."""
-    sources: dict[str, str] = {}
-    for entry in entries:
-        label, source = _label_and_source(entry)
-        results.check_label("rule", label)
-        if label in sources:
-            raise errors.InputError(
-                f"--rules has two entries of the name {label}: write label=RULE for one of them"
-            )
-        sources[label] = source
-    return sources
-
-
-def _label_and_source(entry: str) -> tuple[str, str]:
-    path = pathlib.Path(entry)
-    if path.exists():
-        return path.resolve().name, entry
-    label, equals, source = entry.partition("=")
-    return (label, source) if equals else (entry, entry)
-
-
-def _load(source: str) -> rules.UpdateRule | str:
-    """A rule, or the name of the rule to tune of "tuned:NAME"."""
-    if not source.startswith(_TUNED):
-        return loading.load(source)
-    name = source.removeprefix(_TUNED)
-    _check_tunable(name)
-    return name
-
-
-def _with_lr_range(
-    loaded: dict[str, rules.UpdateRule | str], lr_range: tuple[float, ...]
-) -> dict[str, rules.UpdateRule | str]:
-    """The rules, those with random first learning rates changed to draw from `lr_range`."""
-    changed = {
-        label: rules.with_options(rule, init_lr_range=lr_range)
-        for label, rule in loaded.items()
-        if not isinstance(rule, str) and "init_lr_range" in rule.options()
-    }
-    if not changed:
-        raise errors.InputError(
-            "--init_lr_range is for the rules scale and coordinatewise_rnn: none is in --rules"
-        )
-    return {**loaded, **changed}
-
-
-def _check_tunable(name: str) -> None:
-    if name not in tuning.TUNABLE:
-        raise errors.InputError(
-            f"{name!r} cannot be tuned; rules that can: {', '.join(tuning.TUNABLE)}"
-        )
-
-
-def _fingerprint(rule: rules.UpdateRule | str) -> str:
-    """Equal for equal rules only."""
-    if isinstance(rule, str):
-        return _TUNED + rule
-    digest = hashlib.sha256(json.dumps(rule.options(), sort_keys=True).encode())
-    for name, value in sorted(rule.weights().items()):
-        digest.update(name.encode() + np.asarray(value).tobytes())
-    return f"{rule.registered_name}-{digest.hexdigest()[:16]}"
 
 
 def _record_path(config: EvaluateConfig) -> pathlib.Path:
@@ -258,39 +170,5 @@ def _missing(config: EvaluateConfig, labels: Iterable[str]) -> Iterator[tuple[st
     for optimizee in config.optimizees:
         for label in labels:
             for seed in range(config.seed, config.seed + config.num_seeds):
-                if f"{label}|{optimizees.label(optimizee)}|{seed}" not in done:
+                if results.run_key(label, optimizees.label(optimizee), seed) not in done:
                     yield label, optimizee, seed
-
-
-def _outcome(run: results.Run) -> str:
-    if run.diverged_at is not None:
-        return f"diverged at step {run.diverged_at}"
-    last = statistics.last_tenth(run.losses)
-    return f"ln loss {statistics.mean_of_log(last, len(last))[0]:.3f} over the last tenth"
-
-
-def _report(config: EvaluateConfig) -> None:
-    workdir = pathlib.Path(config.workdir)
-    results.consolidate(workdir)
-    runs = results.load(workdir)
-    table = statistics.table(runs)
-    files.write_atomically(workdir / "table.txt", (table + "\n").encode())
-    _write_tensorboard(workdir, runs)
-    sys.stdout.write(table + "\n")
-    for optimizee in map(optimizees.label, config.optimizees):
-        picture = workdir / f"{optimizee}.png"
-        figures.quick_look([run for run in runs if run.optimizee == optimizee], picture)
-        sys.stdout.write(f"curves: {picture}\n")
-    sys.stdout.write(f"results: {workdir / 'results.csv'}, {workdir / 'losses.npz'}\n")
-
-
-def _write_tensorboard(workdir: pathlib.Path, runs: list[results.Run]) -> None:
-    """A run per rule, a curve per optimizee: means of ln loss over 100 steps and over seeds."""
-    for (rule, optimizee), group in statistics.group(runs).items():
-        directory = workdir / "tensorboard" / re.sub(r"[^\w.-]", "_", rule) / optimizee
-        for old in directory.glob("events.out.tfevents.*"):
-            old.unlink()
-        means = statistics.over_seeds([statistics.mean_of_log(run.losses) for run in group]).mean
-        with tf.summary.create_file_writer(str(directory)).as_default():
-            for k, value in enumerate(means, 1):
-                tf.summary.scalar("ln_loss", value, step=k * results.WINDOW)

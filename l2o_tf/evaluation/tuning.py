@@ -8,7 +8,7 @@ repeated with more rates, runs only what is new.
 
 import math
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,12 @@ RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
 DEFAULT_NUM_SEEDS = 2
 
 Scores = Mapping[float, float]  # By learning rate; infinite if a run diverged.
+
+
+class Tuned(NamedTuple):
+    """An analytical rule that is yet to be given its best learning rate, "tuned:NAME"."""
+
+    name: str
 
 
 class Task(NamedTuple):
@@ -47,6 +53,12 @@ class Record(NamedTuple):
     scores: Scores
 
 
+def check_tunable(name: str) -> None:
+    """Raises InputError for a rule without a learning rate to search."""
+    if name not in TUNABLE:
+        raise errors.InputError(f"{name!r} cannot be tuned; rules that can: {', '.join(TUNABLE)}")
+
+
 def measure(
     rule: str, learning_rate: float, on: runner.Runner, num_steps: int, num_seeds: int
 ) -> float:
@@ -65,11 +77,14 @@ def measure(
 
 
 def score(losses: np.ndarray) -> float:
-    """The mean of ln loss over the last tenth of the steps; infinite for a diverged run."""
-    last = statistics.last_tenth(losses).astype(np.float64)
+    """The mean of ln loss over the last tenth of the steps; infinite for a diverged run.
+
+    Here a loss of 0 counts as less than every other number from 0: that decides between rates.
+    """
     if not np.isfinite(losses).all():
         return math.inf
-    return float(np.mean(np.log(np.maximum(last, np.finfo(np.float32).tiny))))
+    zero = float(np.finfo(np.float32).tiny)
+    return float(np.mean(statistics.ln(statistics.last_tenth(losses), zero)))
 
 
 def best(scores: Scores) -> float:
@@ -122,6 +137,47 @@ class Cache:
         scores = {str(rate): None if math.isinf(s) else s for rate, s in record.scores.items()}
         content = {"rule": rule, **task._asdict(), **record._asdict(), "scores": scores}
         files.write_json(self.path(rule, task), content)
+
+
+def search(
+    rule: str,
+    task: Task,
+    runner_of_task: Callable[[], runner.Runner],
+    rates: Collection[float],
+    num_seeds: int,
+    cache: Cache,
+    tell: Callable[[str], None],
+) -> float:
+    """Searches a grid, but for the rates in the cache, and stores the winner.
+
+    Args:
+        rule: one of TUNABLE.
+        task: what it is tuned for.
+        runner_of_task: makes the runner when the first run needs it.
+        rates: the grid.
+        num_seeds: runs per learning rate.
+        cache: where scores are kept.
+        tell: is given a line for each rate that was run.
+
+    Returns:
+        The learning rate with the lowest score.
+
+    Raises:
+        InputError: if every rate diverged, or the file in the cache is damaged.
+    """
+    known = cache.read(rule, task)
+    scores = dict(known.scores) if known and known.num_seeds == num_seeds else {}
+    for number, rate in enumerate(rates, 1):
+        if rate not in scores:
+            scores[rate] = measure(rule, rate, runner_of_task(), task.num_steps, num_seeds)
+            cache.write(rule, task, Record(None, num_seeds, scores))
+            tell(
+                f"tuning {rule} on {task.optimizee}: learning rate {rate:g} "
+                f"({number} of {len(rates)}): ln loss {scores[rate]:.3f}"
+            )
+    winner = best({rate: scores[rate] for rate in rates})
+    cache.write(rule, task, Record(winner, num_seeds, scores))
+    return winner
 
 
 def _parse(content: dict) -> Record:

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from l2o_tf import rules
 from l2o_tf.core import errors, files
 from l2o_tf.legacy import pickles
+from l2o_tf.rules import base
 
 # LogAndSign of a gradient (L2O-DM) or its two moment ratios (RNNprop).
 NUM_FEATURES = 2
@@ -47,6 +49,19 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     _validate(where, weights)
     # Equal arrays may be one object in the file.
     return {name: value.copy() for name, value in weights.items()}
+
+
+def load_rule(path: str | os.PathLike[str]) -> base.UpdateRule:
+    """Creates the rule that a file holds; raises as `read` does."""
+    weights = read(path)
+    layers = sum(name.endswith("/w_gates") for name in weights)
+    name = rule_name(weights)
+    options = {"units": [weights[f"lstm_{i}/b_gates"].size // 4 for i in range(1, layers + 1)]}
+    if name == "rnnprop":
+        options["num_projected"] = weights["input_projection/b"].size
+    rule = rules.create(name, **options)
+    rule.assign(weights)
+    return rule
 
 
 def rule_name(weights: Mapping[str, Any]) -> str:

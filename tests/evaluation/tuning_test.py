@@ -67,6 +67,13 @@ def test_the_score_is_the_mean_log_of_the_last_tenth():
     assert tuning.score(np.zeros(10, np.float32)) == pytest.approx(-87.3365, abs=1e-3)
 
 
+def test_losses_below_zero_are_told_apart():
+    scores = {rate: tuning.score(np.full(10, loss, np.float32))
+              for rate, loss in ((0.1, 0.0), (0.2, -0.5), (0.3, -1.0), (0.4, 1e-30))}  # fmt: skip
+    assert sorted(scores, key=scores.get) == [0.3, 0.2, 0.1, 0.4]
+    assert tuning.best(scores) == 0.3
+
+
 def test_a_second_call_runs_nothing_and_more_rates_run_only_those(tmp_path, rates_run, capsys):
     tune(tmp_path, num_seeds=2)
     assert rates_run == [0.05, 0.05, 0.1, 0.1, 0.2, 0.2, 0.9, 0.9]

@@ -1,0 +1,54 @@
+"""What an evaluation leaves beside its runs: tables, pictures, TensorBoard."""
+
+import pathlib
+import re
+import sys
+from collections.abc import Iterable
+
+import tensorflow as tf
+
+from l2o_tf.core import files
+from l2o_tf.evaluation import figures, results, statistics, tables
+
+
+def outcome(run: results.Run) -> str:
+    """How a run ended, in a few words."""
+    if run.diverged_at is not None:
+        return f"diverged at step {run.diverged_at}"
+    last = statistics.last_tenth(run.losses)
+    return f"ln loss {statistics.mean_of_log(last, len(last))[0]:.3f} over the last tenth"
+
+
+def write(directory: pathlib.Path, optimizees: Iterable[str]) -> None:
+    """Writes the summaries of a results directory and prints the table and where they are.
+
+    Args:
+        directory: a results directory.
+        optimizees: the labels of those whose curves are drawn.
+
+    Raises:
+        InputError: if a file cannot be read or written.
+    """
+    results.consolidate(directory)
+    runs = results.load(directory)
+    table = tables.table(runs)
+    files.write_atomically(directory / "table.txt", (table + "\n").encode())
+    _write_tensorboard(directory, runs)
+    sys.stdout.write(table + "\n")
+    for optimizee in optimizees:
+        picture = directory / f"{optimizee}.png"
+        figures.quick_look([run for run in runs if run.optimizee == optimizee], picture)
+        sys.stdout.write(f"curves: {picture}\n")
+    sys.stdout.write(f"results: {directory / 'results.csv'}, {directory / 'losses.npz'}\n")
+
+
+def _write_tensorboard(directory: pathlib.Path, runs: list[results.Run]) -> None:
+    """A run per rule, a curve per optimizee: means of ln loss over 100 steps and over seeds."""
+    for (rule, optimizee), group in statistics.group(runs).items():
+        events = directory / "tensorboard" / re.sub(r"[^\w.-]", "_", rule) / optimizee
+        for old in events.glob("events.out.tfevents.*"):
+            old.unlink()
+        means = statistics.over_seeds([statistics.mean_of_log(run.losses) for run in group]).mean
+        with tf.summary.create_file_writer(str(events)).as_default():
+            for k, value in enumerate(means, 1):
+                tf.summary.scalar("ln_loss", value, step=k * results.WINDOW)
