@@ -45,7 +45,7 @@ class Objective:
 
     @property
     def scores_end(self) -> bool:
-        """Whether the last point of an unroll counts; the legacy code of L2O-Scale leaves it out."""
+        """Whether the last point of an unroll counts; L2O-Scale's legacy code leaves it out."""
         return False
 
     def total(
