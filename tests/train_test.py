@@ -50,7 +50,7 @@ def finished(tmp_path_factory):
 
 def test_a_run_leaves_its_files(finished, capsys):
     names = {path.name.partition(".")[0] for path in finished.iterdir()}
-    assert names == {"config", "checkpoints", "events", "metrics", "rule", "stages"}
+    assert names == {"config", "checkpoints", "events", "metrics", "rule", "snapshots", "stages"}
     assert json.loads((finished / "config.json").read_text())["curriculum_steps"] == [40, 80]
     with (finished / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -122,6 +122,11 @@ def test_an_interrupted_and_resumed_run_has_the_same_bits(finished, tmp_path, mo
     weights = [artifacts.load_rule(d).weights() for d in (finished, tmp_path / "run")]
     for name in weights[0]:
         np.testing.assert_array_equal(weights[0][name], weights[1][name])
+    kept = [
+        {path.name: path.read_bytes() for path in (d / "snapshots").iterdir()}
+        for d in (finished, tmp_path / "run")
+    ]
+    assert kept[0] == kept[1] and len(kept[0]) > 1
 
 
 def test_a_run_is_not_resumed_with_other_flags(finished):

@@ -151,6 +151,13 @@ class TrainConfig(ObjectiveFlags):
         False, "Differentiate also through the gradients that the rule is given.", _META
     )
 
+    max_snapshots: int = flag(
+        1000,
+        "Validated weights to keep, for python -m l2o_tf.select to choose among; beyond so many "
+        "every second one is dropped. 0 for none.",
+        _FILES,
+        False,
+    )
     workdir: str = flag("", "The run's directory. An existing run is resumed.", _FILES, False)
     data_dir: str | None = flag(
         None, "Where the data sets are. Default: TFDS_DATA_DIR or ~/tensorflow_datasets.",
@@ -168,7 +175,7 @@ class TrainConfig(ObjectiveFlags):
         require(0 < stddev < math.inf, "evolution_stddev", stddev, "a positive number")
         average = self.weight_average
         require(0 <= average < 1, "weight_average", average, "at least 0 and less than 1")
-        for name in ("self_improving_epochs", "random_scaling"):
+        for name in ("self_improving_epochs", "random_scaling", "max_snapshots"):
             value = getattr(self, name)
             require(0 <= value < math.inf, name, value, "at least 0")
         for name, options in (("estimator", ESTIMATORS), ("validation_score", _SCORES),

@@ -4,6 +4,7 @@
     checkpoints/         epoch_*.npz, the last three; each holds all of `trainer.Progress`
     metrics.csv          one line per epoch and validation, the same bits for the same flags
     stages/stage_*/      the best rule of each curriculum stage
+    snapshots/           epoch_*.npz, the weights that were validated
     rule.npz, rule.json  the best rule so far, the export
     events.out.*         TensorBoard
 """

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from l2o_tf import artifacts
 from l2o_tf.core import errors, flags
-from l2o_tf.run import build, config, directory, display, metrics, summaries
+from l2o_tf.run import build, config, directory, display, metrics, snapshots, summaries
 from l2o_tf.training import curriculum, trainer
 
 _SECONDS_BETWEEN_CHECKPOINTS = 60
@@ -65,6 +65,8 @@ def _run(run_config, run, rule, meta_trainer, current) -> trainer.Progress:
                 observer.add(event)
             if isinstance(event, trainer.ValidationDone):
                 _export(run, rule, run_config, event)
+                period_epochs = run_config.schedule().period_epochs
+                snapshots.save(run.path, event, period_epochs, run_config.max_snapshots)
             if time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
                 run.save(current)
                 saved = time.monotonic()
