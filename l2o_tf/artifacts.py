@@ -57,29 +57,35 @@ def save_rule(
     files.write_json(directory / RULE_CARD, {**description, **(card or {})})
 
 
-def load_rule(directory: str | os.PathLike) -> UpdateRule:
+def load_rule(directory: str | os.PathLike, weights: str | os.PathLike | None = None) -> UpdateRule:
     """Loads an exported rule from its directory.
+
+    Args:
+        directory: the folder of the rule.
+        weights: a .npz file of other weights of the same rule, such as a snapshot of its training;
+            the exported ones by default.
 
     Raises:
         InputError: if there is none, or if its files do not fit together.
     """
     directory = pathlib.Path(directory)
+    weights = directory / RULE_ARRAYS if weights is None else pathlib.Path(weights)
     if not (directory / RULE_CARD).exists():
         raise errors.InputError(
             f"no exported rule in {directory}: expected {RULE_ARRAYS} and {RULE_CARD}"
         )
     card = files.read_json(directory / RULE_CARD)
-    arrays = files.read_arrays(directory / RULE_ARRAYS)
+    arrays = files.read_arrays(weights)
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise errors.InputError(
             f"{directory / RULE_CARD} is not a rule card of format {FORMAT}, that of this version"
         )
-    damaged = f"the rule in {directory} is damaged: "
+    damaged = f"the rule in {weights.parent} is damaged: "
     for key in ("rule", "options"):
         if key not in card:
             raise errors.InputError(f"{damaged}{RULE_CARD} has no {key!r}")
     try:
-        misfit = _misfit(_symbolic_weights(card), arrays)
+        misfit = _misfit(_symbolic_weights(card), arrays, weights.name)
         rule = None if misfit else rules.create(card["rule"], **card["options"])
     except Exception as error:  # Wrong options surface as errors of Python or of TensorFlow.
         raise errors.InputError(damaged + textwrap.shorten(str(error), _MAX_REASON)) from None
@@ -87,7 +93,7 @@ def load_rule(directory: str | os.PathLike) -> UpdateRule:
         raise errors.InputError(damaged + misfit)
     rule.assign(arrays)
     if not all(np.isfinite(value).all() for value in rule.weights().values()):
-        raise errors.InputError(f"the rule in {directory} has weights that are not finite")
+        raise errors.InputError(f"the rule in {weights.parent} has weights that are not finite")
     return rule
 
 
@@ -98,17 +104,17 @@ def _symbolic_weights(card: dict) -> Weights:
         return rules.create(card["rule"], **card["options"]).weights()
 
 
-def _misfit(weights: Weights, arrays: dict[str, np.ndarray]) -> str | None:
+def _misfit(weights: Weights, arrays: dict[str, np.ndarray], file: str) -> str | None:
     """The first difference between what a rule needs and what a file holds."""
     for name in [*weights, *(name for name in arrays if name not in weights)]:
         if name not in arrays:
-            return f"{RULE_ARRAYS} lacks {name}"
+            return f"{file} lacks {name}"
         if name not in weights:
-            return f"{RULE_ARRAYS} holds {name}, which is no weight of the rule in {RULE_CARD}"
+            return f"{file} holds {name}, which is no weight of the rule in {RULE_CARD}"
         expected, found = tuple(weights[name].shape), arrays[name]
         if found.shape != expected or found.dtype.kind != "f":
             return (
-                f"{name} in {RULE_ARRAYS} is {found.dtype} {list(found.shape)}, but {RULE_CARD} "
+                f"{name} in {file} is {found.dtype} {list(found.shape)}, but {RULE_CARD} "
                 f"asks for float32 {list(expected)}"
             )
     return None

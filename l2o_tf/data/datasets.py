@@ -88,6 +88,22 @@ def load(name: str, split: str = "train", data_dir: str | None = None) -> Datase
     return _load_tfds(name, split, data_dir)
 
 
+def held_out_split(name: str, data_dir: str | None = None) -> str:
+    """The images to choose between rules on: "validation" where a data set has it, else "train".
+
+    Args:
+        name: the name of a data set, as for `load`.
+        data_dir: as for `load`.
+
+    Raises:
+        InputError: if there is no such data set.
+    """
+    if name == "digits":
+        return "train"
+    builder, _ = _builder(name, data_dir)
+    return "validation" if "validation" in _splits(builder) else "train"
+
+
 def _load_digits(split: str) -> Dataset:
     part = slice(_NUM_DIGITS_TRAIN) if split == "train" else slice(_NUM_DIGITS_TRAIN, None)
     source = importlib.resources.files("l2o_tf.data").joinpath("digits.npz")
@@ -105,7 +121,28 @@ def _check_split(name: str, split: str, existing: Iterable[str]) -> None:
 
 
 def _load_tfds(name: str, split: str, data_dir: str | None) -> Dataset:
-    with _as_input_error(f"data set {name!r} is not available from TensorFlow Datasets"):
+    builder, features = _builder(name, data_dir)
+    with _as_input_error(_unavailable(name)), _without_warnings():
+        is_prepared = builder.is_prepared()
+    num_classes = _check_features(name, features)
+    if not is_prepared:
+        _prepare(name, builder)
+    splits = _splits(builder)
+    _check_split(name, split, splits)
+    selected = splits[split]
+    with _as_input_error(f"cannot read data set {name!r} in {builder.data_path}"):
+        arrays = builder.as_dataset(split=selected, batch_size=-1)
+        images, labels = arrays["image"].numpy(), arrays["label"].numpy()
+    return Dataset(name, split, images, labels.astype(np.int32), num_classes, scale=1 / 255)
+
+
+def _unavailable(name: str) -> str:
+    return f"data set {name!r} is not available from TensorFlow Datasets"
+
+
+def _builder(name: str, data_dir: str | None) -> tuple["tfds.core.DatasetBuilder", dict[str, Any]]:
+    """A data set of TFDS and its features by name; raises InputError if there is no such set."""
+    with _as_input_error(_unavailable(name)):
         import tensorflow_datasets as tfds  # Here, because it is slow and `digits` needs none.
 
         # TFDS itself reads the variable only once, when it is imported.
@@ -113,18 +150,13 @@ def _load_tfds(name: str, split: str, data_dir: str | None) -> Dataset:
         builder = tfds.builder(name, data_dir=data_dir)
         features = builder.info.features
         features = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
-        with _without_warnings():
-            is_prepared = builder.is_prepared()
-    num_classes = _check_features(name, features)
-    if not is_prepared:
-        _prepare(name, builder)
+    return builder, features
+
+
+def _splits(builder: "tfds.core.DatasetBuilder") -> dict[str, str]:
+    """What TFDS calls the splits of a data set."""
     parts = _PARTS_OF_MNIST if builder.name == "mnist" else {}
-    _check_split(name, split, {**builder.info.splits, **parts})
-    selected = parts.get(split, split)
-    with _as_input_error(f"cannot read data set {name!r} in {builder.data_path}"):
-        arrays = builder.as_dataset(split=selected, batch_size=-1)
-        images, labels = arrays["image"].numpy(), arrays["label"].numpy()
-    return Dataset(name, split, images, labels.astype(np.int32), num_classes, scale=1 / 255)
+    return {**{name: name for name in builder.info.splits}, **parts}
 
 
 def _check_features(name: str, features: Mapping[str, Any]) -> int:

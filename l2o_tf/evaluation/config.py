@@ -1,9 +1,9 @@
-"""The flags of evaluate and tune."""
+"""The flags of evaluate, tune and select."""
 
 import dataclasses
 
 from l2o_tf.core import errors
-from l2o_tf.core.flags import flag
+from l2o_tf.core.flags import flag, require, to_text
 from l2o_tf.data.datasets import SPLITS
 
 _WHAT, _LENGTH, _FILES = "What to run", "How long", "Files"
@@ -125,12 +125,97 @@ class TuneConfig:
         _check_common(self)
 
 
-def _check_common(config: EvaluateConfig | TuneConfig) -> None:
+@dataclasses.dataclass(frozen=True)
+class SelectConfig:
+    """The flags of selection.
+
+    Raises:
+        InputError: for a value out of range; the message names the flag.
+    """
+
+    runs: tuple[str, ...] = flag(
+        (),
+        "Directories of runs, or of snapshots beside their rule.json, or of exported rules, or "
+        "folders of such; the same as the arguments without a flag.",
+        _WHAT,
+    )
+    optimizees: tuple[str, ...] = flag(
+        ("mlp", "mlp_relu"), "What to measure on; each counts alike.", _WHAT
+    )
+    dataset: str | None = _dataset_flag()
+    split: str | None = flag(
+        None,
+        "The images that the optimizee is trained on: validation (5,000 of MNIST that meta-training "
+        "has not seen) or train. Default: validation where the data set has it, else train. Never "
+        "test, on which results are reported.",
+        _WHAT,
+    )
+    num_steps: int = flag(10000, "Optimizee steps of the last rung: the horizon.", _LENGTH)
+    rungs: tuple[int, ...] | None = flag(
+        None,
+        "Steps of the rungs before: a third of the snapshots goes on from each. Default: a tenth "
+        "and three tenths of --num_steps. Empty, --rungs=, to measure every snapshot on the "
+        "whole horizon.",
+        _LENGTH,
+    )
+    num_seeds: int = flag(2, "Trajectories per snapshot and optimizee.", _LENGTH)
+    jobs: int = flag(1, "Processes side by side, which share the CPUs.", _LENGTH)
+    shard: str = flag(
+        "1/1",
+        "i/n: measure the i-th of n parts of a rung only, then stop; for several machines with "
+        "one --workdir, or whose DIR/scores are copied together between rungs.",
+        _LENGTH,
+    )
+    workdir: str = flag(
+        "", "The selection's directory. An interrupted selection goes on where it was.", _FILES
+    )
+    data_dir: str | None = _data_dir_flag()
+
+    def __post_init__(self):
+        if not self.runs:
+            raise errors.InputError("no runs: python -m l2o_tf.select RUN [RUN...] --workdir=DIR")
+        if not self.workdir:
+            raise errors.InputError("--workdir=DIR is needed: the directory of the selection")
+        if self.split == "test":
+            raise errors.InputError(
+                "--split=test: results are reported on the test images, so a rule must not be "
+                "chosen on them; use validation or train"
+            )
+        _check_common(self)
+        require(self.jobs >= 1, "jobs", self.jobs, "at least 1")
+        increasing = all(a < b for a, b in zip(self.all_rungs(), self.all_rungs()[1:]))
+        fits = increasing and self.all_rungs()[0] > 0
+        expected = f"positive, increasing and below --num_steps={self.num_steps}"
+        require(fits, "rungs", to_text(self.rungs), expected)
+        self.shard_of()
+
+    def all_rungs(self) -> tuple[int, ...]:
+        """The steps of every rung; below 100 steps there is none by default but the last."""
+        if self.rungs is not None:
+            return (*self.rungs, self.num_steps)
+        shorter = (self.num_steps // 10, 3 * self.num_steps // 10)
+        return (*(steps for steps in shorter if steps >= 100), self.num_steps)
+
+    def shard_of(self) -> tuple[int, int]:
+        """The i and n of --shard."""
+        parts = self.shard.split("/")
+        fits = len(parts) == 2 and all(part.isdecimal() for part in parts)
+        fits = fits and 1 <= int(parts[0]) <= int(parts[1])
+        require(fits, "shard", self.shard, "i/n with i from 1 to n, such as 1/3")
+        return int(parts[0]), int(parts[1])
+
+    def to_json(self) -> dict:
+        """The flags, as JSON values."""
+        values = dataclasses.asdict(self)
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+
+
+def _check_common(config: EvaluateConfig | TuneConfig | SelectConfig) -> None:
     if not config.optimizees:
         raise errors.InputError("--optimizees is empty: name at least one")
     if len(set(config.optimizees)) < len(config.optimizees):
         raise errors.InputError("--optimizees names one twice: remove it")
-    if config.split not in SPLITS:
+    if config.split not in (*SPLITS, None):
         raise errors.InputError(f"--split={config.split} must be one of {', '.join(SPLITS)}")
     for name in ("num_steps", "num_seeds"):
         if getattr(config, name) < 1:

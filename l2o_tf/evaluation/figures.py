@@ -130,12 +130,12 @@ def loss_curves(
     height = 2.8 * rows + (0.3 if spare else 1.4)
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = [figure.add_subplot(rows, columns, index + 1) for index in range(len(panels))]
-    styles = _styles(line.rule for panel in panels for line in panel.lines)
+    styles = styles_of(line.rule for panel in panels for line in panel.lines)
     for axis, panel in zip(axes, panels):
         for line in panel.lines:
             _draw_line(axis, line, styles[line.rule], window)
         axis.set_title(panel.title, fontsize=10)
-        _label(axis, "training iterations", "training loss (ln)")
+        label_axes(axis, "training iterations", "training loss (ln)")
     figure.suptitle(title, fontsize=11)
     handles = _legend_handles(panels, styles)
     caption = _caption(panels, window)
@@ -143,10 +143,10 @@ def loss_curves(
         corner = figure.add_subplot(rows, columns, rows * columns)
         corner.axis("off")
         text = textwrap.fill(caption, 42)
-        corner.legend(handles=handles, loc="center", title=text, **_LEGEND)
+        corner.legend(handles=handles, loc="center", title=text, **LEGEND)
     else:
         _legend_below(figure, handles, caption)
-    _save(figure, path)
+    save(figure, path)
 
 
 def quick_look(runs: Sequence[results.Run], path: str | os.PathLike) -> None:
@@ -163,7 +163,7 @@ def quick_look(runs: Sequence[results.Run], path: str | os.PathLike) -> None:
     longest = max(run.losses.size for run in runs)
     window = max(1, min(results.WINDOW, longest // _QUICK_LOOK_POINTS))
     optimizees = list(dict.fromkeys(optimizee for _, optimizee in grouped))
-    styles = _styles(rule for rule, _ in grouped)
+    styles = styles_of(rule for rule, _ in grouped)
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     axis = figure.add_subplot()
     handles = []
@@ -179,11 +179,11 @@ def quick_look(runs: Sequence[results.Run], path: str | os.PathLike) -> None:
     axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.yaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_minor_formatter(ticker.NullFormatter())
-    _label(axis, "training iterations", "training loss")
+    label_axes(axis, "training iterations", "training loss")
     figure.suptitle(optimizees[0] if len(optimizees) == 1 else "", fontsize=11)
     caption = f"Lines: geometric mean over {window} steps and seeds; bands: one standard deviation"
     _legend_below(figure, handles, caption)
-    _save(figure, path)
+    save(figure, path)
 
 
 def comparison_figure(
@@ -218,22 +218,24 @@ def comparison_figure(
         label="significant (Bonferroni)",
     )
     bottom.axhline(0.0, color="0.3", linewidth=0.8)
-    _label(top, "", "training loss (ln)")
-    _label(bottom, "training iterations", "difference in ln loss")
-    figure.legend(loc="outside lower center", ncols=2, **_LEGEND)
-    _save(figure, path)
+    label_axes(top, "", "training loss (ln)")
+    label_axes(bottom, "training iterations", "difference in ln loss")
+    figure.legend(loc="outside lower center", ncols=2, **LEGEND)
+    save(figure, path)
 
 
-class _Style(NamedTuple):
+class Style(NamedTuple):
+    """How a series looks."""
+
     color: str
     marker: str
     line: str | tuple
 
 
-_LEGEND = {"fontsize": 8, "title_fontsize": 7.5, "frameon": False}
+LEGEND = {"fontsize": 8, "title_fontsize": 7.5, "frameon": False}
 
 
-def _styles(rules: Iterable[str]) -> dict[str, _Style]:
+def styles_of(rules: Iterable[str]) -> dict[str, Style]:
     """A style per rule: its fixed colour where it has one, else the next that is free."""
     rules = list(dict.fromkeys(rules))
     styles, taken = {}, set()
@@ -244,11 +246,11 @@ def _styles(rules: Iterable[str]) -> dict[str, _Style]:
         if (COLORS.get(rule), "-") in free:
             color, line = COLORS[rule], "-"
         taken.add((color, line))
-        styles[rule] = _Style(color, _MARKERS[PALETTE.index(color)], line)
+        styles[rule] = Style(color, _MARKERS[PALETTE.index(color)], line)
     return {rule: styles[rule] for rule in rules}
 
 
-def _draw_line(axis: Axes, line: Line, style: _Style, window: int, transform=np.asarray) -> None:
+def _draw_line(axis: Axes, line: Line, style: Style, window: int, transform=np.asarray) -> None:
     if line.overlay is not None:
         axis.plot(
             line.overlay.steps,
@@ -284,7 +286,7 @@ def _draw_line(axis: Axes, line: Line, style: _Style, window: int, transform=np.
         axis.plot(*point, "X", color=style.color, markersize=11, mec="white", mew=1.2, zorder=5)
 
 
-def _legend_handles(panels: Sequence[Panel], styles: dict[str, _Style]) -> list[Line2D]:
+def _legend_handles(panels: Sequence[Panel], styles: dict[str, Style]) -> list[Line2D]:
     handles = []
     for rule, style in styles.items():
         lines = [line for panel in panels for line in panel.lines if line.rule == rule]
@@ -298,7 +300,7 @@ def _legend_handles(panels: Sequence[Panel], styles: dict[str, _Style]) -> list[
     return handles
 
 
-def _handle(style: _Style, label: str) -> Line2D:
+def _handle(style: Style, label: str) -> Line2D:
     return Line2D(
         [],
         [],
@@ -319,7 +321,7 @@ def _legend_below(figure: Figure, handles: Sequence[Line2D], caption: str) -> No
         loc="outside lower center",
         ncols=max(1, min(len(handles), int(characters / (longest + 9)))),
         title=textwrap.fill(caption, int(characters)),
-        **_LEGEND,
+        **LEGEND,
     )
 
 
@@ -369,12 +371,13 @@ def _training_settings(panel: Panel, path: str | os.PathLike, title: str) -> Non
         axis.plot(epochs, mean, color=color, marker=marker, markersize=4, label=label)
         axis.fill_between(epochs, mean - sd, mean + sd, color=color, alpha=_BAND, lw=0)
     figure.suptitle(title, fontsize=11)
-    _label(axis, "training epochs", "training loss (ln), last 100 steps")
-    figure.legend(loc="outside lower center", ncols=2, **_LEGEND)
-    _save(figure, path)
+    label_axes(axis, "training epochs", "training loss (ln), last 100 steps")
+    figure.legend(loc="outside lower center", ncols=2, **LEGEND)
+    save(figure, path)
 
 
-def _label(axis: Axes, x: str, y: str) -> None:
+def label_axes(axis: Axes, x: str, y: str) -> None:
+    """Labels, a grid and an x axis from 0, as in all figures."""
     axis.set_xlabel(x, fontsize=9)
     axis.set_ylabel(y, fontsize=9)
     axis.tick_params(labelsize=8)
@@ -383,7 +386,8 @@ def _label(axis: Axes, x: str, y: str) -> None:
     axis.set_xlim(left=0)
 
 
-def _save(figure: Figure, path: str | os.PathLike) -> None:
+def save(figure: Figure, path: str | os.PathLike) -> None:
+    """Writes a PNG; raises InputError if it cannot be written."""
     try:
         os.makedirs(os.path.dirname(os.fspath(path)) or ".", exist_ok=True)
         figure.savefig(path, dpi=_DPI, format="png")

@@ -1,0 +1,49 @@
+"""Measures snapshots of rules: one trajectory of an optimizee at a time."""
+
+import numpy as np
+
+from l2o_tf import artifacts, optimizees
+from l2o_tf.core import files, seeds
+from l2o_tf.data import datasets
+from l2o_tf.evaluation import runner, selection
+from l2o_tf.rules.base import UpdateRule
+
+
+class Bench:
+    """Data sets, rules and compiled loops, each made once and when first needed."""
+
+    def __init__(self, data_dir: str | None = None):
+        self._data_dir = data_dir
+        self._datasets: dict[tuple[str, str], datasets.Dataset] = {}
+        self._runners: dict[str, runner.Runner] = {}
+        self._loaded: tuple[selection.Snapshot, UpdateRule] | None = None
+
+    def measure(self, measurement: selection.Measurement) -> selection.Measured:
+        """Runs one trajectory; a rule whose weights are not finite counts as diverged.
+
+        Raises:
+            InputError: for a rule or data that cannot be used.
+        """
+        snapshot, task, seed = measurement
+        arrays = files.read_arrays(snapshot.path)
+        if not all(np.isfinite(value).all() for value in arrays.values()):
+            return selection.measured(np.full([task.num_steps], np.nan, np.float32))
+        on, rule = self.runner(*task[:3]), self._rule(snapshot)
+        return selection.measured(on.run(rule, seeds.make_seed(seed, "selection"), task.num_steps))
+
+    def runner(self, optimizee: str, dataset: str, split: str) -> runner.Runner:
+        """The runner of an optimizee; data set and split are empty where its loss needs none."""
+        if optimizee not in self._runners:
+            data = self._dataset(dataset, split) if dataset else None
+            self._runners[optimizee] = runner.Runner(optimizees.create(optimizee, data))
+        return self._runners[optimizee]
+
+    def _dataset(self, name: str, split: str) -> datasets.Dataset:
+        if (name, split) not in self._datasets:
+            self._datasets[name, split] = datasets.load(name, split, self._data_dir)
+        return self._datasets[name, split]
+
+    def _rule(self, snapshot: selection.Snapshot) -> UpdateRule:
+        if self._loaded is None or self._loaded[0] != snapshot:
+            self._loaded = snapshot, artifacts.load_rule(snapshot.directory, snapshot.path)
+        return self._loaded[1]

@@ -1,0 +1,84 @@
+"""Measurements side by side, in processes that each have their share of the CPUs.
+
+Nothing here imports TensorFlow, which reads the number of threads when it is first used.
+"""
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from l2o_tf.core import errors, processes
+
+if TYPE_CHECKING:
+    from l2o_tf.evaluation.measuring import Bench
+    from l2o_tf.evaluation.selection import Measured, Measurement
+
+    Measure = Callable[[Iterable[Measurement]], Iterator[tuple[Measurement, Measured]]]
+
+_bench: "Bench | None" = None  # Of a process of a pool.
+
+
+@contextlib.contextmanager
+def open(jobs: int, data_dir: str | None, prepare: Callable[[], None]) -> "Iterator[Measure]":
+    """Yields a function that measures: measurements in, (measurement, what it gave) out.
+
+    Args:
+        jobs: the number of processes; 1 for this one.
+        data_dir: where the data sets are.
+        prepare: what each new process calls before it uses TensorFlow; of a module's top level.
+
+    Raises:
+        InputError: from the function, for a rule or data that cannot be used, or if a process
+            died.
+    """
+    if jobs == 1:
+        from l2o_tf.evaluation import measuring
+
+        bench = measuring.Bench(data_dir)
+        yield lambda measurements: ((one, bench.measure(one)) for one in measurements)
+        return
+    others = set(multiprocessing.active_children())
+    executor = concurrent.futures.ProcessPoolExecutor(
+        jobs,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start,
+        initargs=(processes.shared_machine(jobs), data_dir, prepare),
+    )
+    try:
+        yield lambda measurements: _side_by_side(executor, measurements)
+    except BaseException:
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()  # What it measures would only hold up who has pressed Ctrl-C.
+        raise
+    executor.shutdown()
+
+
+def _side_by_side(executor, measurements):
+    futures = {executor.submit(_measure, one): one for one in measurements}
+    try:
+        for future in concurrent.futures.as_completed(futures):
+            yield futures[future], future.result()
+    except concurrent.futures.process.BrokenProcessPool:
+        raise errors.InputError(
+            "a process that measured has died, perhaps for lack of memory; what was measured is "
+            "kept: go on with fewer --jobs"
+        ) from None
+
+
+def _start(environment: dict[str, str], data_dir: str | None, prepare: Callable[[], None]) -> None:
+    global _bench
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first one ends us.
+    os.environ.update(environment)
+    prepare()
+    from l2o_tf.evaluation import measuring
+
+    _bench = measuring.Bench(data_dir)
+
+
+def _measure(measurement):
+    return _bench.measure(measurement)

@@ -1,0 +1,327 @@
+"""Selection on x^2, where a learned rate r gives the loss ((1 - 2 r)^2)^t after t steps."""
+
+import csv
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from l2o_tf import artifacts, cli, loading, rules
+from l2o_tf import select as select_command
+from l2o_tf.core import errors, files
+from l2o_tf.evaluation import runner, selecting, selection
+from l2o_tf.evaluation.config import SelectConfig
+
+# Steps of 2 r: the closer to 1, the faster; from 2 on they diverge.
+RATES = {"a": {10: 0.03, 20: 0.05, 30: 0.01}, "b": {10: 0.02, 20: 0.04}}
+NUM_STEPS = 400
+
+
+def make_run(directory, rates, folder="snapshots"):
+    """The directory of a run that learned these rates, by epoch."""
+    rule = rules.create("global_learning_rate")
+    for epoch, rate in rates.items():
+        arrays = {"learning_rate": np.float32(rate)}
+        files.write_arrays(directory / folder / f"epoch_{epoch:06d}.npz", arrays)
+    artifacts.save_rule(directory, rule, card={"training": {"seed": 3}, "stage": 0})
+    return str(directory)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return tuple(make_run(tmp_path / name, rates) for name, rates in RATES.items())
+
+
+def select(runs, workdir, **flags):
+    flags = {"optimizees": ("simple",), "num_steps": NUM_STEPS, "num_seeds": 1, **flags}
+    config = SelectConfig(runs=tuple(runs), workdir=str(workdir), **flags)
+    try:
+        selecting.select(config, cli.say, cli.import_tensorflow_quietly)
+    except errors.Interrupted as interrupt:
+        cli.say(f"\ninterrupted: {interrupt}")
+        return 130
+    return 0
+
+
+def score_of(rate, num_steps):
+    """Mean of ln x_t^2 over the last tenth of the steps, from x_0 = 1."""
+    last = range(num_steps - num_steps // 10 + 1, num_steps + 1)
+    return float(np.mean([2 * t * math.log(abs(1 - 2 * rate)) for t in last]))
+
+
+def rows_of(workdir):
+    with (workdir / "table.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """What is run: (rate, number of steps)."""
+    run, made = runner.Runner.run, []
+
+    def recording(self, rule, seed, num_steps):
+        made.append((round(float(rule.weights()["learning_rate"]), 6), num_steps))
+        return run(self, rule, seed, num_steps)
+
+    monkeypatch.setattr(runner.Runner, "run", recording)
+    return made
+
+
+def test_the_best_rate_wins_and_the_table_has_all_scores(runs, tmp_path, capsys):
+    assert select(runs, tmp_path / "out") == 0
+    out, rows = capsys.readouterr().out, rows_of(tmp_path / "out")
+    # Of five two run 120 steps, the third of 400 (rungs below 100 steps are left out), of two one.
+    ranking = [("a", 20), ("b", 20), ("a", 10), ("b", 10), ("a", 30)]
+    assert [(row["run"], int(row["epoch"])) for row in rows] == ranking
+    for row, (run, epoch) in zip(rows, ranking):
+        score = score_of(RATES[run][epoch], 120)
+        assert float(row["score@120"]) == pytest.approx(score, abs=2e-4)
+    assert [row["num_steps"] for row in rows] == ["400", "400", "120", "120", "120"]
+    assert float(rows[0]["score@400"]) == pytest.approx(score_of(0.05, 400), abs=1e-3)
+    assert float(rows[0]["score simple"]) == float(rows[0]["score@400"])
+    assert rows[2]["score@400"] == ""
+    windows = np.mean([2 * t * math.log(0.94) for t in range(1, 101)])
+    assert float(rows[2]["ln loss simple@100"]) == pytest.approx(windows, abs=2e-4)
+    assert "the best is a, epoch 20" in out
+    assert (tmp_path / "out" / "selection.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_winner_is_exported_byte_by_byte_with_a_card(runs, tmp_path):
+    select(runs, tmp_path / "out", num_seeds=2)
+    exported = (tmp_path / "out" / "rule.npz").read_bytes()
+    assert exported == (tmp_path / "a" / "snapshots" / "epoch_000020.npz").read_bytes()
+    rule = loading.load(tmp_path / "out")
+    assert float(rule.weights()["learning_rate"]) == np.float32(0.05)
+    card = json.loads((tmp_path / "out" / "rule.json").read_text())
+    assert (card["run"], card["epoch"], card["training"]) == ("a", 20, {"seed": 3})
+    assert "stage" not in card  # Of the run's own export, which is another rule.
+    chosen = card["selection"]
+    assert (chosen["num_runs"], chosen["num_snapshots"], chosen["num_seeds"]) == (2, 5, 2)
+    assert chosen["rungs"] == [
+        {"num_steps": 120, "snapshots": 5, "diverged": 0},
+        {"num_steps": 400, "snapshots": 2, "diverged": 0},
+    ]
+    assert chosen["score"] == pytest.approx(score_of(0.05, 400), abs=1e-3)
+    assert [(best["run"], best["epoch"]) for best in chosen["best_of_runs"]] == [("a", 20), ("b", 20)]
+
+
+def test_optimizees_count_alike(tmp_path):
+    runs = [make_run(tmp_path / "a", {1: 0.03, 2: 0.05})]
+    select(runs, tmp_path / "out", optimizees=("simple", "simple_multi"), rungs=(), num_steps=100)
+    row = rows_of(tmp_path / "out")[0]
+    # Two coordinates, of which Adam takes the other: ln of the sum is at least that of one.
+    parts = [float(row["score simple"]), float(row["score simple_multi"])]
+    assert parts[0] == pytest.approx(score_of(0.05, 100), abs=2e-4) and parts[1] > parts[0]
+    assert float(row["score@100"]) == pytest.approx(np.mean(parts), abs=1e-4)
+
+
+def test_divergence_loses_and_is_counted(tmp_path, capsys):
+    runs = [make_run(tmp_path / "a", {1: 2.0, 2: 0.01, 3: np.nan, 4: 0.02})]
+    select(runs, tmp_path / "out", rungs=(200,))
+    rows = rows_of(tmp_path / "out")
+    assert [int(row["epoch"]) for row in rows] == [4, 2, 1, 3]
+    assert [row["score@200"] for row in rows[2:]] == ["inf", "inf"]
+    assert "epoch 4, ln loss" in (printed := capsys.readouterr()).err and "2 diverged" in printed.err
+    assert "diverged" not in printed.out.split("the best is")[1]
+    card = json.loads((tmp_path / "out" / "rule.json").read_text())
+    assert card["selection"]["rungs"][0] == {"num_steps": 200, "snapshots": 4, "diverged": 2}
+    with pytest.raises(errors.InputError, match="all 1 snapshots diverged within 200 steps"):
+        select([make_run(tmp_path / "b", {1: 2.0})], tmp_path / "other", rungs=(200,))
+
+
+def test_nothing_is_measured_twice_after_an_interruption(runs, tmp_path, monkeypatch, capsys):
+    select(runs, tmp_path / "at_once")
+    run, made = runner.Runner.run, []
+
+    def interrupted(self, rule, seed, num_steps):
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        made.append((float(rule.weights()["learning_rate"]), num_steps))
+        return run(self, rule, seed, num_steps)
+
+    monkeypatch.setattr(runner.Runner, "run", interrupted)
+    assert select(runs, tmp_path / "out") == 130
+    message = capsys.readouterr().err
+    assert "what is measured is kept. To go on: python -m l2o_tf.select --runs=" in message
+    first, made[:] = list(made), []
+    assert select(runs, tmp_path / "out") == 130
+    assert not set(first) & set(made)
+    monkeypatch.setattr(runner.Runner, "run", run)
+    select(runs, tmp_path / "out")
+    for name in ("rule.npz", "rule.json", "table.csv", "selection.png"):
+        outputs = [(tmp_path / d / name).read_bytes() for d in ("at_once", "out")]
+        assert outputs[0] == outputs[1]
+
+
+def test_more_runs_measure_only_what_is_new(runs, tmp_path, measured):
+    select(runs[:1], tmp_path / "out", rungs=())
+    assert measured == [(rate, NUM_STEPS) for rate in (0.03, 0.05, 0.01)]
+    del measured[:]
+    # Another folder of the same name changes labels, not what is known.
+    make_run(tmp_path / "others" / "a", {40: 0.05, 50: 0.06})
+    select([runs[0], str(tmp_path / "others")], tmp_path / "out", rungs=())
+    assert measured == [(0.06, NUM_STEPS)]
+    rows = rows_of(tmp_path / "out")
+    assert rows[0]["run"] == "others/a" and rows[0]["epoch"] == "50"
+    assert rows[1]["score@400"] == rows[2]["score@400"]
+
+
+def test_shards_measure_disjoint_parts_and_the_last_one_reports(runs, tmp_path, measured, capsys):
+    select(runs, tmp_path / "at_once", rungs=())
+    del measured[:]
+    select(runs, tmp_path / "out", rungs=(), shard="1/2")
+    first = list(measured)
+    message = capsys.readouterr().err
+    assert f"this shard is done; {5 - len(first)} measurements of others are missing" in message
+    assert 0 < len(first) < 5 and not (tmp_path / "out" / "rule.npz").exists()
+    select(runs, tmp_path / "out", rungs=(), shard="2/2")
+    assert len(measured) == len(set(measured)) == 5
+    tables = [(tmp_path / d / "table.csv").read_bytes() for d in ("at_once", "out")]
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.slow  # Processes that import TensorFlow.
+def test_processes_side_by_side_give_the_same(runs, tmp_path):
+    for jobs in (1, 2):
+        select(runs, tmp_path / str(jobs), jobs=jobs)
+    tables = [(tmp_path / d / "table.csv").read_bytes() for d in ("1", "2")]
+    assert tables[0] == tables[1]
+
+
+def snapshot(epoch):
+    return selection.Snapshot("run", epoch, None, None, str(epoch))
+
+
+def test_a_third_survives_each_rung_of_a_table_of_scores():
+    # Ranks change from rung to rung: 0 leads at first, and what is 14th of 40 at first never wins.
+    table = {
+        100: {epoch: float(epoch) for epoch in range(40)},
+        300: {epoch: float(-epoch) for epoch in range(40)},
+        1000: {epoch: abs(epoch - 11.2) for epoch in range(40)},
+    }
+    asked = []
+
+    def measure(candidates, num_steps):
+        asked.append((num_steps, [one.epoch for one in candidates]))
+        return {one: table[num_steps][one.epoch] for one in candidates}
+
+    rungs = selection.halve([snapshot(i) for i in range(40)], (100, 300, 1000), measure)
+    assert asked[0] == (100, list(range(40)))
+    assert asked[1] == (300, list(range(14)))
+    assert asked[2] == (1000, [13, 12, 11, 10, 9])
+    assert [len(rung.scores) for rung in rungs] == [40, 14, 5]
+    assert [one.epoch for one in selection.survivors(rungs[-1].scores)] == [11, 12]
+
+
+@pytest.mark.parametrize("number, left", [(1, 1), (3, 1), (4, 2), (10, 4)])
+def test_at_least_one_survives(number, left):
+    scores = {snapshot(i): math.inf if i == 0 and number > 1 else 1.0 for i in range(number)}
+    assert len(selection.survivors(scores)) == left
+
+
+def test_halving_ends_when_all_diverged():
+    rungs = selection.halve(
+        [snapshot(1)], (10, 20), lambda candidates, _: dict.fromkeys(candidates, math.inf)
+    )
+    assert [rung.num_steps for rung in rungs] == [10]
+
+
+def test_a_loss_of_zero_counts_as_in_tables_of_evaluation():
+    found = selection.measured(np.zeros(1000, np.float32))
+    assert found.score == pytest.approx(math.log(1e-10), abs=1e-5)
+    assert found.ln_losses == {100: pytest.approx(math.log(1e-10)), 1000: found.ln_losses[100]}
+    losses = np.ones(1000, np.float32)
+    losses[50] = np.inf
+    assert selection.measured(losses) == selection.Measured(math.inf, {1000: 0.0})
+
+
+def test_exported_rules_and_bare_snapshots_are_sources(tmp_path):
+    make_run(tmp_path / "bare", {5: 0.05, 7: 0.04}, folder=".")
+    rule = rules.create("global_learning_rate", initial_rate=0.02)
+    artifacts.save_rule(tmp_path / "exported", rule, card={"epoch": 90})
+    found = selection.find([str(tmp_path / "bare"), str(tmp_path / "exported")])
+    assert [(one.run, one.epoch, one.path.name) for one in found] == [
+        ("bare", 5, "epoch_000005.npz"),
+        ("bare", 7, "epoch_000007.npz"),
+        ("exported", 90, "rule.npz"),
+    ]
+
+
+def test_default_rungs_are_a_tenth_and_three_tenths():
+    def rungs(num_steps):
+        return SelectConfig(runs=("x",), workdir="y", num_steps=num_steps).all_rungs()
+
+    assert rungs(10000) == (1000, 3000, 10000)
+    assert rungs(1000) == (100, 300, 1000)
+    assert rungs(500) == (150, 500)
+    assert rungs(100) == (100,)
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ({"runs": ()}, "no runs: python -m l2o_tf.select RUN"),
+        ({"workdir": ""}, "--workdir=DIR is needed"),
+        ({"split": "test"}, "a rule must not be chosen on them; use validation or train"),
+        ({"split": "tset"}, "--split=tset must be one of"),
+        ({"optimizees": ()}, "--optimizees is empty"),
+        ({"jobs": 0}, "--jobs=0 must be at least 1"),
+        ({"rungs": (3000, 1000)}, "--rungs=3000,1000 must be positive, increasing and below"),
+        ({"rungs": (10000,)}, "--rungs=10000 must be positive, increasing and below"),
+        ({"shard": "3/2"}, "--shard=3/2 must be i/n with i from 1 to n"),
+        ({"shard": "2"}, "--shard=2 must be i/n"),
+        ({"num_seeds": 0}, "--num_seeds=0 must be at least 1"),
+    ],
+)
+def test_flags_out_of_range(flags, message):
+    with pytest.raises(errors.InputError, match=message):
+        SelectConfig(**{"runs": ("x",), "workdir": "y", **flags})
+
+
+def test_what_is_no_run_or_no_selection_is_one_line(runs, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for source, message in (
+        (str(tmp_path / "nothing"), "no such directory; pass directories of runs"),
+        (str(tmp_path / "empty"), "holds no rule.json: pass the directory of a run"),
+    ):
+        with pytest.raises(errors.InputError, match=message):
+            select([source], tmp_path / "out")
+    with pytest.raises(errors.InputError, match="exists and holds no selection"):
+        select(runs, runs[0])  # The winner would take the place of the run's export.
+    with pytest.raises(errors.InputError, match="unknown optimizee 'foo'"):
+        select(runs, tmp_path / "out", optimizees=("foo",))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_score_is_reported(runs, tmp_path):
+    select(runs, tmp_path / "out")
+    score = next((tmp_path / "out" / "scores").iterdir())
+    score.write_text('{"score": "low"}')
+    with pytest.raises(errors.InputError, match=f"{score.name} is damaged: delete it"):
+        select(runs, tmp_path / "out")
+
+
+def test_a_snapshot_of_another_rule_is_reported(tmp_path):
+    run = make_run(tmp_path / "a", {1: 0.1})
+    files.write_arrays(tmp_path / "a" / "snapshots" / "epoch_000001.npz", {"rate": np.float32(1)})
+    with pytest.raises(errors.InputError, match="epoch_000001.npz lacks learning_rate"):
+        select([run], tmp_path / "out")
+
+
+def test_arguments_become_runs():
+    name_the_runs = select_command.name_the_runs
+    assert name_the_runs(["p", "x", "--jobs=2", "y"]) == ["p", "--runs=x,y", "--jobs=2"]
+    assert name_the_runs(["p", "--runs=x,y", "z"]) == ["p", "--runs=x,y,z"]
+    assert name_the_runs(["p", "--help"]) == ["p", "--help"]
+
+
+def test_the_command_prints_its_page_and_the_standard_module_stays_itself(tmp_path):
+    command = [sys.executable, "-m", "l2o_tf.select", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "--num_seeds" in done.stdout
+    code = "import l2o_tf.select, select, subprocess; print(select.__file__ or select)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "l2o_tf" not in done.stdout and done.returncode == 0
