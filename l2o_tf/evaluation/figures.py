@@ -145,7 +145,7 @@ def loss_curves(
         text = textwrap.fill(caption, 42)
         corner.legend(handles=handles, loc="center", title=text, **LEGEND)
     else:
-        _legend_below(figure, handles, caption)
+        legend_below(figure, handles, caption)
     save(figure, path)
 
 
@@ -174,7 +174,7 @@ def quick_look(runs: Sequence[results.Run], path: str | os.PathLike) -> None:
             style, label = style._replace(line=line_style), f"{rule} on {optimizee}"
         line = Line(label, rule, members)
         _draw_line(axis, line, style, window, np.exp)
-        handles.append(_handle(style, label + _remarks([line], [])))
+        handles.append(handle(style, label + _remarks([line], [])))
     axis.set_yscale("log")
     axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.yaxis.set_major_formatter("{x:g}")
@@ -182,7 +182,7 @@ def quick_look(runs: Sequence[results.Run], path: str | os.PathLike) -> None:
     label_axes(axis, "training iterations", "training loss")
     figure.suptitle(optimizees[0] if len(optimizees) == 1 else "", fontsize=11)
     caption = f"Lines: geometric mean over {window} steps and seeds; bands: one standard deviation"
-    _legend_below(figure, handles, caption)
+    legend_below(figure, handles, caption)
     save(figure, path)
 
 
@@ -296,11 +296,12 @@ def _legend_handles(panels: Sequence[Panel], styles: dict[str, Style]) -> list[L
             for line in panel.lines
             if line.rule == rule and not line.runs
         ]
-        handles.append(_handle(style, lines[0].label + _remarks(lines, where)))
+        handles.append(handle(style, lines[0].label + _remarks(lines, where)))
     return handles
 
 
-def _handle(style: Style, label: str) -> Line2D:
+def handle(style: Style, label: str) -> Line2D:
+    """A line for a legend."""
     return Line2D(
         [],
         [],
@@ -312,7 +313,7 @@ def _handle(style: Style, label: str) -> Line2D:
     )
 
 
-def _legend_below(figure: Figure, handles: Sequence[Line2D], caption: str) -> None:
+def legend_below(figure: Figure, handles: Sequence[Line2D], caption: str) -> None:
     """A legend under the panels, with as many columns as the longest label leaves room for."""
     characters = 15 * figure.get_figwidth()
     longest = max(len(line) for handle in handles for line in handle.get_label().splitlines())

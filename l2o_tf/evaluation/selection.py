@@ -95,8 +95,8 @@ def find(sources: Iterable[str]) -> list[Snapshot]:
 
 
 def measured(losses: np.ndarray) -> Measured:
-    """The score of a run's losses, float32 [num_steps]; a loss of exactly 0 counts as in tables."""
-    losses = np.where(losses == 0, np.float32(statistics.ZERO_LOSS), losses)
+    """The score of a run's losses, float32 [num_steps]; lower ones count as `ZERO_LOSS`."""
+    losses = np.maximum(losses, np.float32(statistics.ZERO_LOSS))
     windows = {
         step: losses[step - results.WINDOW : step]
         for step in statistics.TABLE_STEPS
@@ -107,7 +107,7 @@ def measured(losses: np.ndarray) -> Measured:
         {
             step: float(statistics.mean_of_log(window)[0])
             for step, window in windows.items()
-            if np.isfinite(window).all() and (window > 0).all()
+            if np.isfinite(window).all()
         },
     )
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from l2o_tf import artifacts
 from l2o_tf.core import files
@@ -164,7 +163,7 @@ class Table:
 def draw(rungs: Sequence[selection.Rung], path: str | os.PathLike, title: str) -> None:
     """Draws scores over epochs, a panel per rung and a line per run, as the paper's figure 4.
 
-    Crosses on the upper edge are snapshots that diverged. Beyond the first rung a line skips the
+    Crosses at the upper edge are snapshots that diverged. Beyond the first rung a line skips the
     snapshots that did not come so far.
 
     Raises:
@@ -172,23 +171,22 @@ def draw(rungs: Sequence[selection.Rung], path: str | os.PathLike, title: str) -
     """
     names = sorted({snapshot.run for rung in rungs for snapshot in rung.scores})
     styles = figures.styles_of(names)
-    figure = Figure(figsize=(max(5.6, 4.2 * len(rungs)), 4.6), layout="constrained")
+    size = max(5.6, 4.2 * len(rungs)), 4.4 + 0.1 * len(names)
+    figure = Figure(figsize=size, layout="constrained")
     for axis, rung in zip(np.atleast_1d(figure.subplots(1, len(rungs))), rungs):
         for run, points in _lines(rung).items():
             color, marker, line = styles[run]
             x, y = np.array(points).T
             finite = np.isfinite(y)
             axis.plot(x[finite], y[finite], color=color, marker=marker, ms=3.5, lw=1.2, ls=line)
-            edge, top = np.ones(np.sum(~finite)), axis.get_xaxis_transform()
-            axis.plot(x[~finite], edge, "X", color=color, ms=7, transform=top, clip_on=False)
+            if not finite.all():
+                edge, top = np.full(np.sum(~finite), 0.97), axis.get_xaxis_transform()
+                axis.plot(x[~finite], edge, "X", color=color, ms=7, transform=top)
         axis.set_title(f"after {rung.num_steps:,} steps", fontsize=10)
-        figures.label_axes(axis, "training epochs", "training loss (ln), last tenth of the steps")
+        figures.label_axes(axis, "training epochs", "training loss (ln), last tenth")
     figure.suptitle(title, fontsize=11)
-    handles = [
-        Line2D([], [], color=s.color, marker=s.marker, ls=s.line, ms=4, label=name)
-        for name, s in styles.items()
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, **figures.LEGEND)
+    handles = [figures.handle(style, name) for name, style in styles.items()]
+    figures.legend_below(figure, handles, "Mean over optimizees and seeds; crosses: diverged.")
     figures.save(figure, path)
 
 

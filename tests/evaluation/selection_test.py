@@ -15,8 +15,8 @@ from l2o_tf.core import errors, files
 from l2o_tf.evaluation import runner, selecting, selection
 from l2o_tf.evaluation.config import SelectConfig
 
-# Steps of 2 r: the closer to 1, the faster; from 2 on they diverge.
-RATES = {"a": {10: 0.03, 20: 0.05, 30: 0.01}, "b": {10: 0.02, 20: 0.04}}
+# The larger, the faster; from 1 on they diverge.
+RATES = {"a": {10: 0.006, 20: 0.01, 30: 0.002}, "b": {10: 0.004, 20: 0.008}}
 NUM_STEPS = 400
 
 
@@ -80,10 +80,10 @@ def test_the_best_rate_wins_and_the_table_has_all_scores(runs, tmp_path, capsys)
         score = score_of(RATES[run][epoch], 120)
         assert float(row["score@120"]) == pytest.approx(score, abs=2e-4)
     assert [row["num_steps"] for row in rows] == ["400", "400", "120", "120", "120"]
-    assert float(rows[0]["score@400"]) == pytest.approx(score_of(0.05, 400), abs=1e-3)
+    assert float(rows[0]["score@400"]) == pytest.approx(score_of(0.01, 400), abs=1e-3)
     assert float(rows[0]["score simple"]) == float(rows[0]["score@400"])
     assert rows[2]["score@400"] == ""
-    windows = np.mean([2 * t * math.log(0.94) for t in range(1, 101)])
+    windows = np.mean([2 * t * math.log(1 - 2 * 0.006) for t in range(1, 101)])
     assert float(rows[2]["ln loss simple@100"]) == pytest.approx(windows, abs=2e-4)
     assert "the best is a, epoch 20" in out
     assert (tmp_path / "out" / "selection.png").read_bytes().startswith(b"\x89PNG")
@@ -94,7 +94,7 @@ def test_the_winner_is_exported_byte_by_byte_with_a_card(runs, tmp_path):
     exported = (tmp_path / "out" / "rule.npz").read_bytes()
     assert exported == (tmp_path / "a" / "snapshots" / "epoch_000020.npz").read_bytes()
     rule = loading.load(tmp_path / "out")
-    assert float(rule.weights()["learning_rate"]) == np.float32(0.05)
+    assert float(rule.weights()["learning_rate"]) == np.float32(0.01)
     card = json.loads((tmp_path / "out" / "rule.json").read_text())
     assert (card["run"], card["epoch"], card["training"]) == ("a", 20, {"seed": 3})
     assert "stage" not in card  # Of the run's own export, which is another rule.
@@ -104,12 +104,15 @@ def test_the_winner_is_exported_byte_by_byte_with_a_card(runs, tmp_path):
         {"num_steps": 120, "snapshots": 5, "diverged": 0},
         {"num_steps": 400, "snapshots": 2, "diverged": 0},
     ]
-    assert chosen["score"] == pytest.approx(score_of(0.05, 400), abs=1e-3)
-    assert [(best["run"], best["epoch"]) for best in chosen["best_of_runs"]] == [("a", 20), ("b", 20)]
+    assert chosen["score"] == pytest.approx(score_of(0.01, 400), abs=1e-3)
+    assert [(best["run"], best["epoch"]) for best in chosen["best_of_runs"]] == [
+        ("a", 20),
+        ("b", 20),
+    ]
 
 
 def test_optimizees_count_alike(tmp_path):
-    runs = [make_run(tmp_path / "a", {1: 0.03, 2: 0.05})]
+    runs = [make_run(tmp_path / "a", {1: 0.003, 2: 0.05})]
     select(runs, tmp_path / "out", optimizees=("simple", "simple_multi"), rungs=(), num_steps=100)
     row = rows_of(tmp_path / "out")[0]
     # Two coordinates, of which Adam takes the other: ln of the sum is at least that of one.
@@ -124,7 +127,9 @@ def test_divergence_loses_and_is_counted(tmp_path, capsys):
     rows = rows_of(tmp_path / "out")
     assert [int(row["epoch"]) for row in rows] == [4, 2, 1, 3]
     assert [row["score@200"] for row in rows[2:]] == ["inf", "inf"]
-    assert "epoch 4, ln loss" in (printed := capsys.readouterr()).err and "2 diverged" in printed.err
+    assert (
+        "epoch 4, ln loss" in (printed := capsys.readouterr()).err and "2 diverged" in printed.err
+    )
     assert "diverged" not in printed.out.split("the best is")[1]
     card = json.loads((tmp_path / "out" / "rule.json").read_text())
     assert card["selection"]["rungs"][0] == {"num_steps": 200, "snapshots": 4, "diverged": 2}
@@ -158,12 +163,12 @@ def test_nothing_is_measured_twice_after_an_interruption(runs, tmp_path, monkeyp
 
 def test_more_runs_measure_only_what_is_new(runs, tmp_path, measured):
     select(runs[:1], tmp_path / "out", rungs=())
-    assert measured == [(rate, NUM_STEPS) for rate in (0.03, 0.05, 0.01)]
+    assert measured == [(rate, NUM_STEPS) for rate in (0.006, 0.01, 0.002)]
     del measured[:]
     # Another folder of the same name changes labels, not what is known.
-    make_run(tmp_path / "others" / "a", {40: 0.05, 50: 0.06})
+    make_run(tmp_path / "others" / "a", {40: 0.01, 50: 0.012})
     select([runs[0], str(tmp_path / "others")], tmp_path / "out", rungs=())
-    assert measured == [(0.06, NUM_STEPS)]
+    assert measured == [(0.012, NUM_STEPS)]
     rows = rows_of(tmp_path / "out")
     assert rows[0]["run"] == "others/a" and rows[0]["epoch"] == "50"
     assert rows[1]["score@400"] == rows[2]["score@400"]
@@ -229,8 +234,8 @@ def test_halving_ends_when_all_diverged():
     assert [rung.num_steps for rung in rungs] == [10]
 
 
-def test_a_loss_of_zero_counts_as_in_tables_of_evaluation():
-    found = selection.measured(np.zeros(1000, np.float32))
+def test_a_loss_of_zero_counts_as_in_tables_and_none_is_lower():
+    found = selection.measured(np.float32([0, 1e-30] * 500))
     assert found.score == pytest.approx(math.log(1e-10), abs=1e-5)
     assert found.ln_losses == {100: pytest.approx(math.log(1e-10)), 1000: found.ln_losses[100]}
     losses = np.ones(1000, np.float32)
