@@ -1,5 +1,6 @@
 """What every optimizee is: something with parameters, a loss and random batches."""
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -8,6 +9,7 @@ from l2o_tf.core import coordinates, registry, seeds
 
 Params = coordinates.Params
 Batch = Any  # A nest of tensors, () where the loss needs no data.
+Batches = Callable[[tf.Tensor], Batch]  # The batch of each step of a trajectory.
 
 OPTIMIZEES: registry.Registry["Optimizee"] = registry.Registry("optimizee")
 register = OPTIMIZEES.register
@@ -34,7 +36,7 @@ class Optimizee:
         raise NotImplementedError
 
     def batch(self, seed: seeds.Seed, step: tf.Tensor) -> Batch:
-        """Draws the batch of one step.
+        """Draws the batch of one step; what is the same for all steps is drawn with each of them.
 
         Args:
             seed: int32 [2], the seed of the trajectory: a random problem draws what stays fixed
@@ -42,3 +44,11 @@ class Optimizee:
             step: int32 scalar, different for every batch of the trajectory.
         """
         return ()
+
+    def batches(self, seed: seeds.Seed) -> Batches:
+        """The batches of a trajectory as a function of the step.
+
+        Equal to `batch`, but a wrapper may draw here what stays fixed along the trajectory: outside
+        of the loop over its steps.
+        """
+        return lambda step: self.batch(seed, step)

@@ -40,7 +40,11 @@ class RandomScaling(base.Optimizee):
         return [p / s for p, s in zip(self.inner.init(seed), self._scales(seed), strict=True)]
 
     def batch(self, seed, step):
-        return ScaledBatch(self.inner.batch(seed, step), self._scales(seed))
+        return self.batches(seed)(step)
+
+    def batches(self, seed):
+        inner, scales = self.inner.batches(seed), self._scales(seed)
+        return lambda step: ScaledBatch(inner(step), scales)
 
     def loss(self, params, batch):
         scaled = [p * tf.cast(s, p.dtype) for p, s in zip(params, batch.scales, strict=True)]

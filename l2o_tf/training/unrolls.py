@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from l2o_tf.core import loops, seeds
-from l2o_tf.optimizees.base import Batch, Optimizee, Params
+from l2o_tf.optimizees.base import Batches, Optimizee, Params
 from l2o_tf.rules.base import State, UpdateRule, Weights
 
-Batches = Callable[[tf.Tensor], Batch]
 Observe = Callable[["Trajectory", tf.Tensor, Params, tf.Tensor], tf.Tensor]
 Penalty = Callable[[Params, tf.Tensor], tf.Tensor]
 
@@ -86,8 +85,8 @@ def rule_seed(seed: seeds.Seed) -> seeds.Seed:
 
 def random_batches(optimizee: Optimizee, seed: seeds.Seed, first: int | tf.Tensor) -> Batches:
     """The batches of the trajectory of `seed`, counted from number `first` on."""
-    optimizee_seed = seeds.fold(seed, seeds.Stream.OPTIMIZEE)
-    return lambda t: optimizee.batch(optimizee_seed, first + t)
+    batches = optimizee.batches(seeds.fold(seed, seeds.Stream.OPTIMIZEE))
+    return lambda t: batches(first + t)
 
 
 def loss_and_gradients(
