@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from l2o_tf.core import loops, seeds
-from l2o_tf.optimizees.base import Batches, Optimizee, Params
+from l2o_tf.optimizees.base import Batch, Batches, Optimizee, Params
 from l2o_tf.rules.base import State, UpdateRule, Weights
 
 Observe = Callable[["Trajectory", tf.Tensor, Params, tf.Tensor], tf.Tensor]
