@@ -99,7 +99,7 @@ def measured(losses: np.ndarray) -> Measured:
     losses = np.maximum(losses, np.float32(statistics.ZERO_LOSS))
     windows = {
         step: losses[step - results.WINDOW : step]
-        for step in statistics.TABLE_STEPS
+        for step in results.DECADES
         if step <= len(losses)
     }
     return Measured(

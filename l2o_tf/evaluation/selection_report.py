@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from l2o_tf import artifacts
-from l2o_tf.core import files
-from l2o_tf.evaluation import figures, selection, statistics, tuning
+from l2o_tf.core import files, text
+from l2o_tf.evaluation import figures, results, selection, tuning
 from l2o_tf.evaluation.config import SelectConfig
 
 _BEST = 10  # Rows of the table that is printed.
@@ -71,7 +71,7 @@ class Table:
             ones = [selection.Measurement(snapshot, task, seed) for seed in range(num_seeds)]
             found = [store.read(one) for one in ones]
             by_optimizee[name] = float(np.mean([one.score for one in found]))
-            for step in statistics.TABLE_STEPS:
+            for step in results.DECADES:
                 values = [one.ln_losses.get(step, math.nan) for one in found]
                 ln_losses[name, step] = float(np.mean(values))
         return Row(snapshot, num_steps, rungs[num_steps], rungs, by_optimizee, ln_losses)
@@ -87,7 +87,7 @@ class Table:
     def csv(self) -> str:
         """A line per snapshot; empty cells for what was not measured, "inf" for divergence."""
         steps = [rung.num_steps for rung in self._rungs]
-        decades = [(n, s) for n in self._tasks for s in statistics.TABLE_STEPS if s <= max(steps)]
+        decades = [(n, s) for n in self._tasks for s in results.DECADES if s <= max(steps)]
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(
@@ -112,7 +112,7 @@ class Table:
         header = ["", "run", "epoch", "steps", "ln loss", *self._tasks]
         shown = dict(enumerate(self.rows[:_BEST], 1))
         shown |= {self.rows.index(row) + 1: row for row in self.best_of_runs}
-        lines = statistics.aligned([header, *(_cells(*item) for item in shown.items())], left=2)
+        lines = text.aligned([header, *(_cells(*item) for item in shown.items())], left=2)
         more = len(self.rows) - len(shown)
         note = f"({more} more, not the best of their runs, are in table.csv)\n" if more > 0 else ""
         return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]]) + f"\n{note}"
