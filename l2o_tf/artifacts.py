@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from l2o_tf import rules
 from l2o_tf.core import errors, files
-from l2o_tf.rules.base import UpdateRule, Weights
+from l2o_tf.rules.base import RULES, UpdateRule, Weights
 
 FORMAT = 1
 RULE_ARRAYS, RULE_CARD = "rule.npz", "rule.json"
@@ -53,8 +53,14 @@ def save_rule(
     weights = rule.weights() if weights is None else weights
     arrays = {key: np.asarray(value) for key, value in weights.items()}
     files.write_arrays(directory / RULE_ARRAYS, arrays)
-    description = {"format": FORMAT, "rule": name, "options": rule.options()}
+    description = {"format": FORMAT, "rule": name, "options": rule.options(), **plugin(rule)}
     files.write_json(directory / RULE_CARD, {**description, **(card or {})})
+
+
+def plugin(rule: UpdateRule) -> dict[str, str]:
+    """The module of the user's own that registers a rule, as "plugin"; {} for this package's."""
+    name = RULES.plugin(saved_name(rule))
+    return {"plugin": name} if name else {}
 
 
 def load_rule(directory: str | os.PathLike, weights: str | os.PathLike | None = None) -> UpdateRule:
@@ -84,6 +90,10 @@ def load_rule(directory: str | os.PathLike, weights: str | os.PathLike | None = 
     for key in ("rule", "options"):
         if key not in card:
             raise errors.InputError(f"{damaged}{RULE_CARD} has no {key!r}")
+    try:
+        RULES.require(card["rule"], card.get("plugin"))
+    except errors.InputError as error:
+        raise errors.InputError(f"the rule in {directory} cannot be used: {error}") from None
     try:
         misfit = _misfit(_symbolic_weights(card), arrays, weights.name)
         rule = None if misfit else rules.create(card["rule"], **card["options"])

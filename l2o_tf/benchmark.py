@@ -27,7 +27,7 @@ TABLES = ("meta_training", "evaluation", "keras_step", "scaling")
 
 
 @dataclasses.dataclass(frozen=True)
-class BenchmarkConfig:
+class BenchmarkConfig(flags.CommandFlags):
     """The flags of the command."""
 
     tables: tuple[str, ...] = flags.flag(

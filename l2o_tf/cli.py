@@ -11,12 +11,12 @@ import signal
 import sys
 import textwrap
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from absl import flags
 
-from l2o_tf.core import errors
+from l2o_tf.core import errors, plugins
 from l2o_tf.core import flags as config_flags
 
 WIDTH = 96
@@ -63,10 +63,11 @@ def report_input_errors() -> Iterator[None]:
 
 
 def parse(config_class: type, argv: list[str]) -> Any:
-    """Parses a command line, --flagfile included.
+    """Parses a command line, --flagfile included, and imports the plug-ins that it names.
 
     Raises:
-        InputError: for an unknown flag, a value of the wrong type or one out of range.
+        InputError: for an unknown flag, a value of the wrong type or one out of range, or a
+            plug-in that cannot be imported.
     """
     values = flags.FlagValues()
     for field in dataclasses.fields(config_class):
@@ -79,12 +80,15 @@ def parse(config_class: type, argv: list[str]) -> Any:
         raise errors.InputError(
             f"unexpected argument {rest[0]!r}; flags are written as --name=value"
         )
-    return config_class(
-        **{
-            field.name: _from_flag(field, values[field.name].value)
-            for field in dataclasses.fields(config_class)
-        }
-    )
+    given = {
+        field.name: _from_flag(field, values[field.name].value)
+        for field in dataclasses.fields(config_class)
+    }
+    if "plugins" in given:
+        given["plugins"] = plugins.requested(given["plugins"])
+        if given["plugins"]:
+            prepare(given["plugins"])
+    return config_class(**given)
 
 
 def help_page(config_class: type, description: str) -> str:
@@ -104,6 +108,16 @@ def help_page(config_class: type, description: str) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def prepare(plugin_names: Iterable[str]) -> None:
+    """Imports TensorFlow, quietly, and plug-ins, as a process of the command needs them.
+
+    Raises:
+        InputError: for a plug-in that cannot be imported.
+    """
+    import_tensorflow_quietly()
+    plugins.load(plugin_names)
 
 
 def import_tensorflow_quietly() -> None:

@@ -33,7 +33,7 @@ _MAX_NAMED = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class CompareConfig:
+class CompareConfig(flags.CommandFlags):
     """The flags of `python -m l2o_tf.compare`.
 
     Raises:

@@ -12,7 +12,7 @@ from absl import logging
 
 from l2o_tf import artifacts, loading, rules
 from l2o_tf.core import coordinates, errors, loops, seeds
-from l2o_tf.rules.base import State, UpdateRule, Weights
+from l2o_tf.rules.base import RULES, State, UpdateRule, Weights
 
 RuleConfig = dict[str, Any]
 Monitor = Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], None]
@@ -233,10 +233,11 @@ def _rule_config(rule: UpdateRule, weights: Weights) -> RuleConfig:
     name = artifacts.saved_name(rule)
     arrays = {key: value.numpy().astype("<f4") for key, value in weights.items()}
     texts = {key: base64.b64encode(value.tobytes()).decode() for key, value in arrays.items()}
-    return {"name": name, "options": rule.options(), "weights": texts}
+    return {"name": name, "options": rule.options(), "weights": texts, **artifacts.plugin(rule)}
 
 
 def _rule_from_config(config: RuleConfig) -> UpdateRule:
+    RULES.require(config.get("name"), config.get("plugin"))
     try:
         rule = rules.create(config["name"], **config["options"])
         if rule.learned:

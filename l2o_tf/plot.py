@@ -21,7 +21,7 @@ seeds, with a band of one standard deviation; series that the results lack are n
 
 
 @dataclasses.dataclass(frozen=True)
-class PlotConfig:
+class PlotConfig(flags.CommandFlags):
     """The flags of `python -m l2o_tf.plot`.
 
     Raises:

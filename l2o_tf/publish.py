@@ -17,7 +17,7 @@ example: python -m l2o_tf.publish --run=runs/rnnprop --out=l2o_tf/pretrained/rnn
 
 
 @dataclasses.dataclass(frozen=True)
-class PublishConfig:
+class PublishConfig(flags.CommandFlags):
     """The flags of the command.
 
     Raises:

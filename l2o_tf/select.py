@@ -1,5 +1,7 @@
 """Chooses the best of many trained rules: `python -m l2o_tf.select RUNS...`."""
 
+import functools
+
 from l2o_tf import cli
 from l2o_tf.evaluation.config import SelectConfig
 
@@ -22,7 +24,7 @@ def main(config: SelectConfig) -> None:
     cli.import_tensorflow_quietly()
     from l2o_tf.evaluation import selecting
 
-    selecting.select(config, cli.say, cli.import_tensorflow_quietly)
+    selecting.select(config, cli.say, functools.partial(cli.prepare, config.plugins))
 
 
 def name_the_runs(argv: list[str]) -> list[str]:

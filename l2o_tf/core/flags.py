@@ -25,6 +25,20 @@ def flag(default: Any, help: str, group: str, identity: bool = True) -> Any:
     return dataclasses.field(default=default, metadata=metadata)
 
 
+@dataclasses.dataclass(frozen=True)
+class CommandFlags:
+    """What every command has."""
+
+    plugins: tuple[str, ...] = flag(
+        (),
+        "Modules of your own, separated by commas, that register rules, optimizees or problem "
+        "sets: my_file for my_file.py in the current directory or on PYTHONPATH. The environment "
+        "variable L2O_TF_PLUGINS names more.",
+        "Plug-ins",
+        identity=False,
+    )
+
+
 def require(condition: bool, name: str, value: Any, expected: str) -> None:
     """Raises InputError with the name of the flag unless a condition holds."""
     if not condition:

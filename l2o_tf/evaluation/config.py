@@ -3,7 +3,7 @@
 import dataclasses
 
 from l2o_tf.core import errors
-from l2o_tf.core.flags import flag, require, to_text
+from l2o_tf.core.flags import CommandFlags, flag, require, to_text
 from l2o_tf.data.datasets import SPLITS
 
 _WHAT, _LENGTH, _FILES = "What to run", "How long", "Files"
@@ -50,7 +50,7 @@ def _tuned_dir_flag():
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(CommandFlags):
     """The flags of evaluation.
 
     Raises:
@@ -95,7 +95,7 @@ class EvaluateConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class TuneConfig:
+class TuneConfig(CommandFlags):
     """The flags of tuning.
 
     Raises:
@@ -126,7 +126,7 @@ class TuneConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class SelectConfig:
+class SelectConfig(CommandFlags):
     """The flags of selection.
 
     Raises:

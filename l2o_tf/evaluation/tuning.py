@@ -17,7 +17,6 @@ from l2o_tf import rules
 from l2o_tf.core import errors, files, seeds
 from l2o_tf.evaluation import runner, statistics
 
-TUNABLE = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adagrad")
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
 DEFAULT_NUM_SEEDS = 2
 
@@ -55,8 +54,10 @@ class Record(NamedTuple):
 
 def check_tunable(name: str) -> None:
     """Raises InputError for a rule without a learning rate to search."""
-    if name not in TUNABLE:
-        raise errors.InputError(f"{name!r} cannot be tuned; rules that can: {', '.join(TUNABLE)}")
+    if name not in rules.tunable_names():
+        raise errors.InputError(
+            f"{name!r} cannot be tuned; rules that can: {', '.join(rules.tunable_names())}"
+        )
 
 
 def measure(
@@ -65,7 +66,7 @@ def measure(
     """The mean score of one learning rate over tuning seeds; infinite if a run diverged.
 
     Args:
-        rule: one of TUNABLE.
+        rule: one of `rules.tunable_names()`.
         learning_rate: the rate to try.
         on: runs rules on the optimizee.
         num_steps: optimizee steps per run.
@@ -151,7 +152,7 @@ def search(
     """Searches a grid, but for the rates in the cache, and stores the winner.
 
     Args:
-        rule: one of TUNABLE.
+        rule: one of `rules.tunable_names()`.
         task: what it is tuned for.
         runner_of_task: makes the runner when the first run needs it.
         rates: the grid.

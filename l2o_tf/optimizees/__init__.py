@@ -7,20 +7,16 @@ Training passes `batch_size` as well.
 """
 
 import functools
-import importlib
 import inspect
 from collections.abc import Callable
 
-from l2o_tf.core import errors
+from l2o_tf.core import errors, plugins
 from l2o_tf.optimizees import conv, lenet, mlp, nas, toy, vgg  # noqa: F401  (fills the registry)
 from l2o_tf.optimizees.base import OPTIMIZEES, Optimizee, register
 
 __all__ = ["Optimizee", "create", "default_dataset", "get", "label", "names", "register"]
 
 names = OPTIMIZEES.names
-
-_ON_CIFAR = ("conv_cifar", "nas_cifar", "lenet", "vgg16", "cifar_multi")
-_WITHOUT_DATA = ("simple", "simple_multi", "quadratic", "square_cos")
 
 
 def get(name: str) -> Callable[..., Optimizee]:
@@ -68,30 +64,23 @@ def label(name: str) -> str:
 
 
 def default_dataset(name: str) -> str | None:
-    """The data set on which the paper runs an optimizee; None for one whose loss needs no data."""
-    if name in _WITHOUT_DATA:
-        return None
-    return "cifar10" if name in _ON_CIFAR else "mnist"
+    """The data set on which the paper runs an optimizee; None for one whose loss needs no data.
+
+    A function of the user's own says it when it is registered, `register("name", dataset=None)`,
+    or by an attribute, `make.dataset = None`; else it is mnist.
+
+    Raises:
+        InputError: as `get` does.
+    """
+    if ":" in name:
+        make = _import(name)
+        registered = OPTIMIZEES.name_of(make)
+        if registered is None:
+            return getattr(make, "dataset", "mnist")
+        name = registered
+    return OPTIMIZEES.fact(name, "dataset")
 
 
 def _import(name: str) -> Callable[..., Optimizee]:
-    module_name, _, attribute = name.partition(":")
-    if not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
-        raise errors.InputError(
-            f"optimizee {name!r} is not of the form module:function, such as my_module:make"
-        )
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # The user's module may raise anything.
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise errors.InputError(
-            f"optimizee {name!r}: cannot import {module_name} ({reason}); it must be in the "
-            "current directory or on PYTHONPATH and import without errors"
-        ) from error
-    make = getattr(module, attribute, None)
-    if not callable(make):
-        raise errors.InputError(
-            f"optimizee {name!r}: {module_name} has no function {attribute!r}; define "
-            f"{attribute}(dataset) that returns an Optimizee"
-        )
-    return make
+    remedy = "define {}(dataset) that returns an Optimizee"
+    return plugins.attribute(name, "optimizee", "function", remedy)

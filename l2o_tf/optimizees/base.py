@@ -11,7 +11,8 @@ Params = coordinates.Params
 Batch = Any  # A nest of tensors, () where the loss needs no data.
 Batches = Callable[[tf.Tensor], Batch]  # The batch of each step of a trajectory.
 
-OPTIMIZEES: registry.Registry["Optimizee"] = registry.Registry("optimizee")
+# `dataset` is the one of the paper's experiments; None where the loss needs no data.
+OPTIMIZEES: registry.Registry["Optimizee"] = registry.Registry("optimizee", dataset="mnist")
 register = OPTIMIZEES.register
 
 

@@ -171,7 +171,7 @@ def conv_mnist(dataset: datasets.Dataset, relu_logits: bool = True, **kwargs) ->
     return ConvNet(dataset, MNIST_SHAPE, (3, 5), (16, 32), relu_logits=relu_logits, **kwargs)
 
 
-@base.register("conv_cifar")
+@base.register("conv_cifar", dataset="cifar10")
 def conv_cifar(dataset: datasets.Dataset, relu_logits: bool = True, **kwargs) -> ConvNet:
     """Conv-CIFAR: as Conv-MNIST with stride 2 on 32x32 colour images; 13,610 coordinates.
 
@@ -182,7 +182,7 @@ def conv_cifar(dataset: datasets.Dataset, relu_logits: bool = True, **kwargs) ->
     )
 
 
-@base.register("cifar_multi")
+@base.register("cifar_multi", dataset="cifar10")
 class CifarMulti(ConvNet):
     """Three convolutions 5x5x16 and a hidden layer of 32, for two rules.
 

@@ -9,7 +9,7 @@ from l2o_tf.core import seeds
 from l2o_tf.optimizees import base
 
 
-@base.register("simple")
+@base.register("simple", dataset=None)
 class Simple(base.Optimizee):
     """f(x) = x^2 from x = 1. Source: legacy `problems.py`, simple."""
 
@@ -23,7 +23,7 @@ class Simple(base.Optimizee):
         return tf.square(params[0])
 
 
-@base.register("simple_multi")
+@base.register("simple_multi", dataset=None)
 class SimpleMulti(base.Optimizee):
     """f(x) = x_0^2 + x_1^2 from x = (1, 1), two tensors for two rules (see `rules.assigned`).
 
@@ -52,7 +52,7 @@ class QuadraticBatch(NamedTuple):
     y: tf.Tensor
 
 
-@base.register("quadratic")
+@base.register("quadratic", dataset=None)
 class Quadratic(base.Optimizee):
     """f(x) = mean_b ||W_b x_b - y_b||^2 with x ~ N(0, 0.01^2), W, y ~ U(0, 1).
 
@@ -85,7 +85,7 @@ class SquareCosBatch(NamedTuple):
     w_cos: tf.Tensor
 
 
-@base.register("square_cos")
+@base.register("square_cos", dataset=None)
 class SquareCos(Quadratic):
     """f(x) = mean_b ||W_b x_b - y_b||^2 - sum(10 C_b cos(2 pi x_b)) + 10 num_dims.
 

@@ -9,7 +9,7 @@ from l2o_tf.optimizees import base, classifier, conv, layers
 BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
-@base.register("vgg16")
+@base.register("vgg16", dataset="cifar10")
 class VGG16(conv.LayeredClassifier):
     """VGG16 without batch norm and with one fully connected layer; 14,719,818 coordinates.
 

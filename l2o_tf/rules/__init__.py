@@ -1,9 +1,10 @@
 """Update rules by name: `create("adam", learning_rate=0.01)`, `from_spec("adam:0.01")`."""
 
+import inspect
 import json
 from typing import Any
 
-from l2o_tf.core import errors, seeds
+from l2o_tf.core import errors, plugins, seeds
 
 # Importing a rule fills the registry; messages name the paper's rules first.
 # isort: off
@@ -18,10 +19,13 @@ __all__ = [
     "analytical_names",
     "create",
     "create_learned",
+    "find",
     "from_spec",
     "learned_names",
     "names",
+    "recipe",
     "register",
+    "tunable_names",
     "with_options",
 ]
 
@@ -37,6 +41,42 @@ def learned_names() -> list[str]:
 def analytical_names() -> list[str]:
     """The names of the rules without weights."""
     return [name for name in names() if not RULES.get(name).learned]
+
+
+def tunable_names() -> list[str]:
+    """The names of the analytical rules that take a learning rate."""
+    return [
+        name
+        for name in analytical_names()
+        if "learning_rate" in inspect.signature(RULES.get(name)).parameters
+    ]
+
+
+def find(name: str) -> str:
+    """The registered name of a rule that a person typed.
+
+    Args:
+        name: that name, or "module:Class", which is imported.
+
+    Raises:
+        InputError: if there is no such rule, or the class has no name.
+    """
+    if ":" not in name:
+        RULES.get(name)
+        return name
+    remedy = "define a class {} of l2o_tf.rules.UpdateRule"
+    registered = RULES.name_of(plugins.attribute(name, "update rule", "Class", remedy))
+    if registered is None:
+        raise errors.InputError(
+            f"{name} is no registered rule: put @l2o_tf.rules.register and a name above the class"
+        )
+    return registered
+
+
+def recipe(name: str) -> tuple[int, int]:
+    """The epochs in all and per period of a rule's training without a curriculum, see `find`."""
+    found = find(name)
+    return RULES.fact(found, "num_epochs"), RULES.fact(found, "period_epochs")
 
 
 def create_learned(name: str, seed: seeds.Seed, **options: Any) -> UpdateRule:

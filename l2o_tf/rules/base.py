@@ -11,15 +11,24 @@ Params = coordinates.Params
 State = Any  # A nest of tensors whose structure never changes.
 Weights = dict[str, tf.Tensor]
 
-RULES: registry.Registry["UpdateRule"] = registry.Registry("update rule")
+# What is trained without a curriculum: epochs in all, and those between validations.
+RULES: registry.Registry["UpdateRule"] = registry.Registry(
+    "update rule", num_epochs=10000, period_epochs=100
+)
 
 
-def register(name: str):
-    """Files a rule class in the registry under `name`, which becomes its `registered_name`."""
+def register(name: str, **facts: int):
+    """Files a rule class in the registry under `name`, which becomes its `registered_name`.
+
+    Args:
+        name: the name.
+        **facts: `num_epochs` and `period_epochs`, the recipe of the rule's training without a
+            curriculum, where it is not 10,000 epochs with a validation after each 100.
+    """
 
     def add(rule_class: type["UpdateRule"]) -> type["UpdateRule"]:
         rule_class.registered_name = name
-        return RULES.register(name)(rule_class)
+        return RULES.register(name, **facts)(rule_class)
 
     return add
 

@@ -15,7 +15,7 @@ class RNNpropState(NamedTuple):
     lstm: tuple[recurrent.LSTMState, ...]
 
 
-@base.register("rnnprop")
+@base.register("rnnprop", num_epochs=100, period_epochs=10)
 class RNNprop(recurrent_rule.RecurrentRule):
     """u = 0.01 tanh(w . LSTM(elu(W [m, g] + b)) + b) with scale-free m and g.
 

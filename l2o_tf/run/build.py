@@ -17,7 +17,7 @@ from l2o_tf.training.trainer import Recipe, Trainer
 def trainer(config: TrainConfig) -> tuple[rules.UpdateRule, Trainer]:
     """Creates the rule to train and its trainer from the flags."""
     seed = seeds.make_seed(config.seed, "rule")
-    rule = rules.create_learned(config.rule, seed, **config.options_of_rule())
+    rule = rules.create_learned(rules.find(config.rule), seed, **config.options_of_rule())
     teachers = [_teacher(spec) for spec in config.teachers]
     trained_on = _optimizees(config)
     validated_on, bound = _validated_on(config, trained_on), config.random_scaling
@@ -66,9 +66,8 @@ def _validated_on(
 def _optimizees(config: TrainConfig) -> list[Optimizee]:
     if config.problem_sets:
         return problems(config)
-    for name in config.optimizee:
-        optimizees.get(name)
-    dataset = datasets.load(config.dataset, "train", config.data_dir)
+    needs_data = {name for name in config.optimizee if optimizees.default_dataset(name)}
+    dataset = datasets.load(config.dataset, "train", config.data_dir) if needs_data else None
     return [
         optimizees.create(name, dataset, batch_size=config.batch_size)
         for name in config.optimizee
@@ -142,7 +141,7 @@ def problems(config: TrainConfig) -> list[Optimizee]:
             known = ", ".join(problem_sets.PROBLEM_SETS.names())
             raise errors.InputError(f"--problem_sets={name}: unknown problem set; known: {known}")
     images = None
-    if any(problem_sets.needs_images(name) for name in config.problem_sets):
+    if any(problem_sets.PROBLEM_SETS.fact(name, "needs_images") for name in config.problem_sets):
         images = datasets.load(config.dataset, "train", config.data_dir)
     found = [
         problem

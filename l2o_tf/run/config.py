@@ -4,13 +4,11 @@ import dataclasses
 import math
 
 from l2o_tf.core import errors
-from l2o_tf.core.flags import flag, require, to_text
+from l2o_tf.core.flags import CommandFlags, flag, require, to_text
 from l2o_tf.run.objective_flags import ObjectiveFlags
 from l2o_tf.training.choices import ESTIMATORS
 from l2o_tf.training.curriculum import Schedule, default_validation_steps
 
-# Epochs and epochs per period of the paper's recipes without a curriculum.
-_RECIPES = {"dm": (10000, 100), "rnnprop": (100, 10)}
 _SCORES = ("last_unroll", "final_minibatch")
 _CHOICES = ("epoch", "unroll")
 _WHAT, _LENGTH, _CURRICULUM = "What to train", "How long", "Curriculum (paper, Algorithm 1)"
@@ -19,7 +17,7 @@ _MIXING = "Self-improving (paper, section 4.2)"
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig(ObjectiveFlags):
+class TrainConfig(ObjectiveFlags, CommandFlags):
     """The flags of meta-training; a value of None is replaced by the one that follows from others.
 
     Raises:
@@ -29,7 +27,8 @@ class TrainConfig(ObjectiveFlags):
     rule: str = flag(
         "dm",
         "The update rule to train: dm (L2O-DM), rnnprop, scale (L2O-Scale's hierarchical RNN) or "
-        "coordinatewise_rnn, global_learning_rate, learning_rate_schedule, trainable_adam.",
+        "coordinatewise_rnn, global_learning_rate, learning_rate_schedule, trainable_adam. Your "
+        "own is module:Class, or its registered name with --plugins=module.",
         _WHAT,
     )
     optimizee: tuple[str, ...] = flag(
@@ -250,8 +249,15 @@ class TrainConfig(ObjectiveFlags):
             require(same, "validation_steps", to_text(self.validation_steps), expected)
 
     def schedule(self) -> Schedule:
-        """The schedule that the flags describe."""
-        num_epochs, period_epochs = _RECIPES.get(self.rule, (10000, 100))
+        """The schedule that the flags describe.
+
+        Raises:
+            InputError: for an unknown rule, which says how long it is trained by default.
+        """
+        # Late, because --help and a wrong flag must not wait for TensorFlow.
+        from l2o_tf import rules
+
+        num_epochs, period_epochs = rules.recipe(self.rule)
         period_epochs = self.period_epochs or period_epochs
         max_steps = self.max_train_steps or math.inf
         if not self.curriculum:

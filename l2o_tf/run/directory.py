@@ -15,7 +15,9 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf.core import errors, files
+from l2o_tf.core import errors, files, plugins
+from l2o_tf.optimizees.base import OPTIMIZEES
+from l2o_tf.rules.base import RULES
 from l2o_tf.run import config
 from l2o_tf.training import curriculum, trainer
 
@@ -35,7 +37,9 @@ class RunDirectory:
             InputError: if it holds another run or something else.
         """
         if self._config.exists():
-            config.check_same_run(run_config, files.read_json(self._config))
+            recorded = files.read_json(self._config)
+            plugins.require(recorded.pop("plugins", []), f"the run in {self.path}")
+            config.check_same_run(run_config, recorded)
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise errors.InputError(
                 f"--workdir={self.path} exists and holds no run; choose an empty or new directory"
@@ -43,7 +47,10 @@ class RunDirectory:
 
     def create(self, run_config: config.TrainConfig) -> None:
         """Creates the directory of a run that has passed `check`."""
-        files.write_json(self._config, run_config.identity())
+        own = [RULES.plugin(run_config.rule), *map(OPTIMIZEES.plugin, run_config.optimizee)]
+        needed = list(dict.fromkeys(name for name in (*run_config.plugins, *own) if name))
+        recorded = {"plugins": needed} if needed else {}
+        files.write_json(self._config, {**run_config.identity(), **recorded})
 
     @property
     def metrics(self) -> pathlib.Path:

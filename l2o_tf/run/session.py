@@ -98,7 +98,8 @@ def _export(run, rule, run_config, event: trainer.ValidationDone) -> None:
 
 
 def _next_commands(run_config: config.TrainConfig) -> str:
-    data = f" --dataset={run_config.dataset}"
+    data = f" --plugins={','.join(run_config.plugins)}" if run_config.plugins else ""
+    data += f" --dataset={run_config.dataset}"
     data += f" --data_dir={run_config.data_dir}" if run_config.data_dir else ""
     return (
         "The rule is in rule.npz and rule.json. Next:\n"

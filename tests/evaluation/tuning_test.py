@@ -218,7 +218,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, flags, message):
 
 
 def test_every_tunable_rule_has_a_learning_rate():
-    for name in tuning.TUNABLE:
+    for name in rules.tunable_names():
         assert rules.from_spec(f"{name}:0.5").weights()["learning_rate"] == 0.5
 
 

@@ -25,7 +25,9 @@ from l2o_tf.optimizees.scale import (
 Builder = Callable[[int], problem.Problem]
 Data = Callable[[int], datasets.Examples]
 
-PROBLEM_SETS: registry.Registry[list[Builder]] = registry.Registry("problem set")
+PROBLEM_SETS: registry.Registry[list[Builder]] = registry.Registry(
+    "problem set", needs_images=False
+)
 
 # The ensemble of L2O-Scale-Meta: what the flags of the legacy `metarun.py` select by default.
 SCALE_META = (
@@ -55,17 +57,12 @@ def problem_builders(name: str, images=None) -> list[Builder]:
 
     Args:
         name: the name of a set, or "scale_meta" for all of `SCALE_META`.
-        images: a `l2o_tf.data.datasets.Dataset`, for the sets "mnist_mlp*" only.
+        images: a `l2o_tf.data.datasets.Dataset`, for the sets that need one.
 
     Raises:
         InputError: if there is no such set, or it needs images.
     """
     return PROBLEM_SETS.create(name, images)
-
-
-def needs_images(name: str) -> bool:
-    """Whether a problem set is on a data set of images."""
-    return name.startswith("mnist_mlp")
 
 
 def problem_set(name: str, seed: int, images=None) -> list[problem.Problem]:
@@ -74,7 +71,7 @@ def problem_set(name: str, seed: int, images=None) -> list[problem.Problem]:
     Args:
         name: the name of a set, or "scale_meta" for all of `SCALE_META`.
         seed: a non-negative number; every problem gets a seed of its own from it.
-        images: a `l2o_tf.data.datasets.Dataset`, for the sets "mnist_mlp*" only.
+        images: a `l2o_tf.data.datasets.Dataset`, for the sets that need one.
 
     Raises:
         InputError: if there is no such set, it needs images, or the seed is negative.
@@ -253,7 +250,7 @@ def _define_mnist_mlp(name: str, initial_stddev: float) -> None:
             )
         ]
 
-    PROBLEM_SETS.register(name)(builders)
+    PROBLEM_SETS.register(name, needs_images=True)(builders)
 
 
 _define_mnist_mlp("mnist_mlp", 0.01)
