@@ -16,7 +16,7 @@ from typing import Any
 
 from absl import flags
 
-from l2o_tf.core import errors, plugins
+from l2o_tf.core import errors, plugins, shipped
 from l2o_tf.core import flags as config_flags
 
 WIDTH = 96
@@ -72,9 +72,10 @@ def parse(config_class: type, argv: list[str]) -> Any:
     values = flags.FlagValues()
     for field in dataclasses.fields(config_class):
         _define(field, values)
+    argv = _with_shipped_flagfiles(argv)
     try:
         rest = values(argv)[1:]
-    except (flags.Error, OSError) as error:
+    except (flags.Error, OSError, ValueError, RecursionError) as error:
         raise errors.InputError(f"{error} (--help lists the flags)") from None
     if rest:
         raise errors.InputError(
@@ -105,6 +106,11 @@ def help_page(config_class: type, description: str) -> str:
         lines.append("")
     lines += [
         "Flags can also be read from a file, one per line: --flagfile=FILE",
+        *textwrap.wrap(
+            "Recipes that come with the package: --recipe=NAME, of which NAME is one of "
+            + ", ".join(shipped.flagfiles()),
+            WIDTH,
+        ),
         "",
     ]
     return "\n".join(lines)
@@ -142,6 +148,25 @@ def import_tensorflow_quietly() -> None:
         os.close(nowhere)
 
 
+def _with_shipped_flagfiles(argv: list[str]) -> list[str]:
+    """Arguments in which --recipe=NAME, and --flagfile=NAME of no file, name a shipped flagfile."""
+    known = shipped.flagfiles()
+    found = []
+    for argument in argv:
+        flag, _, name = argument.partition("=")
+        flag = flag.removeprefix("-").removeprefix("-")
+        is_flag = argument.startswith("-") and flag in ("recipe", "flagfile")
+        path = known.get(name.removesuffix(".flags"))
+        if is_flag and flag == "recipe" and path is None:
+            raise errors.InputError(
+                f"--recipe={name}: no recipe of this name; known: {', '.join(known) or 'none'}"
+            )
+        if is_flag and path is not None and (flag == "recipe" or not os.path.exists(name)):
+            argument = f"--flagfile={path}"
+        found.append(argument)
+    return found
+
+
 def _help_lines(field: dataclasses.Field) -> list[str]:
     default = config_flags.to_text(field.default)
     name = f"  --[no]{field.name}" if config_flags.kind(field) is bool else f"  --{field.name}"
@@ -164,6 +189,8 @@ def _define(field: dataclasses.Field, values: flags.FlagValues) -> None:
 
 def _from_flag(field: dataclasses.Field, value: Any) -> Any:
     kind = config_flags.kind(field)
+    if value and field.metadata["is_path"]:
+        return os.path.expanduser(value)
     if value is None or typing.get_origin(kind) is not tuple:
         return value
     item = typing.get_args(kind)[0]

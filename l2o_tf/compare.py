@@ -97,6 +97,11 @@ def name_the_sides(argv: list[str]) -> list[str]:
     ]
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The command line, also installed as l2o-compare."""
     sys.argv = name_the_sides(sys.argv)
     cli.run(CompareConfig, DESCRIPTION, main)
+
+
+if __name__ == "__main__":
+    command()

@@ -22,5 +22,10 @@ def main(config: EvaluateConfig) -> None:
     session.evaluate(config, cli.say)
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The command line, also installed as l2o-evaluate."""
     cli.run(EvaluateConfig, DESCRIPTION, main)
+
+
+if __name__ == "__main__":
+    command()

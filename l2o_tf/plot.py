@@ -70,5 +70,10 @@ def main(config: PlotConfig) -> None:
         sys.stdout.write(f"missing from the results: {series}\n")
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The command line, also installed as l2o-plot."""
     cli.run(PlotConfig, DESCRIPTION, main)
+
+
+if __name__ == "__main__":
+    command()

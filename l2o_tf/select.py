@@ -2,6 +2,8 @@
 
 import functools
 
+import sys
+
 from l2o_tf import cli
 from l2o_tf.evaluation.config import SelectConfig
 
@@ -35,8 +37,11 @@ def name_the_runs(argv: list[str]) -> list[str]:
     return [*argv[:1], *([prefix + ",".join(runs)] if runs else []), *flags]
 
 
-if __name__ == "__main__":
-    import sys
-
+def command() -> None:
+    """The command line, also installed as l2o-select."""
     sys.argv = name_the_runs(sys.argv)
     cli.run(SelectConfig, DESCRIPTION, main)
+
+
+if __name__ == "__main__":
+    command()

@@ -7,13 +7,14 @@ DESCRIPTION = """\
 Meta-trains an update rule (a learned optimizer) by truncated unrolls, with a curriculum and with
 imitation of analytical optimizers, as in "Training Stronger Baselines for Learning to Optimize".
 
-usage: python -m l2o_tf.train --workdir=DIR [flags]
+usage: python -m l2o_tf.train [--workdir=DIR] [flags]
 
-example: python -m l2o_tf.train --curriculum --imitation_r=0.2 --workdir=runs/dm_cl_il
-         python -m l2o_tf.train --flagfile=flags/l2o_dm_cl_il.flags --workdir=runs/dm_cl_il
+example: python -m l2o_tf.train --curriculum --imitation_r=0.2
+         python -m l2o_tf.train --recipe=l2o_dm_cl_il --workdir=runs/dm_cl_il
          python -m l2o_tf.train --dataset=digits --num_epochs=200 --workdir=runs/first
 
-The same command on an existing directory resumes the run. Ctrl-C saves first."""
+Without --workdir the run gets a directory of its own below runs/, which is named first. The same
+command on an existing directory resumes the run. Ctrl-C saves first."""
 
 
 def main(run_config: config.TrainConfig) -> None:
@@ -25,5 +26,10 @@ def main(run_config: config.TrainConfig) -> None:
     session.train(run_config, cli.say)
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The command line, also installed as l2o-train."""
     cli.run(config.TrainConfig, DESCRIPTION, main)
+
+
+if __name__ == "__main__":
+    command()

@@ -21,5 +21,10 @@ def main(config: TuneConfig) -> None:
     session.tune(config, cli.say)
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The command line, also installed as l2o-tune."""
     cli.run(TuneConfig, DESCRIPTION, main)
+
+
+if __name__ == "__main__":
+    command()

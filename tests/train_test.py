@@ -50,7 +50,9 @@ def finished(tmp_path_factory):
 
 def test_a_run_leaves_its_files(finished, capsys):
     names = {path.name.partition(".")[0] for path in finished.iterdir()}
-    assert names == {"config", "checkpoints", "events", "metrics", "rule", "snapshots", "stages"}
+    assert names == {
+        "", "config", "checkpoints", "events", "metrics", "rule", "run", "snapshots", "stages"
+    }  # fmt: skip
     assert json.loads((finished / "config.json").read_text())["curriculum_steps"] == [40, 80]
     with (finished / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -1,10 +1,16 @@
-"""Files that are there whole or not at all, and read without trusting them."""
+"""Files that are there whole or not at all, and read without trusting them.
 
+All that commands write and read of their own goes through `system`, so that tests can let any of
+these operations fail.
+"""
+
+import contextlib
 import io
 import json
+import math
 import os
 import pathlib
-import tempfile
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,31 +18,190 @@ import numpy as np
 
 from l2o_tf.core import errors
 
+_TEMPORARY, _ENDING = ".l2o-", ".tmp"
+
+
+class System:
+    """The operations of the operating system on files; each raises OSError."""
+
+    def make_directory(self, path: pathlib.Path) -> None:
+        """Creates a directory and those above it where they do not exist."""
+        path.mkdir(parents=True, exist_ok=True)
+
+    def create(self, path: pathlib.Path) -> int:
+        """Opens a new file for writing; its mode follows from the umask."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+
+    def open_end(self, path: pathlib.Path) -> int:
+        """Opens a file, a new one if there is none, for writing at its end."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+
+    def write(self, descriptor: int, content: bytes) -> None:
+        """Writes all of `content`."""
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+
+    def sync(self, descriptor: int) -> None:
+        """Returns when the disk has what was written."""
+        os.fsync(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        """Closes a file."""
+        os.close(descriptor)
+
+    def replace(self, source: pathlib.Path, target: pathlib.Path) -> None:
+        """Renames a file, in place of another one if there is one."""
+        os.replace(source, target)
+
+    def remove(self, path: pathlib.Path) -> None:
+        """Deletes a file if it is there."""
+        path.unlink(missing_ok=True)
+
+    def read(self, path: pathlib.Path) -> bytes:
+        """The content of a file."""
+        return path.read_bytes()
+
+
+system = System()
+
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:
     """Writes a file completely under another name, then renames it into place.
 
-    Neither an interruption nor a power cut leaves half a file under `path`.
+    Neither an interruption nor a power cut leaves half a file under `path`. A process that is
+    killed may leave the other name, see `remove_temporaries`.
 
     Raises:
         InputError: if the file or its directory cannot be written.
     """
     path = pathlib.Path(path)
+    temporary = path.parent / f"{_TEMPORARY}{secrets.token_hex(6)}{_ENDING}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)
+        system.make_directory(path.parent)
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
+            descriptor = system.create(temporary)
+            try:
+                system.write(descriptor, content)
+                system.sync(descriptor)
+            finally:
+                system.close(descriptor)
+            system.replace(temporary, path)
         except BaseException:
-            os.unlink(temporary)
+            with contextlib.suppress(OSError):
+                system.remove(temporary)
             raise
-    except OSError as error:
-        raise errors.InputError(f"cannot write {path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        raise _cannot("write", path, error) from error
+
+
+def remove_temporaries(directory: str | os.PathLike) -> None:
+    """Deletes what `write_atomically` left in a directory where it was killed.
+
+    Only for who holds the directory's lock: another process may be writing.
+
+    Raises:
+        InputError: if one cannot be deleted.
+    """
+    for path in pathlib.Path(directory).glob(f"{_TEMPORARY}*{_ENDING}"):
+        remove(path)
+
+
+def is_temporary(path: pathlib.Path) -> bool:
+    """Whether a file is what `write_atomically` leaves where it is killed."""
+    return path.name.startswith(_TEMPORARY) and path.name.endswith(_ENDING)
+
+
+def remove(path: str | os.PathLike) -> None:
+    """Deletes a file if it is there.
+
+    Raises:
+        InputError: if it cannot be deleted.
+    """
+    try:
+        system.remove(pathlib.Path(path))
+    except (OSError, ValueError) as error:
+        raise _cannot("delete", path, error) from error
+
+
+def rename(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Renames a file, in place of another one if there is one.
+
+    Raises:
+        InputError: if it cannot be renamed.
+    """
+    try:
+        system.replace(pathlib.Path(source), pathlib.Path(target))
+    except (OSError, ValueError) as error:
+        raise _cannot("rename", source, error) from error
+
+
+def exists(path: str | os.PathLike) -> bool:
+    """Whether there is something under a path.
+
+    Raises:
+        InputError: if the system refuses to say, as for a name that is too long.
+    """
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        raise _cannot("use", path, error) from error
+    return True
+
+
+class GrowingFile:
+    """A file that is written at its end, each piece by one call of the system.
+
+    Raises:
+        InputError: by all methods but `close`, if the file cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        """Opens the file; it and its directory are created if needed."""
+        self.path = pathlib.Path(path)
+        self._descriptor = None
+        try:
+            system.make_directory(self.path.parent)
+            self._descriptor = system.open_end(self.path)
+        except (OSError, ValueError) as error:
+            raise _cannot("write", path, error) from error
+
+    def add(self, content: bytes) -> None:
+        """Writes at the end."""
+        try:
+            system.write(self._descriptor, content)
+        except OSError as error:
+            raise _cannot("write", self.path, error) from error
+
+    def sync(self) -> None:
+        """Returns when the disk has what was written."""
+        try:
+            system.sync(self._descriptor)
+        except OSError as error:
+            raise _cannot("write", self.path, error) from error
+
+    def close(self) -> None:
+        """Closes the file; a second call does nothing."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            try:
+                system.close(descriptor)
+            except OSError as error:
+                raise _cannot("write", self.path, error) from error
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """Reads a file.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    try:
+        return system.read(pathlib.Path(path))
+    except (OSError, ValueError) as error:
+        raise _cannot("read", path, error) from error
 
 
 def write_arrays(
@@ -55,7 +220,7 @@ def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
         InputError: if the file is missing, damaged or holds anything but plain arrays.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(system.read(pathlib.Path(path))), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except Exception as error:  # Damage surfaces as any of a dozen types from zipfile and NumPy.
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -63,17 +228,61 @@ def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def write_json(path: str | os.PathLike, values: Any) -> None:
-    """Writes JSON for people to read, atomically."""
-    write_atomically(path, (json.dumps(values, indent=2, allow_nan=False) + "\n").encode())
+    """Writes JSON for people to read, atomically.
+
+    Raises:
+        InputError: if a number is not finite, or the file cannot be written.
+    """
+    try:
+        text = json.dumps(values, indent=2, allow_nan=False)
+    except ValueError as error:
+        raise _cannot("write", path, error) from error
+    write_atomically(path, (text + "\n").encode())
+
+
+def parse_json(text: str) -> Any:
+    """Parses JSON as `write_json` writes it: all its numbers are finite.
+
+    Raises:
+        ValueError: if it is not JSON, or nested too deep.
+    """
+    try:
+        return json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def read_json(path: str | os.PathLike) -> Any:
     """Reads a JSON file.
 
     Raises:
-        InputError: if it is missing or is not JSON.
+        InputError: if it is missing or is not JSON, see `parse_json`.
     """
     try:
-        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        return parse_json(system.read(pathlib.Path(path)).decode("utf-8"))
     except (OSError, ValueError) as error:
-        raise errors.InputError(f"cannot read {path}: {error}") from error
+        raise _cannot("read", path, error) from error
+
+
+def read_json_object(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads a JSON file that holds an object.
+
+    Raises:
+        InputError: if it is missing, is not JSON or holds something else.
+    """
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise errors.InputError(f"cannot read {path}: it holds no JSON object")
+    return values
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"it holds {text}, which is no number of JSON")
+    return value
+
+
+def _cannot(do: str, path: str | os.PathLike, error: Exception) -> errors.InputError:
+    reason = getattr(error, "strerror", None) or error
+    return errors.InputError(f"cannot {do} {path}: {reason}")

@@ -5,14 +5,18 @@ A field becomes an absl flag in `cli`; checks that need several fields are in th
 """
 
 import dataclasses
+import math
 import shlex
 import typing
+from collections.abc import Collection
 from typing import Any
 
 from l2o_tf.core import errors
 
+_MAX_INT = 2**31 - 1
 
-def flag(default: Any, help: str, group: str, identity: bool = True) -> Any:
+
+def flag(default: Any, help: str, group: str, identity: bool = True, is_path: bool = False) -> Any:
     """A dataclass field that is a flag.
 
     Args:
@@ -20,8 +24,9 @@ def flag(default: Any, help: str, group: str, identity: bool = True) -> Any:
         help: one or two sentences, without the default.
         group: the heading under which --help lists it.
         identity: whether a run with another value is another run (else it may change on resume).
+        is_path: whether ~ at its start stands for the home directory.
     """
-    metadata = {"help": help, "group": group, "identity": identity}
+    metadata = {"help": help, "group": group, "identity": identity, "is_path": is_path}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -45,6 +50,18 @@ def require(condition: bool, name: str, value: Any, expected: str) -> None:
         raise errors.InputError(f"--{name}={value} must be {expected}")
 
 
+def check_numbers(config: Any) -> None:
+    """Raises InputError for numbers that TensorFlow could not take: too large, or no numbers."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int):
+                expected = f"between -{_MAX_INT} and {_MAX_INT}"
+                require(abs(number) <= _MAX_INT, field.name, number, expected)
+            elif isinstance(number, float):
+                require(math.isfinite(number), field.name, number, "a finite number")
+
+
 def kind(field: dataclasses.Field) -> Any:
     """The type of a field without `| None`."""
     options = [t for t in typing.get_args(field.type) if t is not type(None)]
@@ -61,10 +78,18 @@ def to_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def to_flags(config: Any, defaults: bool = False) -> str:
-    """The flags of a config, as they would be typed: what differs from the defaults, or all."""
+def to_flags(config: Any, defaults: bool = False, only: Collection[str] | None = None) -> str:
+    """The flags of a config, as they would be typed: what differs from the defaults, or all.
+
+    Args:
+        config: the config.
+        defaults: whether to give values that are the default as well.
+        only: the names of the flags to give; all by default.
+    """
     parts = []
     for field in dataclasses.fields(config):
+        if only is not None and field.name not in only:
+            continue
         value = getattr(config, field.name)
         if value is None or (value == field.default and not defaults):
             continue

@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from l2o_tf.core import errors
+from l2o_tf.core import errors, shipped
 from l2o_tf.evaluation import paper_figures
 
-# The numbers belong to the repository, not to the package: a clone has them, a wheel has not.
-DIRECTORY = pathlib.Path(__file__).resolve().parents[2] / "data" / "published"
+DIRECTORY = shipped.folder("published")
 NUM_RUNS = 10  # The paper: "Each curve is the average of ten runs".
 _COLUMNS = ["panel", "series", "step", "ln_loss"]
 _DOUBTS = {

@@ -1,6 +1,13 @@
 """A trainer from the flags of a run: rule, optimizees, teachers, schedule, objective, estimator."""
 
-from l2o_tf import optimizees, rules
+import math
+import textwrap
+from typing import Any, NamedTuple
+
+import sonnet as snt
+import tensorflow as tf
+
+from l2o_tf import loading, optimizees, rules
 from l2o_tf.core import errors, seeds
 from l2o_tf.data import datasets
 from l2o_tf.optimizees import scaling
@@ -13,17 +20,30 @@ from l2o_tf.training.plan import Plan
 from l2o_tf.training.regularizers import Regularizer
 from l2o_tf.training.trainer import Recipe, Trainer
 
+_MAX_WEIGHTS = 10**8
 
-def trainer(config: TrainConfig) -> tuple[rules.UpdateRule, Trainer]:
-    """Creates the rule to train and its trainer from the flags."""
-    seed = seeds.make_seed(config.seed, "rule")
-    rule = rules.create_learned(rules.find(config.rule), seed, **config.options_of_rule())
+
+class Parts(NamedTuple):
+    """What a run is made of: the rule to train, what it is trained on, and its trainer."""
+
+    rule: rules.UpdateRule
+    optimizees: list[Optimizee]
+    trainer: Trainer
+
+
+def parts(config: TrainConfig) -> Parts:
+    """Creates the parts of a run from its flags.
+
+    Raises:
+        InputError: for flags, a rule or data that cannot be used.
+    """
+    rule = _rule(config)
     teachers = [_teacher(spec) for spec in config.teachers]
     trained_on = _optimizees(config)
     validated_on, bound = _validated_on(config, trained_on), config.random_scaling
     if bound:
         trained_on = [scaling.RandomScaling(optimizee, bound) for optimizee in trained_on]
-    return rule, Trainer(
+    made = Trainer(
         rule,
         trained_on,
         meta_optimizers.create(
@@ -37,6 +57,54 @@ def trainer(config: TrainConfig) -> tuple[rules.UpdateRule, Trainer]:
         estimator=estimator(config),
         plan=plan(config),
         shared_meta_optimizer=config.shared_meta_optimizer,
+    )
+    return Parts(rule, trained_on, made)
+
+
+def _rule(config: TrainConfig) -> rules.UpdateRule:
+    """A fresh rule, or the one of --init_from."""
+    options = config.options_of_rule()
+    if config.init_from is None:
+        return _fresh_rule(config, options)
+    rule = loading.load(config.init_from)
+    if rule.registered_name != rules.find(config.rule):
+        raise errors.InputError(
+            f"--init_from={config.init_from} is a rule {rule.registered_name}, not "
+            f"--rule={config.rule}: say --rule={rule.registered_name}"
+        )
+    if not rule.learned:
+        raise errors.InputError(
+            f"--init_from={config.init_from} has no weights to train on: name a run, an exported "
+            "rule, a .l2l file or a pretrained rule"
+        )
+    try:
+        return rules.with_options(rule, **options)
+    except (TypeError, ValueError) as error:
+        raise errors.InputError(
+            f"--rule_options do not fit the weights of --init_from={config.init_from}: {error}"
+        ) from None
+
+
+def _fresh_rule(config: TrainConfig, options: dict[str, Any]) -> rules.UpdateRule:
+    def create():
+        seed = seeds.make_seed(config.seed, "rule")
+        return rules.create_learned(rules.find(config.rule), seed, **options)
+
+    snt.Module()  # Sonnet checks with the first module of a process that TensorFlow is eager.
+    try:
+        with tf.Graph().as_default():  # Shapes take neither time nor memory there.
+            size = sum(math.prod(value.shape) for value in create().weights().values())
+        if size <= _MAX_WEIGHTS:
+            return create()
+    except errors.InputError:
+        raise
+    except Exception as error:  # Wrong options surface as errors of Python or of TensorFlow.
+        reason = textwrap.shorten(str(error), 200)
+        raise errors.InputError(
+            f"--rule_options={config.rule_options} do not fit --rule={config.rule}: {reason}"
+        ) from None
+    raise errors.InputError(
+        f"--rule_options={config.rule_options} ask for {size:,} weights, more than {_MAX_WEIGHTS:,}"
     )
 
 

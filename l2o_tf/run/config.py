@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from l2o_tf.core import errors
-from l2o_tf.core.flags import CommandFlags, flag, require, to_text
+from l2o_tf.core.flags import CommandFlags, check_numbers, flag, require, to_text
 from l2o_tf.run.objective_flags import ObjectiveFlags
 from l2o_tf.training.choices import ESTIMATORS
 from l2o_tf.training.curriculum import Schedule, default_validation_steps
@@ -30,6 +30,13 @@ class TrainConfig(ObjectiveFlags, CommandFlags):
         "coordinatewise_rnn, global_learning_rate, learning_rate_schedule, trainable_adam. Your "
         "own is module:Class, or its registered name with --plugins=module.",
         _WHAT,
+    )
+    init_from: str | None = flag(
+        None,
+        "Train on from this rule: a run's directory, an exported rule, a legacy .l2l file or a "
+        "pretrained name. Default: fresh weights, drawn from --seed.",
+        _WHAT,
+        is_path=True,
     )
     optimizee: tuple[str, ...] = flag(
         ("mlp",),
@@ -157,11 +164,33 @@ class TrainConfig(ObjectiveFlags, CommandFlags):
         _FILES,
         False,
     )
-    workdir: str = flag("", "The run's directory. An existing run is resumed.", _FILES, False)
+    workdir: str = flag(
+        "",
+        "The run's directory. An existing run is resumed. Default: runs/RULE-DATE-TIME.",
+        _FILES,
+        identity=False,
+        is_path=True,
+    )
     data_dir: str | None = flag(
-        None, "Where the data sets are. Default: TFDS_DATA_DIR or ~/tensorflow_datasets.",
-        _FILES, False,
-    )  # fmt: skip
+        None,
+        "Where the data sets are. Default: TFDS_DATA_DIR or ~/tensorflow_datasets.",
+        _FILES,
+        identity=False,
+        is_path=True,
+    )
+    checkpoint_seconds: float = flag(
+        10.0,
+        "A checkpoint after the first event that ends so long after the last one: what a killed "
+        "run may lose. 0: after every epoch and validation.",
+        _FILES,
+        identity=False,
+    )
+    dry_run: bool = flag(
+        False,
+        "Say what would be trained, on what, with which flags and roughly for how long, and stop.",
+        _FILES,
+        identity=False,
+    )
 
     def __post_init__(self):
         for name in ("num_steps", "unroll_length", "validation_epochs", "min_periods",
@@ -174,7 +203,8 @@ class TrainConfig(ObjectiveFlags, CommandFlags):
         require(0 < stddev < math.inf, "evolution_stddev", stddev, "a positive number")
         average = self.weight_average
         require(0 <= average < 1, "weight_average", average, "at least 0 and less than 1")
-        for name in ("self_improving_epochs", "random_scaling", "max_snapshots"):
+        for name in ("self_improving_epochs", "random_scaling", "max_snapshots",
+                     "checkpoint_seconds"):  # fmt: skip
             value = getattr(self, name)
             require(0 <= value < math.inf, name, value, "at least 0")
         for name, options in (("estimator", ESTIMATORS), ("validation_score", _SCORES),
@@ -189,6 +219,7 @@ class TrainConfig(ObjectiveFlags, CommandFlags):
         self._check_teachers()
         self._check_combinations()
         self._check_steps()
+        check_numbers(self)
 
     def _check_teachers(self) -> None:
         if self.teacher_weights is None:

@@ -1,27 +1,65 @@
 """The directory of a meta-training run.
 
-    config.json          the flags
+    config.json          the flags, and the threads that the run was begun with
     checkpoints/         epoch_*.npz, the last three; each holds all of `trainer.Progress`
     metrics.csv          one line per epoch and validation, the same bits for the same flags
     stages/stage_*/      the best rule of each curriculum stage
     snapshots/           epoch_*.npz, the weights that were validated
+    initial/             the rule that training started from, if it was given one
     rule.npz, rule.json  the best rule so far, the export
     events.out.*         TensorBoard
+    run.log              what a person was told, and when
+    .lock                held while a process trains here
 """
 
+import contextlib
+import datetime
 import json
 import pathlib
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf.core import errors, files, plugins
+from l2o_tf.core import errors, files, locks, plugins
 from l2o_tf.optimizees.base import OPTIMIZEES
 from l2o_tf.rules.base import RULES
-from l2o_tf.run import config
+from l2o_tf.run import config, metrics, snapshots
 from l2o_tf.training import curriculum, trainer
 
 KEPT_CHECKPOINTS = 3
+_CHECKPOINT = re.compile(r"epoch_(\d+)_(\d+)\.npz")
+_LOCK = ".lock"
+_NOT_A_FLAG = "threads"
+
+
+class Checkpoint(NamedTuple):
+    """All that a run goes on from.
+
+    Attributes:
+        progress: where training stands.
+        digest: of the lines of metrics.csv up to there, see `metrics.MetricsFile`.
+        exported: the card of the exported rule; None before the first export.
+        pace: seconds per optimizee step, by kind of event, see `remaining.Pace`.
+    """
+
+    progress: trainer.Progress
+    digest: str | None = None
+    exported: dict[str, Any] | None = None
+    pace: dict[str, float] = {}
+
+
+def default_path(rule: str) -> str:
+    """runs/RULE-DATE-TIME, which does not exist yet."""
+    name = re.sub(r"[^\w.-]", "_", rule)
+    base = pathlib.Path("runs") / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    path, number = base, 1
+    while files.exists(path):
+        number += 1
+        path = base.with_name(f"{base.name}-{number}")
+    return str(path)
 
 
 class RunDirectory:
@@ -36,52 +74,117 @@ class RunDirectory:
         Raises:
             InputError: if it holds another run or something else.
         """
-        if self._config.exists():
-            recorded = files.read_json(self._config)
+        if files.exists(self._config):
+            recorded = files.read_json_object(self._config)
+            recorded.pop(_NOT_A_FLAG, None)
             plugins.require(recorded.pop("plugins", []), f"the run in {self.path}")
             config.check_same_run(run_config, recorded)
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif files.exists(self.path) and (not self.path.is_dir() or any(self._foreign())):
             raise errors.InputError(
                 f"--workdir={self.path} exists and holds no run; choose an empty or new directory"
             )
 
-    def create(self, run_config: config.TrainConfig) -> None:
-        """Creates the directory of a run that has passed `check`."""
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Holds the directory for this process, creating it if needed.
+
+        Raises:
+            InputError: if another process trains there; the message names it.
+        """
+        return locks.exclusive(self.path / _LOCK, f"the run directory {self.path}")
+
+    def create(self, run_config: config.TrainConfig, threads: int) -> int:
+        """Writes the flags of a run that has passed `check`, unless they are there.
+
+        Args:
+            run_config: the flags.
+            threads: how many threads this process computes with.
+
+        Returns:
+            How many the process had that began the run.
+        """
+        for folder in (self.path, self._checkpoints, self.path / "stages", self.initial,
+                       self.path / snapshots.DIRECTORY, *(self.path / "stages").glob("stage_*")):  # fmt: skip
+            files.remove_temporaries(folder)
+        if files.exists(self._config):
+            return files.read_json_object(self._config).get(_NOT_A_FLAG, threads)
         own = [RULES.plugin(run_config.rule), *map(OPTIMIZEES.plugin, run_config.optimizee)]
         needed = list(dict.fromkeys(name for name in (*run_config.plugins, *own) if name))
         recorded = {"plugins": needed} if needed else {}
-        files.write_json(self._config, {**run_config.identity(), **recorded})
+        files.write_json(
+            self._config, {**run_config.identity(), **recorded, _NOT_A_FLAG: threads}
+        )
+        return threads
 
     @property
     def metrics(self) -> pathlib.Path:
         """The path of metrics.csv."""
         return self.path / "metrics.csv"
 
-    def save(self, progress: trainer.Progress) -> None:
+    @property
+    def initial(self) -> pathlib.Path:
+        """The folder of the rule that training started from."""
+        return self.path / "initial"
+
+    @property
+    def log(self) -> pathlib.Path:
+        """The path of run.log."""
+        return self.path / "run.log"
+
+    def save(self, checkpoint: Checkpoint) -> None:
         """Writes a checkpoint and deletes all but the last three."""
+        progress = checkpoint.progress
         arrays = {
-            f"{i:03d}": np.asarray(leaf) for i, leaf in enumerate(tf.nest.flatten(_tensors(progress)))
+            f"{i:03d}": np.asarray(leaf)
+            for i, leaf in enumerate(tf.nest.flatten(_tensors(progress)))
         }
-        state = {"schedule": progress.schedule.to_json(), "num_events": progress.num_events}
-        arrays["state"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
+        state = {
+            "schedule": progress.schedule.to_json(),
+            "num_events": progress.num_events,
+            "metrics_digest": checkpoint.digest,
+            "exported": checkpoint.exported,
+            "pace": checkpoint.pace,
+        }
+        arrays["state"] = np.frombuffer(json.dumps(state, allow_nan=False).encode(), np.uint8)
         name = f"epoch_{progress.schedule.epoch:06d}_{progress.num_events:06d}.npz"
         files.write_arrays(self._checkpoints / name, arrays)
         for old in self._saved()[:-KEPT_CHECKPOINTS]:
-            old.unlink()
+            files.remove(old)
 
-    def restore(self, like: trainer.Progress) -> trainer.Progress | None:
-        """Reads the last checkpoint; None if there is none.
+    def restore(self, like: trainer.Progress, warn: Callable[[str], None]) -> Checkpoint | None:
+        """Reads the last checkpoint that is whole; None if the run has not begun.
 
         Args:
             like: the progress of a run that has not started, for the structure.
+            warn: is told of damaged checkpoints, which get other names.
 
         Raises:
-            InputError: if the checkpoint is damaged or of another structure.
+            InputError: if no checkpoint can be used, if there is none though the run has begun, or
+                if the lines of metrics.csv up to there are missing.
         """
-        saved = self._saved()
-        if not saved:
-            return None
-        arrays = files.read_arrays(saved[-1])
+        unusable = []
+        for path in reversed(self._saved()):
+            try:
+                checkpoint = self._read(path, like)
+            except errors.InputError as error:
+                unusable.append((path, error))
+                continue
+            # These lines were on the disk before the checkpoint: an older one would not help.
+            metrics.lines(self.metrics, checkpoint.progress.num_events, checkpoint.digest)
+            for damaged, error in unusable:
+                files.rename(damaged, damaged.with_name(f"{damaged.name}.damaged"))
+                warn(f"warning: {error}; going on from {path.name} instead")
+            return checkpoint
+        if unusable:
+            raise unusable[0][1]
+        if files.exists(self.metrics):
+            raise errors.InputError(
+                f"{self._checkpoints} has no checkpoint, but {self.metrics} has a run's events: "
+                "put the checkpoints back, or train anew in another --workdir"
+            )
+        return None
+
+    def _read(self, path: pathlib.Path, like: trainer.Progress) -> Checkpoint:
+        arrays = files.read_arrays(path)
         template = tf.nest.flatten(_tensors(like))
         names = [f"{i:03d}" for i in range(len(template))]
         fits = arrays.keys() == {*names, "state"} and all(
@@ -89,14 +192,18 @@ class RunDirectory:
             for n, t in zip(names, template)
         )
         if not fits:
-            raise errors.InputError(
-                f"{saved[-1]} does not fit this run; delete it to go on from the one before"
-            )
+            raise errors.InputError(f"{path} does not fit this run")
         leaves = [tf.constant(arrays[name]) for name in names]
         meta, validated, best = tf.nest.pack_sequence_as(_tensors(like), leaves)
-        state = json.loads(arrays["state"].tobytes())
-        schedule = curriculum.State.from_json(state["schedule"])
-        return trainer.Progress(meta, validated, best, schedule, state["num_events"])
+        try:
+            state = files.parse_json(arrays["state"].tobytes().decode())
+            schedule = curriculum.State.from_json(state["schedule"])
+            progress = trainer.Progress(meta, validated, best, schedule, state["num_events"])
+            # Older versions did not write the rest.
+            others = state.get("metrics_digest"), state.get("exported"), state.get("pace", {})
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise errors.InputError(f"{path} does not fit this run: {error!r}") from None
+        return Checkpoint(progress, *others)
 
     @property
     def _config(self) -> pathlib.Path:
@@ -107,7 +214,20 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     def _saved(self) -> list[pathlib.Path]:
-        return sorted(self._checkpoints.glob("epoch_*.npz"))
+        """The checkpoints, the last one last."""
+        found = {}
+        for path in self._checkpoints.glob("epoch_*.npz"):
+            if match := _CHECKPOINT.fullmatch(path.name):
+                found[path] = tuple(map(int, match.groups()))
+        return sorted(found, key=found.get)
+
+    def _foreign(self):
+        """What a run that was killed before it had a config.json does not leave."""
+        return (
+            path
+            for path in self.path.iterdir()
+            if path.name != _LOCK and not files.is_temporary(path)
+        )
 
 
 def _tensors(progress: trainer.Progress):

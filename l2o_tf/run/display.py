@@ -3,13 +3,16 @@
 import math
 import sys
 import time
+from collections.abc import Callable
 
 import tqdm
 
+from l2o_tf.run import remaining
 from l2o_tf.training import curriculum, trainer
 
 WIDTH = 96  # Of texts in a terminal.
 _SECONDS_BETWEEN_LINES = 10
+_BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} epochs [{elapsed}{postfix}]"
 
 
 class ProgressDisplay:
@@ -17,18 +20,34 @@ class ProgressDisplay:
 
     The total is the number of epochs until training could end: of the current stage in a
     curriculum, of the whole run without one; within a budget of steps, until it is used up if
-    the stage goes on.
+    the stage goes on. The time left is that of the whole curriculum, see `time_left`.
     """
 
-    def __init__(self, schedule: curriculum.Schedule, stream=None):
+    def __init__(
+        self,
+        schedule: curriculum.Schedule,
+        stream=None,
+        pace: remaining.Pace | None = None,
+        log: Callable[[str], None] | None = None,
+    ):
+        """Prepares the display.
+
+        Args:
+            schedule: the run's schedule.
+            stream: where to write; stderr by default.
+            pace: the run's pace, to which others add events.
+            log: is given each line as well, but not the bar.
+        """
         self._schedule = schedule
+        self._pace = remaining.Pace() if pace is None else pace
         self._stream = sys.stderr if stream is None else stream
+        self._log = log
         self._bar = None
         self._last_line = -math.inf
-        self._started: tuple[float, int] | None = None
+        self._left, self._left_at = "", -math.inf
         if self._stream.isatty():
             self._bar = tqdm.tqdm(
-                unit="epoch", file=self._stream, dynamic_ncols=True, smoothing=0.1
+                unit="epoch", file=self._stream, dynamic_ncols=True, bar_format=_BAR
             )
 
     def add(self, event: trainer.Event) -> None:
@@ -43,12 +62,14 @@ class ProgressDisplay:
         )
         if self._bar is not None:
             self._bar.total = self._total(state)
-            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.set_postfix_str(f"{text}{self._time_left(state)}", refresh=False)
             self._bar.n = state.epoch
             self._bar.refresh()
         elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            self._say(f"epoch {state.epoch} of {self._total(state)}{self._eta(state)}: {text}")
+            self._say(
+                f"epoch {state.epoch} of {self._total(state)}{self._time_left(state)}: {text}"
+            )
 
     def close(self) -> None:
         """Leaves the terminal on a fresh line."""
@@ -65,14 +86,12 @@ class ProgressDisplay:
         periods_left = max(1, int(self._schedule.min_periods) - state.periods)
         return state.epoch - state.period_epoch + periods_left * period
 
-    def _eta(self, state: curriculum.State) -> str:
-        now = time.monotonic()
-        if self._started is None:
-            self._started = (now, state.epoch)
-            return ""
-        seconds_per_epoch = (now - self._started[0]) / max(1, state.epoch - self._started[1])
-        seconds = seconds_per_epoch * (self._total(state) - state.epoch)
-        return f", {tqdm.tqdm.format_interval(seconds)} left"
+    def _time_left(self, state: curriculum.State) -> str:
+        """`time_left`, computed once in a while."""
+        if time.monotonic() - self._left_at > 1:
+            self._left = time_left(self._schedule, state, self._pace)
+            self._left_at = time.monotonic()
+        return self._left
 
     def _say(self, line: str) -> None:
         if self._bar is not None:
@@ -80,6 +99,8 @@ class ProgressDisplay:
         else:
             self._stream.write(line + "\n")
             self._stream.flush()
+        if self._log is not None:
+            self._log(line)
 
     def _validation_line(self, event: trainer.ValidationDone) -> str:
         kind = "baseline" if event.decision is None else "validation"
@@ -88,3 +109,18 @@ class ProgressDisplay:
             f"{kind} after epoch {event.progress.schedule.epoch}, stage {event.stage}, "
             f"{event.num_steps} steps: loss {event.loss:.4g}{decision}"
         )
+
+
+def time_left(schedule: curriculum.Schedule, state: curriculum.State, pace: remaining.Pace) -> str:
+    """ ", 1:10:00 left", with "at least" or an upper bound in a curriculum; "" if unknown."""
+    low = pace.seconds(remaining.least(schedule, state))
+    if low is None:
+        return ""
+    most = remaining.most(schedule, state)
+    high = None if most is None else pace.seconds(most)
+    low_text = tqdm.tqdm.format_interval(low)
+    if high is None:
+        return f", at least {low_text} left"
+    if high < 1.05 * low + 1:
+        return f", {low_text} left"
+    return f", {low_text} to {tqdm.tqdm.format_interval(high)} left"

@@ -1,10 +1,12 @@
 """metrics.csv: one line per event of training, without anything that depends on the clock."""
 
 import csv
+import hashlib
+import io
 import pathlib
 from typing import Any
 
-from l2o_tf.core import errors
+from l2o_tf.core import errors, files
 from l2o_tf.training import trainer
 
 COLUMNS = (
@@ -16,20 +18,32 @@ COLUMNS = (
 class MetricsFile:
     """Appends events; the lines after the checkpoint that a run goes on from are cut off."""
 
-    def __init__(self, path: pathlib.Path, num_events: int):
+    def __init__(self, path: pathlib.Path, num_events: int, digest: str | None = None):
         """Opens the file of a run that has had `num_events` events.
+
+        Args:
+            path: the file.
+            num_events: the events so far.
+            digest: what `digest` was after them; None if it was not recorded.
 
         Raises:
             InputError: if the lines of these events are not there.
         """
-        if num_events and not path.exists():
-            raise errors.InputError(f"{path} is missing: put it back to resume the run")
-        kept = path.read_text().splitlines(keepends=True)[: num_events + 1] if num_events else []
-        path.write_text("".join(kept))
-        self._file = path.open("a", newline="")
-        self._writer = csv.writer(self._file, lineterminator="\n")
-        if not num_events:
-            self._writer.writerow(COLUMNS)
+        kept = lines(path, num_events, digest)
+        if not files.exists(path) or files.read_bytes(path) != kept:
+            files.write_atomically(path, kept)
+        self._hash = hashlib.sha256(kept)
+        rows = csv.DictReader(io.StringIO(kept.decode(errors="replace"), newline=""))
+        # Of all validation trajectories of these events together.
+        self.validated_steps = sum(
+            int(row["num_steps"]) for row in rows if row["kind"] in ("validation", "baseline")
+        )
+        self._file = files.GrowingFile(path)
+
+    @property
+    def digest(self) -> str:
+        """Of all lines so far: what a checkpoint tells whole metrics from damaged ones with."""
+        return self._hash.hexdigest()
 
     def add(self, event: trainer.Event) -> None:
         """Appends one event."""
@@ -37,7 +51,7 @@ class MetricsFile:
         losses = event.main_losses if is_epoch else event.losses
         loss = losses.mean() if is_epoch else event.loss
         progress = event.progress
-        self._writer.writerow(
+        self._append(
             [
                 progress.num_events,
                 event.kind,
@@ -51,7 +65,41 @@ class MetricsFile:
                 "" if is_epoch or event.decision is None else event.decision.value,
             ]
         )
-        self._file.flush()
+
+    def sync(self) -> None:
+        """Returns when the disk has all lines."""
+        self._file.sync()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def _append(self, row: list) -> None:
+        content = _line(row)
+        self._file.add(content)
+        self._hash.update(content)
+
+
+def lines(path: pathlib.Path, num_events: int, digest: str | None = None) -> bytes:
+    """The header and the lines of the first events in a metrics.csv, checked.
+
+    Raises:
+        InputError: if they are missing, or are not those that `digest` was made of.
+    """
+    header = _line(COLUMNS)
+    if not num_events:
+        return header
+    if not files.exists(path):
+        raise errors.InputError(f"{path} is missing: put it back to resume the run")
+    found = files.read_bytes(path).splitlines(keepends=True)[: num_events + 1]
+    kept = b"".join(found)
+    whole = len(found) == num_events + 1 and kept.endswith(b"\n")
+    if not whole or (digest is not None and hashlib.sha256(kept).hexdigest() != digest):
+        raise errors.InputError(
+            f"{path} lacks some of the run's first {num_events} events or was changed: put a whole "
+            "copy back to resume the run"
+        )
+    return kept
 
 
 def read_validations(path: pathlib.Path) -> list[dict[str, Any]]:
@@ -60,18 +108,24 @@ def read_validations(path: pathlib.Path) -> list[dict[str, Any]]:
     Raises:
         InputError: if the file cannot be read.
     """
+    content = files.read_bytes(path)
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [
-                {
-                    "epoch": int(row["epoch"]),
-                    "stage": int(row["stage"]),
-                    "num_steps": int(row["num_steps"]),
-                    "loss": float(row["loss"]),
-                    "decision": row["decision"],
-                }
-                for row in csv.DictReader(file)
-                if row["kind"] == "validation"
-            ]
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        return [
+            {
+                "epoch": int(row["epoch"]),
+                "stage": int(row["stage"]),
+                "num_steps": int(row["num_steps"]),
+                "loss": float(row["loss"]),
+                "decision": row["decision"],
+            }
+            for row in csv.DictReader(io.StringIO(content.decode(), newline=""), strict=True)
+            if row["kind"] == "validation"
+        ]
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise errors.InputError(f"cannot read the validations in {path}: {error}") from error
+
+
+def _line(row) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(row)
+    return text.getvalue().encode()

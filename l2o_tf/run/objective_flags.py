@@ -1,11 +1,10 @@
 """The flags of meta-training that L2O-Scale brought: objective, lengths, regularizers, problems."""
 
 import dataclasses
-import json
 import math
 from typing import Any
 
-from l2o_tf.core import errors
+from l2o_tf.core import errors, files
 from l2o_tf.core.flags import flag, require
 from l2o_tf.training.choices import (
     META_OPTIMIZERS,
@@ -123,8 +122,8 @@ class ObjectiveFlags:
             InputError: unless --rule_options is a JSON object.
         """
         try:
-            options = json.loads(self.rule_options or "{}")
-        except json.JSONDecodeError as error:
+            options = files.parse_json(self.rule_options or "{}")
+        except ValueError as error:
             raise errors.InputError(f"--rule_options={self.rule_options}: {error}") from None
         if not isinstance(options, dict):
             raise errors.InputError(
@@ -145,6 +144,9 @@ class ObjectiveFlags:
         for name in ("l2_reg", "scoring_examples", "regularizer_weight"):
             value = getattr(self, name)
             require(0 <= value < math.inf, name, value, "at least 0")
+        iterations, fraction = self.regularizer_iterations, self.regularizer_fraction
+        require(iterations >= 1, "regularizer_iterations", iterations, "at least 1")
+        require(0 <= fraction <= 1, "regularizer_fraction", fraction, "between 0 and 1")
         rate, stop = self.meta_learning_rate, self.early_stop
         require(
             rate is None or 0 < rate < math.inf, "meta_learning_rate", rate, "a positive number"

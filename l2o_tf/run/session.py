@@ -1,117 +1,256 @@
 """One meta-training run from its flags to its exported rule: `python -m l2o_tf.train`."""
 
+import contextlib
+import dataclasses
+import shlex
 import textwrap
 import time
 from collections.abc import Callable
 
+import tensorflow as tf
+
 from l2o_tf import artifacts
-from l2o_tf.core import errors, flags
-from l2o_tf.run import build, config, directory, display, metrics, snapshots, summaries
+from l2o_tf.core import errors, files, flags
+from l2o_tf.rules.base import UpdateRule
+from l2o_tf.run import (
+    build,
+    config,
+    directory,
+    display,
+    export,
+    log,
+    machine,
+    metrics,
+    remaining,
+    snapshots,
+    summaries,
+)
 from l2o_tf.training import curriculum, trainer
 
-_SECONDS_BETWEEN_CHECKPOINTS = 60
+Tell = Callable[[str], None]
 
 
 def _ignore(text: str) -> None:
     pass
 
 
-def train(run_config: config.TrainConfig, tell: Callable[[str], None] = _ignore) -> None:
+def train(run_config: config.TrainConfig, tell: Tell = _ignore) -> None:
     """Trains or resumes a run.
 
     Args:
-        run_config: the flags.
+        run_config: the flags; without a workdir the run gets a new one below runs/.
         tell: is given what a person should read, a text at a time; nothing is shown by default.
 
     Raises:
-        InputError: for flags, data or a directory that cannot be used.
+        InputError: for flags, data or a directory that cannot be used, and if no validation of
+            the run was finite, so that there is no rule to export.
         Interrupted: after a KeyboardInterrupt; the run is saved.
     """
     if not run_config.workdir:
-        raise errors.InputError("--workdir=DIR is needed: the directory of the run")
+        workdir = directory.default_path(run_config.rule)
+        run_config = dataclasses.replace(run_config, workdir=workdir)
+        tell(f"--workdir={shlex.quote(workdir)}")
     run = directory.RunDirectory(run_config.workdir)
     run.check(run_config)
-    rule, meta_trainer = build.trainer(run_config)
-    run.create(run_config)
-    start = meta_trainer.initial_progress()
-    current = run.restore(start) or start
-    if current.schedule.phase is curriculum.Phase.FINISHED:
-        tell(f"{run.path} is done: {current.schedule.reason}.\n{_next_commands(run_config)}")
+    rule, trained_on, meta_trainer = build.parts(_with_initial_rule(run_config, run))
+    about = machine.describe(run_config, trained_on)
+    if run_config.dry_run:
+        tell(f"{about}\n{_all_flags(run_config)}")
         return
-    if current.num_events:
-        tell(f"resuming {run.path} after epoch {current.schedule.epoch}")
-    else:
-        tell(f"training {run_config.rule} in {run.path} with\n{_all_flags(run_config)}")
-    end = _run(run_config, run, rule, meta_trainer, current)
-    tell(
-        f"done after {end.schedule.epoch} epochs: {end.schedule.reason}. "
-        f"Skipped meta-steps: {int(end.meta.skipped)}.\n{_next_commands(run_config)}"
-    )
+    with run.lock():
+        run.check(run_config)  # Another process may have begun a run here in the meantime.
+        _Session(run_config, run, rule, meta_trainer, tell).train(about)
 
 
-def _run(run_config, run, rule, meta_trainer, current) -> trainer.Progress:
-    observers = [
-        metrics.MetricsFile(run.metrics, current.num_events),
-        summaries.TensorBoardSummaries(
-            run.path, run_config.resolved().identity(), current.schedule.epoch
-        ),
-        shown := display.ProgressDisplay(run_config.schedule()),
-    ]
-    saved = time.monotonic()
-    try:
-        for event in meta_trainer.run(current):
-            current = event.progress
-            for observer in observers:
-                observer.add(event)
-            if isinstance(event, trainer.ValidationDone):
-                _export(run, rule, run_config, event)
-                period_epochs = run_config.schedule().period_epochs
-                snapshots.save(run.path, event, period_epochs, run_config.max_snapshots)
-            if time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
-                run.save(current)
-                saved = time.monotonic()
-    except KeyboardInterrupt:
-        shown.close()
-        run.save(current)
-        raise errors.Interrupted(
-            f"saved {run.path} after epoch {current.schedule.epoch}. "
-            f"To resume:\n  python -m l2o_tf.train {flags.to_flags(run_config)}"
-        ) from None
-    run.save(current)
-    shown.close()
-    return current
+def _with_initial_rule(
+    run_config: config.TrainConfig, run: directory.RunDirectory
+) -> config.TrainConfig:
+    """The flags, --init_from being the run's own copy of that rule where it has one."""
+    if run_config.init_from and files.exists(run.initial / artifacts.RULE_CARD):
+        return dataclasses.replace(run_config, init_from=str(run.initial))
+    return run_config
 
 
-def _export(run, rule, run_config, event: trainer.ValidationDone) -> None:
-    if event.decision is not curriculum.Decision.KEEP:
-        return
-    card = {
-        "training": run_config.identity(),
-        "epoch": event.progress.schedule.epoch,
-        "stage": event.stage,
-        "validation_steps": event.num_steps,
-        "validation_loss": event.loss,
-        "chosen_because": "lowest validation loss of its curriculum stage, the last that improved",
-    }
-    for folder in (run.path, run.path / "stages" / f"stage_{event.stage}"):
-        artifacts.save_rule(folder, rule, event.progress.best, card)
+class _Session:
+    """A run whose directory is locked."""
+
+    def __init__(
+        self,
+        run_config: config.TrainConfig,
+        run: directory.RunDirectory,
+        rule: UpdateRule,
+        meta_trainer: trainer.Trainer,
+        tell: Tell,
+    ):
+        self._config, self._run, self._rule, self._trainer = run_config, run, rule, meta_trainer
+        self._tell_person = tell
+        self._threads = machine.threads()
+        self._exporter = export.Exporter(run, rule, run_config)
+
+    def train(self, about: str) -> None:
+        run, run_config = self._run, self._config
+        began_with = run.create(run_config, self._threads)
+        with contextlib.closing(log.RunLog(run.log)) as self._log:
+            if began_with != self._threads:
+                self._tell(
+                    f"warning: the run was begun with {began_with} threads and goes on with "
+                    f"{self._threads}: its numbers may differ in their last bits from those of an "
+                    "uninterrupted run"
+                )
+            checkpoint = self._start()
+            state = checkpoint.progress.schedule
+            if state.phase is curriculum.Phase.FINISHED:
+                self._tell(f"{run.path} is done: {state.reason}.")
+            else:
+                self._banner(about, checkpoint)
+                checkpoint = self._go_on(checkpoint)
+                self._tell(
+                    f"done after {checkpoint.progress.schedule.epoch} epochs: "
+                    f"{checkpoint.progress.schedule.reason}. "
+                    f"Skipped meta-steps: {int(checkpoint.progress.meta.skipped)}."
+                )
+            if checkpoint.exported is None:
+                raise errors.InputError(
+                    f"{run.path} has no rule to export: none of its validations had a finite loss "
+                    f"(see {run.metrics}); train anew with a lower --meta_learning_rate or other "
+                    "flags"
+                )
+            self._tell(_next_commands(run_config))
+
+    def _start(self) -> directory.Checkpoint:
+        """The last checkpoint, or a first one, with metrics and export as they were then."""
+        run = self._run
+        start = self._trainer.initial_progress()
+        checkpoint = run.restore(start, self._tell)
+        if checkpoint is None:
+            if self._config.init_from:
+                artifacts.save_rule(run.initial, self._rule)
+            checkpoint = directory.Checkpoint(start)
+            # Events without a checkpoint would look like those of a run whose checkpoints are lost.
+            run.save(checkpoint)
+        self._metrics = metrics.MetricsFile(
+            run.metrics, checkpoint.progress.num_events, checkpoint.digest
+        )
+        return checkpoint._replace(exported=self._exporter.renew(checkpoint))
+
+    def _banner(self, about: str, checkpoint: directory.Checkpoint) -> None:
+        run, schedule = self._run, self._config.schedule()
+        left = display.time_left(
+            schedule, checkpoint.progress.schedule, remaining.Pace(checkpoint.pace)
+        )
+        self._tell(about)
+        if checkpoint.progress.num_events:
+            self._tell(
+                f"resuming {run.path} after epoch {checkpoint.progress.schedule.epoch}{left}"
+            )
+            return
+        self._tell(f"training {self._config.rule} in {run.path} with\n{_own_flags(self._config)}")
+        self._log.add(f"all flags:\n{_all_flags(self._config)}")
+
+    def _go_on(self, checkpoint: directory.Checkpoint) -> directory.Checkpoint:
+        """Trains to the end of the schedule."""
+        current, events = checkpoint, self._trainer.run(checkpoint.progress)
+        pace = remaining.Pace(checkpoint.pace)
+        saved = -float("inf")  # The first event is saved at once: what was compiled pays off.
+        with contextlib.ExitStack() as stack:
+            observers = [
+                stack.enter_context(contextlib.closing(o)) for o in self._observers(current, pace)
+            ]
+            try:
+                while True:
+                    started = time.monotonic()
+                    event = next(events, None)
+                    if event is None:
+                        break
+                    pace.add(event, time.monotonic() - started)
+                    for observer in observers:
+                        observer.add(event)
+                    facts = self._exporter.add(event) or current.exported
+                    self._keep_snapshot(event)
+                    # Last, so that what an interrupt leaves undone is done again.
+                    current = directory.Checkpoint(
+                        event.progress, self._metrics.digest, facts, pace.to_json()
+                    )
+                    if time.monotonic() - saved > self._config.checkpoint_seconds:
+                        self._save(current)
+                        saved = time.monotonic()
+            except KeyboardInterrupt:
+                self._save(current)
+                raise errors.Interrupted(
+                    f"saved {self._run.path} after epoch {current.progress.schedule.epoch}. "
+                    f"To resume:\n  python -m l2o_tf.train {flags.to_flags(self._config)}"
+                ) from None
+            except Exception as error:
+                with contextlib.suppress(errors.InputError):
+                    self._save(current)
+                if isinstance(error, tf.errors.ResourceExhaustedError):
+                    raise errors.InputError(
+                        "out of memory: try a smaller --batch_size, --unroll_length or optimizee "
+                        f"({textwrap.shorten(str(error), 200)})"
+                    ) from error
+                raise
+            self._save(current)
+        return current
+
+    def _observers(self, checkpoint: directory.Checkpoint, pace: remaining.Pace):
+        run, run_config = self._run, self._config
+        yield self._metrics
+        yield summaries.TensorBoardSummaries(
+            run.path,
+            run_config.resolved().identity(),
+            checkpoint.progress.schedule.epoch,
+            self._metrics.validated_steps,
+        )
+        yield display.ProgressDisplay(run_config.schedule(), pace=pace, log=self._log.add)
+
+    def _keep_snapshot(self, event: trainer.Event) -> None:
+        if isinstance(event, trainer.ValidationDone):
+            period_epochs = self._config.schedule().period_epochs
+            snapshots.save(self._run.path, event, period_epochs, self._config.max_snapshots)
+
+    def _save(self, checkpoint: directory.Checkpoint) -> None:
+        self._metrics.sync()  # Before a checkpoint that says that these lines are there.
+        self._run.save(checkpoint)
+
+    def _tell(self, text: str) -> None:
+        self._log.add(text)
+        self._tell_person(text)
 
 
 def _next_commands(run_config: config.TrainConfig) -> str:
     data = f" --plugins={','.join(run_config.plugins)}" if run_config.plugins else ""
-    data += f" --dataset={run_config.dataset}"
-    data += f" --data_dir={run_config.data_dir}" if run_config.data_dir else ""
+    data += f" --dataset={shlex.quote(run_config.dataset)}"
+    data += f" --data_dir={shlex.quote(run_config.data_dir)}" if run_config.data_dir else ""
+    workdir = run_config.workdir
+    rules = shlex.quote(f"{workdir},tuned:adam,tuned:sgd")
     return (
         "The rule is in rule.npz and rule.json. Next:\n"
-        f"  python -m l2o_tf.evaluate --rules={run_config.workdir},tuned:adam,tuned:sgd"
-        f" --optimizees={','.join(run_config.optimizee)}{data}"
-        f" --workdir={run_config.workdir}/evaluation\n"
-        f"  tensorboard --logdir={run_config.workdir}"
+        f"  python -m l2o_tf.evaluate --rules={rules}"
+        f" --optimizees={shlex.quote(','.join(run_config.optimizee))}{data}"
+        f" --workdir={shlex.quote(f'{workdir}/evaluation')}\n"
+        f"  tensorboard --logdir={shlex.quote(workdir)}"
     )
 
 
+def _own_flags(run_config: config.TrainConfig) -> str:
+    """What is not the default, or follows from what is not; the rest is in run.log."""
+    resolved, default = run_config.resolved(), config.TrainConfig().resolved()
+    own = [
+        field.name
+        for field in dataclasses.fields(resolved)
+        if getattr(resolved, field.name) != getattr(default, field.name)
+        or getattr(run_config, field.name) != field.default
+    ]
+    rest = len(dataclasses.fields(resolved)) - len(own)
+    shown = _fill(flags.to_flags(resolved, defaults=True, only=own))
+    return f"{shown}\n  and {rest} flags with their defaults (run.log and --dry_run list them)"
+
+
 def _all_flags(run_config: config.TrainConfig) -> str:
-    text = flags.to_flags(run_config.resolved(), defaults=True)
+    return _fill(flags.to_flags(run_config.resolved(), defaults=True))
+
+
+def _fill(text: str) -> str:
     return textwrap.fill(
         text, display.WIDTH, initial_indent="  ", subsequent_indent="  ",
         break_long_words=False, break_on_hyphens=False,

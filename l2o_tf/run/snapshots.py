@@ -43,7 +43,7 @@ def save(
     spacing = _spacing(epoch, period_epochs, max_snapshots)
     for path in find(directory):
         if epoch_of(path) < epoch and epoch_of(path) % spacing:
-            path.unlink()
+            files.remove(path)
 
 
 def find(directory: str | os.PathLike) -> list[pathlib.Path]:

@@ -2,89 +2,129 @@
 
 import json
 import math
+import os
 import pathlib
 import time
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
+from tensorboard.compat.proto import summary_pb2
+from tensorboard.plugins.histogram import summary_v2 as histograms
 from tensorboard.plugins.hparams import api as hparams
+from tensorboard.plugins.scalar import summary_v2 as scalars
+from tensorboard.plugins.text import summary_v2 as texts
 
+from l2o_tf.run.config import TrainConfig
+from l2o_tf.run.event_file import EventFile
 from l2o_tf.training import trainer
 
 _SMALLEST_UPDATE = 1e-12  # What an update of 0 counts as, so that its logarithm exists.
-_METRICS = ("validation/loss", "validation/best_loss")  # The columns in which runs compare.
+_METRICS = ("validation/best_loss", "validation/loss")  # The columns in which runs compare.
+_FIRST_FLAGS = ("rule", "seed", "imitation_r")  # TensorBoard ticks the first five of its list.
 
 
 class TensorBoardSummaries:
-    """Writes every event of training; the step axis is the number of epochs."""
+    """Writes every event of training; the step axis is the number of epochs.
 
-    def __init__(self, directory: pathlib.Path, config: dict, first_epoch: int):
+    Groups of tags are shown in the order of their names: train and validation come first.
+    """
+
+    def __init__(
+        self, directory: pathlib.Path, config: dict, first_epoch: int, validated_steps: int = 0
+    ):
         """Opens the events of a run.
 
         Args:
             directory: the run's directory.
             config: its flags, JSON values; they are the run's row in the table of HParams.
             first_epoch: the epochs that it has had so far.
+            validated_steps: the steps of all its validation trajectories so far.
         """
-        self._writer = tf.summary.create_file_writer(str(directory))
+        self._file = EventFile(directory)
         self._last_time = time.monotonic()
+        self._validated_steps = validated_steps
         if first_epoch == 0:
-            with self._writer.as_default(step=0):
-                text = json.dumps(config, indent=2)
-                tf.summary.text("config", f"```\n{text}\n```")
-                # Without the names of the flags the table of HParams stays empty.
-                hparams.hparams_config(
-                    [hparams.HParam(name) for name in config],
-                    [hparams.Metric(tag) for tag in _METRICS],
-                )
-                flags = {name: _to_scalar(value) for name, value in config.items()}
-                hparams.hparams(flags, trial_id=directory.name)
+            text = json.dumps(config, indent=2)
+            self._file.add(
+                0,
+                [texts.text_pb("config", f"```\n{text}\n```"), *_table_of_runs(directory, config)],
+            )
 
     def add(self, event: trainer.Event) -> None:
         """Writes one event."""
-        state = event.progress.schedule
-        with self._writer.as_default(step=state.epoch):
-            if isinstance(event, trainer.EpochDone):
-                self._add_epoch(event)
-            else:
-                self._add_validation(event)
+        if isinstance(event, trainer.EpochDone):
+            found = self._epoch(event)
+        else:
+            found = self._validation(event)
+            self._add_curve(event)
+        self._file.add(event.progress.schedule.epoch, found)
 
     def close(self) -> None:
-        """Flushes what is left."""
-        self._writer.close()
+        """Closes the file."""
+        self._file.close()
 
-    def _add_epoch(self, event: trainer.EpochDone) -> None:
+    def _epoch(self, event: trainer.EpochDone) -> list[summary_pb2.Summary]:
         now = time.monotonic()
+        values = {}
         for kind, unrolls in event.by_loss().items():
-            tf.summary.scalar(f"train/{kind}", event.losses[unrolls].mean())
-            norm = event.gradient_norms[unrolls].mean()
-            tf.summary.scalar(f"train/gradient_norm_{kind}", norm)
-        tf.summary.scalar("train/skipped_meta_steps", event.progress.meta.skipped)
-        tf.summary.scalar("schedule/stage", event.stage)
-        tf.summary.scalar("schedule/num_steps", event.num_steps)
-        tf.summary.scalar("schedule/analytical_share", event.analytical_share)
-        tf.summary.scalar("speed/steps_per_second", event.num_steps / (now - self._last_time))
+            values[f"train/{kind}"] = event.losses[unrolls].mean()
+            values[f"train/gradient_norm_{kind}"] = event.gradient_norms[unrolls].mean()
+        values["train/skipped_meta_steps"] = int(event.progress.meta.skipped)
+        values["train/stage"] = event.stage
+        values["train/num_steps"] = event.num_steps
+        values["train/analytical_share"] = event.analytical_share
+        values["train/steps_per_second"] = event.num_steps / (now - self._last_time)
         self._last_time = now
+        return [scalars.scalar_pb(name, value) for name, value in values.items()]
 
-    def _add_validation(self, event: trainer.ValidationDone) -> None:
-        tf.summary.scalar(f"validation/{event.kind}_loss_stage_{event.stage}", event.loss)
-        for tag, loss in zip(_METRICS, (event.loss, event.progress.schedule.best_loss)):
+    def _validation(self, event: trainer.ValidationDone) -> list[summary_pb2.Summary]:
+        found = [scalars.scalar_pb(f"validation/{event.kind}_loss_stage_{event.stage}", event.loss)]
+        for tag, loss in zip(_METRICS, (event.progress.schedule.best_loss, event.loss)):
             if math.isfinite(loss):  # A stage that has just begun has no best loss.
-                tf.summary.scalar(tag, loss)
+                found.append(scalars.scalar_pb(tag, loss))
         sizes = np.log10(np.maximum(event.update_sizes, _SMALLEST_UPDATE))
-        tf.summary.histogram("updates/log10_of_size", sizes)
+        found.append(histograms.histogram_pb("updates/log10_of_size", sizes))
         for name, weights in event.progress.meta.weights.items():
-            tf.summary.histogram(f"weights/{name}", weights)
-        # The optimizee's loss over the steps of a trajectory, a curve per validation.
-        curve = np.mean(event.losses, axis=0)
-        steps = np.linspace(0, event.num_steps, len(curve), endpoint=False)
-        name = f"validation_curves/epoch_{event.progress.schedule.epoch:06d}_{event.kind}"
-        for step, loss in zip(steps, curve):
-            tf.summary.scalar(name, loss, step=int(step))
+            found.append(histograms.histogram_pb(f"weights/{name}", np.asarray(weights)))
         self._last_time = time.monotonic()
+        return found
+
+    def _add_curve(self, event: trainer.ValidationDone) -> None:
+        """The optimizee's loss over the steps of a validation, one validation after the other."""
+        curve = np.mean(event.losses, axis=0)
+        length = event.num_steps / len(curve)
+        for k, loss in enumerate(curve):
+            step = self._validated_steps + int(k * length)
+            self._file.add(step, [scalars.scalar_pb("validation/curve", loss)])
+        self._validated_steps += event.num_steps
 
 
-def _to_scalar(value) -> bool | int | float | str:
+def _table_of_runs(directory: pathlib.Path, config: dict) -> list[summary_pb2.Summary]:
+    """What the table of HParams has of a run: a row with its flags, and what the columns are.
+
+    TensorBoard ticks the first flags of the list, and lets the reader tick others: the list
+    begins with what runs most often differ in, then has what this run has not by default.
+    """
+    default = TrainConfig().resolved().identity()
+    names = sorted(
+        config,
+        key=lambda name: (
+            _FIRST_FLAGS.index(name) if name in _FIRST_FLAGS else len(_FIRST_FLAGS),
+            config[name] == default.get(name),
+        ),
+    )
+    columns = hparams.hparams_config_pb(
+        [hparams.HParam(name) for name in names], [hparams.Metric(tag) for tag in _METRICS]
+    )
+    # The whole path, because runs in different directories often have the same last name.
+    row = hparams.hparams_pb(
+        {name: _to_scalar(value) for name, value in config.items()},
+        trial_id=os.path.abspath(directory),
+    )
+    return [columns, row]
+
+
+def _to_scalar(value: Any) -> bool | int | float | str:
     """A flag's value as HParams take it."""
     if value is None:
         return ""

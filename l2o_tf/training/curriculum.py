@@ -118,9 +118,9 @@ def after_validation(
 
     A stage goes on while its periods are fewer than N_period or the last one was the best; it
     then ends with its best rule, or ends the training if no period beat the stage's baseline. A
-    loss that is not a number is never better.
+    loss that is not finite is never better.
     """
-    is_best = loss < state.best_loss
+    is_best = math.isfinite(loss) and loss < state.best_loss
     state = dataclasses.replace(
         state,
         phase=Phase.EPOCH,
@@ -148,7 +148,7 @@ def after_validation(
 
 def after_baseline(state: State, loss: float) -> State:
     """The state after the restored rule was measured with the new stage's N_valid."""
-    best_loss = loss if loss < math.inf else math.inf
+    best_loss = loss if math.isfinite(loss) else math.inf
     return dataclasses.replace(state, phase=Phase.EPOCH, best_loss=best_loss)
 
 

@@ -35,9 +35,9 @@ def test_every_flagfile_runs_two_epochs_and_prints_its_resolved_flags(path, tmp_
     session.train(run_config, cli.say)
     printed = capsys.readouterr().err
     lines = printed.splitlines()
-    assert lines[0] == f"training {run_config.rule} in {workdir} with"
-    shown = [flag for line in lines[1:] if line.startswith("  --") for flag in line.split()]
-    assert cli.parse(TrainConfig, ["train", *shown]) == run_config.resolved()
+    assert lines[1] == f"training {run_config.rule} in {workdir} with"
+    shown = [flag for line in lines[2:] if line.startswith("  --") for flag in line.split()]
+    assert cli.parse(TrainConfig, ["train", *shown]).resolved() == run_config.resolved()
     rows = rows_of(workdir)
     assert [row["epoch"] for row in rows] == ["1", "2", "2"]
     assert rows[-1]["kind"] == "validation" and (workdir / "rule.npz").exists()
@@ -86,7 +86,7 @@ def test_wrong_flags_are_one_line_that_names_them_and_exit_code_2(
 def test_resuming_with_another_config_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
     (tmp_path / "run").mkdir()
     recorded = TrainConfig(imitation_r=(0.3,))
-    directory.RunDirectory(str(tmp_path / "run")).create(recorded)
+    directory.RunDirectory(str(tmp_path / "run")).create(recorded, threads=2)
     assert run_command(monkeypatch, "--imitation_r=0.2", f"--workdir={tmp_path}/run") == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and printed.count("\n") == 1

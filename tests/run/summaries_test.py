@@ -17,7 +17,7 @@ def written(tmp_path_factory):
     meta = epochs.MetaState({"w": tf.constant([1.0, 2.0])}, (), (), tf.constant(3))
     state = curriculum.State(epoch=7, stage=1, best_loss=1.25)
     where = trainer.Progress(meta, {}, meta.weights, state, 9)
-    writer = summaries.TensorBoardSummaries(tmp_path, CONFIG, first_epoch=0)
+    writer = summaries.TensorBoardSummaries(tmp_path, CONFIG, first_epoch=0, validated_steps=1000)
     imitated = np.array([False, True, True])
     for kind, losses, norms, share in [
         ("imitation", [1.0, 2.0, 6.0], [3.0, 5.0, 7.0], 0.0),
@@ -33,6 +33,7 @@ def written(tmp_path_factory):
     keep = curriculum.Decision.KEEP
     sizes = np.array([[0.01, 0.0], [0.1, 1.0]])
     writer.add(trainer.ValidationDone(where, "validation", 1, 40, losses, 1.5, keep, sizes))
+    writer.add(trainer.ValidationDone(where, "baseline", 2, 40, losses + [[1, 1.5]], 3, None, sizes))
     writer.close()
     (path,) = tmp_path.glob("events.out.tfevents.*")
     found = {}
@@ -57,22 +58,28 @@ def test_scalars_have_their_values_and_epochs(written):
         "train/self_improving": [3.0],
         "train/gradient_norm_self_improving": [2.0],
         "train/skipped_meta_steps": [3.0] * 3,
-        "schedule/stage": [1.0] * 3,
-        "schedule/num_steps": [40.0] * 3,
-        "schedule/analytical_share": [0.0, 0.0, 0.375],
+        "train/stage": [1.0] * 3,
+        "train/num_steps": [40.0] * 3,
+        "train/analytical_share": [0.0, 0.0, 0.375],
         "validation/validation_loss_stage_1": [1.5],
-        "validation/loss": [1.5],
-        "validation/best_loss": [1.25],
+        "validation/baseline_loss_stage_2": [3.0],
+        "validation/loss": [1.5, 3.0],
+        "validation/best_loss": [1.25, 1.25],
     }.items():
         assert [(step, float(found)) for step, found in written[tag]] == [
             (7, value) for value in values
         ], tag
-    assert written["speed/steps_per_second"][0][1] > 0
+    assert written["train/steps_per_second"][0][1] > 0
 
 
-def test_validation_curves_are_means_over_trajectories(written):
-    curve = [(step, float(v)) for step, v in written["validation_curves/epoch_000007_validation"]]
-    assert curve == [(0, 3.0), (20, 1.5)]
+def test_validation_curves_are_means_over_trajectories_one_after_the_other(written):
+    curves = [(step, float(v)) for step, v in written["validation/curve"]]
+    assert curves == [(1000, 3.0), (1020, 1.5), (1040, 4.0), (1060, 3.0)]
+
+
+def test_train_and_validation_come_first(written):
+    groups = sorted({tag.partition("/")[0] for tag in written if "/" in tag} - {"_hparams_"})
+    assert groups == ["train", "updates", "validation", "weights"]
 
 
 def test_config_and_histograms_are_there(written):
@@ -87,10 +94,22 @@ def test_config_and_histograms_are_there(written):
 def test_runs_compare_by_their_flags_and_validation_losses(written):
     (_, experiment), = written["_hparams_/experiment"]
     metrics = [metric.name.tag for metric in experiment.experiment.metric_infos]
-    assert metrics == ["validation/loss", "validation/best_loss"]
-    assert {info.name for info in experiment.experiment.hparam_infos} == CONFIG.keys()
+    assert metrics == ["validation/best_loss", "validation/loss"]
+    # First what runs most often differ in, then what is not the default; "seed" is both.
+    names = [info.name for info in experiment.experiment.hparam_infos]
+    assert names == ["seed", "teachers", "num_epochs", "curriculum"]
     (_, session), = written["_hparams_/session_start_info"]
-    assert session.session_start_info.group_name == "dm_cl"
+    assert session.session_start_info.group_name.endswith("/dm_cl")
     flags = session.session_start_info.hparams
     assert flags["seed"].number_value == 5 and flags["curriculum"].bool_value
     assert flags["teachers"].string_value == "adam,sgd"
+
+
+def test_runs_of_the_same_last_name_are_rows_of_their_own(tmp_path):
+    trials = set()
+    for parent in ("dm", "rnnprop"):
+        (_, row) = summaries._table_of_runs(tmp_path / parent / "seed0", CONFIG)
+        content = row.value[0].metadata.plugin_data.content
+        found = plugin_data_pb2.HParamsPluginData.FromString(content)
+        trials.add(found.session_start_info.group_name)
+    assert trials == {str(tmp_path / "dm" / "seed0"), str(tmp_path / "rnnprop" / "seed0")}

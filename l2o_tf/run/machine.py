@@ -1,0 +1,98 @@
+"""The first line of a run: what it computes with, on what, and roughly for how long."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+from l2o_tf.core import seeds
+from l2o_tf.optimizees.base import Optimizee
+from l2o_tf.run import config, remaining
+from l2o_tf.training import curriculum
+
+# Measured on two cores, see docs/performance.md: microseconds per coordinate and optimizee step of
+# training and of validation. Convolutions take several times as long.
+_TRAIN = {"dm": 0.48, "rnnprop": 0.55, "scale": 0.4}
+_VALIDATE = {"dm": 0.14, "rnnprop": 0.16, "scale": 0.12}
+_OTHER_RULES = 0.05
+_MEASURED_THREADS = 2
+_COMPILATION = 15.0  # Seconds, with the start of TensorFlow.
+_BASE_MB, _BYTES_PER_STEP = 700, 1300  # Of a coordinate and step of an unroll.
+_MAX_RECORDED = 2**19  # Coordinates x steps, see `rules.lstm_sequence`.
+
+
+def threads() -> int:
+    """How many threads TensorFlow uses within an operation; the last bits depend on it."""
+    chosen = tf.config.threading.get_intra_op_parallelism_threads()
+    if not chosen:
+        text = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+        chosen = int(text) if text.isdecimal() else 0
+    if chosen:
+        return chosen
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def describe(run_config: config.TrainConfig, trained_on: Sequence[Optimizee]) -> str:
+    """One line: device, threads, data, coordinates, estimated time and memory of a whole run."""
+    sizes = [_coordinates(optimizee) for optimizee in trained_on]
+    parts = [_device(), f"{threads()} threads", *_data(trained_on)]
+    if len(sizes) == 1:
+        parts.append(f"{sizes[0]:,} coordinates")
+    else:
+        parts.append(f"{len(sizes)} optimizees of {min(sizes):,} to {max(sizes):,} coordinates")
+    parts += [_time(run_config, float(np.mean(sizes))), _memory(run_config, trained_on, max(sizes))]
+    return ", ".join(parts)
+
+
+def _device() -> str:
+    names = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
+    return " and ".join([name for name in names if name.startswith("GPU")] or ["CPU"])
+
+
+def _coordinates(optimizee: Optimizee) -> int:
+    with tf.Graph().as_default():  # Shapes take neither time nor memory there.
+        params = optimizee.init(seeds.make_seed(0, "coordinates"))
+    return sum(int(np.prod(p.shape)) for p in params)
+
+
+def _datasets(trained_on: Sequence[Optimizee]) -> list:
+    """The data sets of optimizees that have one, also inside wrappers, each once."""
+    found = {}
+    for optimizee in trained_on:
+        inner = getattr(optimizee, "optimizee", optimizee)
+        dataset = getattr(inner, "dataset", None)
+        if hasattr(dataset, "images"):
+            found[id(dataset)] = dataset
+    return list(found.values())
+
+
+def _data(trained_on: Sequence[Optimizee]) -> list[str]:
+    return [
+        f"{len(d.labels):,} images of {d.name} ({d.split}), {'x'.join(map(str, d.image_shape))}"
+        for d in _datasets(trained_on)
+    ]
+
+
+def _time(run_config: config.TrainConfig, coordinates: float) -> str:
+    schedule = run_config.schedule()
+    work = remaining.least(schedule, curriculum.State())
+    scale = 1e-6 * coordinates * _MEASURED_THREADS / min(threads(), 8)
+    seconds = _COMPILATION + scale * (
+        _TRAIN.get(run_config.rule, _OTHER_RULES) * work.train
+        + _VALIDATE.get(run_config.rule, _OTHER_RULES)
+        * work.validate
+        * run_config.validation_epochs
+    )
+    more = " or more" if remaining.most(schedule, curriculum.State()) is None else ""
+    return f"about {tqdm.tqdm.format_interval(seconds)}{more} (a guess until it is measured)"
+
+
+def _memory(
+    run_config: config.TrainConfig, trained_on: Sequence[Optimizee], coordinates: int
+) -> str:
+    recorded = min(coordinates * run_config.unroll_length, _MAX_RECORDED)
+    data = sum(d.images.nbytes for d in _datasets(trained_on))
+    return f"about {_BASE_MB / 1e3 + (recorded * _BYTES_PER_STEP + data) / 1e9:.1f} GB of memory"

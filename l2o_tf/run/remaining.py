@@ -1,0 +1,107 @@
+"""How long a meta-training takes on: the steps that are left, and seconds per step."""
+
+import dataclasses
+import math
+import statistics
+from typing import NamedTuple
+
+from l2o_tf.training import curriculum, trainer
+
+_RECENT = 15  # Events whose median is the pace: compilations are outliers.
+_TRAIN, _VALIDATE = "train", "validate"
+
+
+class Work(NamedTuple):
+    """Optimizee steps that are left.
+
+    Attributes:
+        train: steps of training.
+        validate: steps of each validation trajectory, all validations together.
+    """
+
+    train: float
+    validate: float
+
+
+class Pace:
+    """Seconds per optimizee step of training and of validation, without compilations."""
+
+    def __init__(self, known: dict[str, float] | None = None):
+        """Starts from what another process has measured."""
+        self._known = dict(known or {})
+        self._samples: dict[str, list[float]] = {}
+
+    def add(self, event: trainer.Event, seconds: float) -> None:
+        """Counts an event that took so long."""
+        kind = _TRAIN if isinstance(event, trainer.EpochDone) else _VALIDATE
+        samples = self._samples.setdefault(kind, [])
+        samples.append(seconds / event.num_steps)
+        del samples[:-_RECENT]
+        # The first event of a process is compiled; so is that of each further optimizee, which
+        # the median leaves out.
+        if len(samples) > 1:
+            self._known[kind] = statistics.median(samples[1:] if len(samples) < 4 else samples)
+
+    def to_json(self) -> dict[str, float]:
+        """What a process that goes on may start from."""
+        return dict(self._known)
+
+    def seconds(self, work: Work) -> float | None:
+        """How long some work takes; None before anything is known."""
+        train = self._known.get(_TRAIN)
+        if train is None:
+            return None
+        # Before the first validation: it has no backward pass, but several trajectories.
+        validate = self._known.get(_VALIDATE, train)
+        return train * work.train + validate * work.validate
+
+
+def least(schedule: curriculum.Schedule, state: curriculum.State) -> Work:
+    """The work that is left if every stage ends as soon as it may."""
+    return _walk(schedule, state, goes_on=False)
+
+
+def most(schedule: curriculum.Schedule, state: curriculum.State) -> Work | None:
+    """The work that is left if the last stage goes on for as long as it may; None for ever."""
+    if math.isinf(schedule.max_epochs) and math.isinf(schedule.max_steps):
+        return None
+    return _walk(schedule, state, goes_on=True)
+
+
+def _walk(schedule: curriculum.Schedule, state: curriculum.State, goes_on: bool) -> Work:
+    """Follows a schedule whose validations are such that stages take their minimum of periods."""
+    train, validate = 0.0, 0.0
+    state = dataclasses.replace(state, best_loss=0.0, improved=True)
+    last_stage = len(schedule.train_steps) - 1
+    while state.phase is not curriculum.Phase.FINISHED:
+        if state.phase is curriculum.Phase.EPOCH:
+            state, steps = _period(schedule, state)
+            train += steps
+            continue
+        validate += schedule.validation_steps[state.stage]
+        if state.phase is curriculum.Phase.BASELINE:
+            state = curriculum.after_baseline(state, 0.0)
+        else:
+            improves = goes_on and state.stage == last_stage
+            state, _ = curriculum.after_validation(schedule, state, -1.0 if improves else 1.0)
+        state = dataclasses.replace(state, best_loss=0.0, improved=True)
+    return Work(train, validate)
+
+
+def _period(
+    schedule: curriculum.Schedule, state: curriculum.State
+) -> tuple[curriculum.State, float]:
+    """All epochs until the next validation at once."""
+    length = schedule.train_steps[state.stage]
+    epochs = schedule.period_epochs - state.period_epoch
+    epochs = min(epochs, schedule.max_epochs - state.epoch)
+    epochs = min(epochs, math.ceil((schedule.max_steps - state.steps) / length)
+                 if math.isfinite(schedule.max_steps) else epochs)  # fmt: skip
+    epochs = max(1, int(epochs))
+    state = dataclasses.replace(
+        state,
+        epoch=state.epoch + epochs - 1,
+        steps=state.steps + (epochs - 1) * length,
+        period_epoch=state.period_epoch + epochs - 1,
+    )
+    return curriculum.after_epoch(schedule, state, length), epochs * length
