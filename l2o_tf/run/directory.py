@@ -200,10 +200,23 @@ class RunDirectory:
             schedule = curriculum.State.from_json(state["schedule"])
             progress = trainer.Progress(meta, validated, best, schedule, state["num_events"])
             # Older versions did not write the rest.
-            others = state.get("metrics_digest"), state.get("exported"), state.get("pace", {})
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise errors.InputError(f"{path} does not fit this run: {error!r}") from None
-        return Checkpoint(progress, *others)
+            digest, exported = state.get("metrics_digest"), state.get("exported")
+            pace = state.get("pace", {})
+            sound = (
+                _are_counts(schedule.stage, schedule.epoch, schedule.steps, schedule.period_epoch,
+                            schedule.periods, progress.num_events)
+                and isinstance(schedule.best_loss, int | float)
+                and isinstance(schedule.reason, str)
+                and (digest is None or isinstance(digest, str))
+                and (exported is None or isinstance(exported, dict))
+                and (exported is None or _are_counts(exported["stage"]))
+                and all(isinstance(seconds, float) for seconds in pace.values())
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError, AttributeError):
+            sound = False
+        if not sound:
+            raise errors.InputError(f"{path} does not fit this run")
+        return Checkpoint(progress, digest, exported, pace)
 
     @property
     def _config(self) -> pathlib.Path:
@@ -228,6 +241,10 @@ class RunDirectory:
             for path in self.path.iterdir()
             if path.name != _LOCK and not files.is_temporary(path)
         )
+
+
+def _are_counts(*values: Any) -> bool:
+    return all(type(value) is int and value >= 0 for value in values)
 
 
 def _tensors(progress: trainer.Progress):

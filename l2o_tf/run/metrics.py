@@ -33,11 +33,8 @@ class MetricsFile:
         if not files.exists(path) or files.read_bytes(path) != kept:
             files.write_atomically(path, kept)
         self._hash = hashlib.sha256(kept)
-        rows = csv.DictReader(io.StringIO(kept.decode(errors="replace"), newline=""))
         # Of all validation trajectories of these events together.
-        self.validated_steps = sum(
-            int(row["num_steps"]) for row in rows if row["kind"] in ("validation", "baseline")
-        )
+        self.validated_steps = _validated_steps(path, kept)
         self._file = files.GrowingFile(path)
 
     @property
@@ -92,6 +89,8 @@ def lines(path: pathlib.Path, num_events: int, digest: str | None = None) -> byt
     if not files.exists(path):
         raise errors.InputError(f"{path} is missing: put it back to resume the run")
     found = files.read_bytes(path).splitlines(keepends=True)[: num_events + 1]
+    if found and found[0] != header:
+        raise errors.InputError(f"{path} has not the columns {header.decode().strip()}")
     kept = b"".join(found)
     whole = len(found) == num_events + 1 and kept.endswith(b"\n")
     if not whole or (digest is not None and hashlib.sha256(kept).hexdigest() != digest):
@@ -123,6 +122,16 @@ def read_validations(path: pathlib.Path) -> list[dict[str, Any]]:
         ]
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise errors.InputError(f"cannot read the validations in {path}: {error}") from error
+
+
+def _validated_steps(path: pathlib.Path, content: bytes) -> int:
+    try:
+        rows = csv.DictReader(io.StringIO(content.decode(), newline=""), strict=True)
+        return sum(
+            int(row["num_steps"]) for row in rows if row["kind"] in ("validation", "baseline")
+        )
+    except (TypeError, ValueError, csv.Error) as error:
+        raise errors.InputError(f"cannot read the events in {path}: {error}") from error
 
 
 def _line(row) -> bytes:

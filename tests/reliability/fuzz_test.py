@@ -2,12 +2,15 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import math
+import os
 import shutil
 import string
 
 import hypothesis
+import numpy as np
 import pytest
 from hypothesis import strategies as st
 
@@ -31,8 +34,10 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=8,
 )
+# So many inputs of each kind; FUZZ_EXAMPLES=200 tries harder.
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "20"))
 FEW = hypothesis.settings(
-    max_examples=60, deadline=None, derandomize=True, database=None,
+    max_examples=EXAMPLES, deadline=None, derandomize=True, database=None,
     suppress_health_check=list(hypothesis.HealthCheck),
 )  # fmt: skip
 
@@ -69,8 +74,7 @@ def damaged(draw, content: bytes) -> bytes:
     return bytes(content)
 
 
-@FEW
-@hypothesis.settings(max_examples=200)
+@hypothesis.settings(FEW, max_examples=2 * EXAMPLES)
 @hypothesis.given(
     st.lists(
         st.tuples(st.sampled_from(NAMES), st.sampled_from(ODD) | st.text(max_size=8)), max_size=4
@@ -137,7 +141,7 @@ def test_metrics(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("metrics") / "metrics.csv"
     content = data.draw(damaged(whole) | st.binary(max_size=200))
     path.write_bytes(content)
-    digest = metrics.hashlib.sha256(whole).hexdigest()
+    digest = hashlib.sha256(whole).hexdigest()
     with one_line_at_most():
         metrics.read_validations(path)
     with one_line_at_most():
@@ -187,16 +191,10 @@ def test_states_of_checkpoints(run, tmp_path_factory, data):
     state = json.loads(arrays["state"].tobytes())
     state[data.draw(st.sampled_from(list(state)))] = data.draw(JSON)
     content = json.dumps(state).encode()
-    arrays["state"] = metrics_array(content)
+    arrays["state"] = np.frombuffer(content, np.uint8)
     files.write_arrays(last, arrays)
     with one_line_at_most():
         directory.RunDirectory(str(copy)).restore(start, lambda _: None)
-
-
-def metrics_array(content: bytes):
-    import numpy as np
-
-    return np.frombuffer(content, np.uint8)
 
 
 @FEW
