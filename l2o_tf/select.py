@@ -1,7 +1,6 @@
 """Chooses the best of many trained rules: `python -m l2o_tf.select RUNS...`."""
 
 import functools
-
 import sys
 
 from l2o_tf import cli

@@ -1,12 +1,13 @@
 """Flags from dataclasses: parsing, help, errors."""
 
+import contextlib
 import dataclasses
 import sys
 
 import pytest
 
 from l2o_tf import cli
-from l2o_tf.core import errors, flags
+from l2o_tf.core import errors, flags, shipped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Config:
     sizes: tuple[int, ...] = flags.flag((1, 2), "Sizes.", "Numbers")
     rates: tuple[float, ...] | None = flags.flag(None, "Rates.", "Numbers")
     limit: int | None = flags.flag(None, "A limit.", "Numbers", identity=False)
+    folder: str | None = flags.flag(None, "A folder.", "Words", is_path=True)
 
 
 def parse(*arguments):
@@ -41,6 +43,38 @@ def test_values_of_every_type(tmp_path):
     assert parse(f"--flagfile={flagfile}", "--nofast", "--count=9") == dataclasses.replace(
         expected, fast=False, count=9
     )
+
+
+def test_a_tilde_at_the_start_of_a_path_is_the_home_directory(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert parse("--folder=~/runs", "--name=~/x").folder == "/home/me/runs"
+    assert parse("--folder=~/runs", "--name=~/x").name == "~/x"
+
+
+def test_flagfiles_of_the_package_are_found_by_name(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shipped, "folder", lambda name: tmp_path / name)
+    (tmp_path / "flags").mkdir()
+    (tmp_path / "flags" / "small.flags").write_text("--count=5\n--rate=2")
+    assert parse("--recipe=small", "--count=6") == Config(count=6, rate=2.0)
+    assert parse("--flagfile=small") == parse("--flagfile=small.flags") == parse("--recipe=small")
+    (tmp_path / "small").write_text("--count=7")  # A file of this name comes first.
+    assert parse("--flagfile=small") == Config(count=7)
+    with pytest.raises(errors.InputError, match="--recipe=big: no recipe .*; known: small"):
+        parse("--recipe=big")
+
+
+def test_the_flagfiles_of_this_repository_are_those_of_the_package():
+    assert {"l2o_dm_cl_il", "quickstart"} < shipped.flagfiles().keys()
+    assert (shipped.folder("published") / "figure2.csv").exists()
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe-", b"--count=\xe9", b"--flagfile=my.flags"])
+def test_a_flagfile_that_is_no_text_is_one_line(content, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.flags").write_bytes(content)
+    with contextlib.suppress(errors.InputError):
+        assert parse("--flagfile=my.flags") == Config()
 
 
 def test_flags_as_they_would_be_typed():

@@ -1,8 +1,10 @@
 import ast
+import importlib
 import pathlib
 import re
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -10,6 +12,8 @@ try:
     import tomllib
 except ImportError:  # Python 3.10, where pytest brings the package that tomllib was made from.
     import tomli as tomllib
+
+from l2o_tf.core import shipped
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "l2o_tf"
@@ -81,6 +85,24 @@ def test_every_data_file_of_the_package_is_in_the_wheel():
     assert in_wheel(PACKAGE / "pretrained" / "mine" / "rule.npz")
     assert not in_wheel(PACKAGE / "pretrained" / "mine" / "deeper" / "rule.npz")
     assert not in_wheel(PACKAGE / "data" / "mine" / "digits.npz")
+
+
+def test_what_the_build_copies_is_what_the_package_looks_for(monkeypatch):
+    setup = types.ModuleType("setup")
+    monkeypatch.setattr("setuptools.setup", lambda **_: None)
+    exec(compile((REPOSITORY / "setup.py").read_text(), "setup.py", "exec"), vars(setup))
+    assert setup.COPIES.keys() == shipped.FOLDERS.keys()
+    for name, pattern in setup.COPIES.items():
+        originals = sorted(REPOSITORY.glob(pattern))
+        assert originals and {path.parent for path in originals} == {shipped.folder(name)}
+        # A source distribution has them, so that a wheel can be made of it.
+        assert f"graft {shipped.FOLDERS[name].as_posix()}" in read("MANIFEST.in")
+
+
+def test_every_command_is_installed():
+    for name, target in PYPROJECT["project"]["scripts"].items():
+        module, _, function = target.partition(":")
+        assert callable(getattr(importlib.import_module(module), function)), name
 
 
 def test_no_source_file_is_longer_than_400_lines():

@@ -54,6 +54,16 @@ class Dataset:
     num_classes: int
     scale: float
 
+    def __post_init__(self):
+        """Raises InputError for labels outside of the classes: training would end in NaN."""
+        outside = self.labels[(self.labels < 0) | (self.labels >= self.num_classes)]
+        if len(outside) or not len(self.labels):
+            what = f"has labels such as {outside[0]}" if len(outside) else "has no examples"
+            raise errors.InputError(
+                f"the {self.split} split of data set {self.name!r} {what}, not classes from 0 to "
+                f"{self.num_classes - 1}; choose another --dataset or --split"
+            )
+
     @property
     def image_shape(self) -> tuple[int, ...]:
         """The shape (height, width, channels) of one image."""

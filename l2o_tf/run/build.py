@@ -46,9 +46,7 @@ def parts(config: TrainConfig) -> Parts:
     made = Trainer(
         rule,
         trained_on,
-        meta_optimizers.create(
-            config.meta_optimizer, config.meta_learning_rate, config.l2_reg
-        ),
+        meta_optimizers.create(config.meta_optimizer, config.meta_learning_rate, config.l2_reg),
         _recipe(config),
         mixture.OneOf(teachers, config.teacher_weights),
         mixture.PerStep(rule, teachers, config.teacher_weights),
@@ -121,9 +119,7 @@ def _recipe(config: TrainConfig) -> Recipe:
     )
 
 
-def _validated_on(
-    config: TrainConfig, trained_on: list[Optimizee]
-) -> list[Optimizee]:
+def _validated_on(config: TrainConfig, trained_on: list[Optimizee]) -> list[Optimizee]:
     """The first optimizee; of an ensemble as many problems as trajectories, evenly spaced."""
     if not config.problem_sets:
         return trained_on[:1]
@@ -137,8 +133,7 @@ def _optimizees(config: TrainConfig) -> list[Optimizee]:
     needs_data = {name for name in config.optimizee if optimizees.default_dataset(name)}
     dataset = datasets.load(config.dataset, "train", config.data_dir) if needs_data else None
     return [
-        optimizees.create(name, dataset, batch_size=config.batch_size)
-        for name in config.optimizee
+        optimizees.create(name, dataset, batch_size=config.batch_size) for name in config.optimizee
     ]
 
 
@@ -218,6 +213,7 @@ def problems(config: TrainConfig) -> list[Optimizee]:
     ]
     if config.keep_state and len(found) > 1:
         raise errors.InputError(
-            f"--keep_state needs a single problem, whose state is kept; these sets have {len(found)}"
+            "--keep_state needs a single problem, whose state is kept; these sets have "
+            f"{len(found)}"
         )
     return found

@@ -1,15 +1,15 @@
 """The directory of a meta-training run.
 
-    config.json          the flags, and the threads that the run was begun with
-    checkpoints/         epoch_*.npz, the last three; each holds all of `trainer.Progress`
-    metrics.csv          one line per epoch and validation, the same bits for the same flags
-    stages/stage_*/      the best rule of each curriculum stage
-    snapshots/           epoch_*.npz, the weights that were validated
-    initial/             the rule that training started from, if it was given one
-    rule.npz, rule.json  the best rule so far, the export
-    events.out.*         TensorBoard
-    run.log              what a person was told, and when
-    .lock                held while a process trains here
+config.json          the flags, and the threads that the run was begun with
+checkpoints/         epoch_*.npz, the last three; each holds all of `trainer.Progress`
+metrics.csv          one line per epoch and validation, the same bits for the same flags
+stages/stage_*/      the best rule of each curriculum stage
+snapshots/           epoch_*.npz, the weights that were validated
+initial/             the rule that training started from, if it was given one
+rule.npz, rule.json  the best rule so far, the export
+events.out.*         TensorBoard
+run.log              what a person was told, and when
+.lock                held while a process trains here
 """
 
 import contextlib
@@ -102,17 +102,15 @@ class RunDirectory:
         Returns:
             How many the process had that began the run.
         """
-        for folder in (self.path, self._checkpoints, self.path / "stages", self.initial,
-                       self.path / snapshots.DIRECTORY, *(self.path / "stages").glob("stage_*")):  # fmt: skip
+        kept_apart = self._checkpoints, self.initial, self.path / snapshots.DIRECTORY
+        for folder in (self.path, *kept_apart, *self.path.glob("stages/stage_*")):
             files.remove_temporaries(folder)
         if files.exists(self._config):
             return files.read_json_object(self._config).get(_NOT_A_FLAG, threads)
         own = [RULES.plugin(run_config.rule), *map(OPTIMIZEES.plugin, run_config.optimizee)]
         needed = list(dict.fromkeys(name for name in (*run_config.plugins, *own) if name))
         recorded = {"plugins": needed} if needed else {}
-        files.write_json(
-            self._config, {**run_config.identity(), **recorded, _NOT_A_FLAG: threads}
-        )
+        files.write_json(self._config, {**run_config.identity(), **recorded, _NOT_A_FLAG: threads})
         return threads
 
     @property

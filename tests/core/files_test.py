@@ -23,9 +23,65 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_written_files_can_be_read_by_others(tmp_path):
-    files.write_atomically(tmp_path / "new" / "file", b"x")
-    assert stat.S_IMODE((tmp_path / "new" / "file").stat().st_mode) == 0o644
+@pytest.mark.parametrize("mask, mode", [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_the_umask_says_who_may_read_a_file(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        files.write_atomically(tmp_path / "new" / "file", b"x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new" / "file").stat().st_mode) == mode
+
+
+def test_an_interrupt_after_the_file_is_in_place_leaves_it_there(tmp_path, monkeypatch):
+    replace = os.replace
+
+    def interrupted(source, target):
+        replace(source, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_atomically(tmp_path / "file", b"new")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"new"]
+
+
+def test_what_a_kill_leaves_is_removed_and_nothing_else(tmp_path):
+    names = [".l2o-00ff.tmp", ".l2o-notes", "run.tmp", ".hidden"]
+    for name in names:
+        (tmp_path / name).touch()
+    files.remove_temporaries(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(names[1:])
+    files.remove_temporaries(tmp_path / "absent")
+
+
+def test_a_growing_file_is_written_at_its_end(tmp_path):
+    for text in (b"one\n", b"two\n"):
+        file = files.GrowingFile(tmp_path / "new" / "log")
+        file.add(text)
+        file.sync()
+        file.close()
+        file.close()
+    assert (tmp_path / "new" / "log").read_bytes() == b"one\ntwo\n"
+    with pytest.raises(errors.InputError, match=f"cannot write {tmp_path}: Is a directory"):
+        files.GrowingFile(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_a_path_that_the_system_refuses_is_one_line(tmp_path, name):
+    for function in (files.exists, files.read_bytes, files.read_json, files.GrowingFile):
+        with pytest.raises(errors.InputError, match="cannot (use|read|write) "):
+            function(tmp_path / name)
+    with pytest.raises(errors.InputError, match="cannot write "):
+        files.write_atomically(tmp_path / name / "below", b"")
+    assert not files.exists(tmp_path / "absent" / "below")
+
+
+@pytest.mark.parametrize("value", [float("nan"), [float("inf")]])
+def test_numbers_that_json_lacks_are_not_written(tmp_path, value):
+    with pytest.raises(errors.InputError, match="cannot write .*a.json: "):
+        files.write_json(tmp_path / "a.json", value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
@@ -51,7 +107,9 @@ def test_pickled_arrays_are_refused(tmp_path):
         files.read_arrays(tmp_path / "a.npz")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff", b"NaN", b"[-Infinity]", b"1e999", b"[" * 10**5, b"9" * 10**4]
+)
 def test_damaged_json_is_reported(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(errors.InputError, match="cannot read .*a.json"):

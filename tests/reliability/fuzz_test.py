@@ -18,7 +18,7 @@ from l2o_tf import artifacts, cli
 from l2o_tf.core import errors, files
 from l2o_tf.core import flags as config_flags
 from l2o_tf.run import build, config, directory, metrics
-from tests.reliability import train_faults_test as toy
+from tests.reliability import toy_run
 
 NAMES = [field.name for field in dataclasses.fields(config.TrainConfig)]
 ODD = [
@@ -31,7 +31,9 @@ SCALARS = (
 )
 JSON = st.recursive(
     SCALARS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 # So many inputs of each kind; FUZZ_EXAMPLES=200 tries harder.
@@ -90,7 +92,9 @@ def test_flags(pairs):
 
 
 @FEW
-@hypothesis.given(st.binary(max_size=60) | st.sampled_from([b"--flagfile=x.flags", b"\xff\xfe--seed=1"]))
+@hypothesis.given(
+    st.binary(max_size=60) | st.sampled_from([b"--flagfile=x.flags", b"\xff\xfe--seed=1"])
+)
 def test_flagfiles(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("flags") / "x.flags"
     path.write_bytes(content)
@@ -134,9 +138,7 @@ def test_files_of_json(tmp_path_factory, data):
 @FEW
 @hypothesis.given(st.data())
 def test_metrics(tmp_path_factory, data):
-    rows = b"".join(
-        b"%d,validation,%d,0,100,0.5,0.25,,0,new best\n" % (i, i) for i in range(1, 6)
-    )
+    rows = b"".join(b"%d,validation,%d,0,100,0.5,0.25,,0,new best\n" % (i, i) for i in range(1, 6))
     whole = metrics.lines(tmp_path_factory.mktemp("x"), 0) + rows
     path = tmp_path_factory.mktemp("metrics") / "metrics.csv"
     content = data.draw(damaged(whole) | st.binary(max_size=200))
@@ -154,7 +156,7 @@ def test_metrics(tmp_path_factory, data):
 def run(tmp_path_factory):
     """A run's directory with two checkpoints, and what its structure is like."""
     path = tmp_path_factory.mktemp("run")
-    parts = build.parts(config.TrainConfig(**toy.FLAGS))
+    parts = build.parts(config.TrainConfig(**toy_run.FLAGS))
     start = parts.trainer.initial_progress()
     made = directory.RunDirectory(str(path))
     made.save(directory.Checkpoint(start))

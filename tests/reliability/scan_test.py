@@ -65,4 +65,7 @@ def test_the_scan_finds_them(source):
 
 
 def test_the_scan_leaves_the_rest_alone():
-    assert findings("re.compile(x)\nmodel.compile()\nself.eval(x)\nnp.load(f, allow_pickle=False)") == []
+    assert (
+        findings("re.compile(x)\nmodel.compile()\nself.eval(x)\nnp.load(f, allow_pickle=False)")
+        == []
+    )

@@ -57,6 +57,13 @@ def test_the_command_of_the_readme_is_l2o_dm_with_both_techniques():
         ({"validation_steps": (100,)}, "--validation_steps=100 must be one number for each"),
         ({"unroll_length": 0}, "--unroll_length=0 must be at least 1"),
         ({"num_epochs": 0}, "--num_epochs=0 must be at least 1"),
+        ({"num_epochs": 10**12}, "--num_epochs=1000000000000 must be between -2147483647 and"),
+        ({"num_steps": 20 * 10**9}, "--num_steps=20000000000 must be between -2147483647 and"),
+        ({"random_num_unrolls": (1.0, math.nan), "random_unroll_length": (1.0, 1.0, 9.0)},
+         "--random_num_unrolls=nan must be a finite number"),
+        ({"checkpoint_seconds": -1.0}, "--checkpoint_seconds=-1.0 must be at least 0"),
+        ({"regularizer_iterations": 0}, "--regularizer_iterations=0 must be at least 1"),
+        ({"regularizer_fraction": math.nan}, "--regularizer_fraction=nan must be between 0 and"),
         ({"max_train_steps": 0}, "--max_train_steps=0 must be at least 1"),
         ({"self_improving_epochs": -1}, "--self_improving_epochs=-1 must be at least 0"),
         ({"random_scaling": math.inf}, "--random_scaling=inf must be at least 0"),
@@ -156,6 +163,10 @@ def test_the_legacy_flagfiles_have_the_legacy_choices():
         elif parsed.curriculum:
             assert stages.train_steps == (100, 200, 500, 1000, 1500, 2000, 2500)
             assert stages.validation_steps == (200, 500, 1000, 1500, 2000, 2500, 3000)
+    # The legacy L2O-Scale ends with the stage whose validations are as long as its list goes.
+    path = FLAGS_DIRECTORY / "legacy_l2o_scale_cl_il.flags"
+    stages = cli.parse(TrainConfig, ["train", f"--flagfile={path}"]).schedule()
+    assert (stages.train_steps[-1], stages.validation_steps[-1]) == (4500, 5000)
     path = FLAGS_DIRECTORY / "legacy_l2o_dm_cl_il.flags"
     parsed = cli.parse(TrainConfig, ["train", f"--flagfile={path}"])
     assert parsed.imitation_r == (0.0, 0.1, 0.3)

@@ -33,7 +33,8 @@ def written(tmp_path_factory):
     keep = curriculum.Decision.KEEP
     sizes = np.array([[0.01, 0.0], [0.1, 1.0]])
     writer.add(trainer.ValidationDone(where, "validation", 1, 40, losses, 1.5, keep, sizes))
-    writer.add(trainer.ValidationDone(where, "baseline", 2, 40, losses + [[1, 1.5]], 3, None, sizes))
+    losses = losses + [[1, 1.5]]
+    writer.add(trainer.ValidationDone(where, "baseline", 2, 40, losses, 3, None, sizes))
     writer.close()
     (path,) = tmp_path.glob("events.out.tfevents.*")
     found = {}
