@@ -1,6 +1,8 @@
 """Learning to optimize with TensorFlow 2, Keras and Sonnet."""
 
 import importlib
+import os
+import sys
 
 __version__ = "0.1.0"
 
@@ -12,6 +14,11 @@ _HOMES = {
     "save_rule": "l2o_tf.artifacts",
 }
 __all__ = list(_HOMES)
+
+# A command that is run by its path, as Bazel does, has this folder in front of the standard
+# library, whose `select` is not ours.
+if os.path.realpath(sys.path[0]) == os.path.dirname(os.path.realpath(__file__)):
+    del sys.path[0]
 
 
 def __getattr__(name: str):

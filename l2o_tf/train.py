@@ -12,18 +12,22 @@ usage: python -m l2o_tf.train [--workdir=DIR] [flags]
 example: python -m l2o_tf.train --curriculum --imitation_r=0.2
          python -m l2o_tf.train --recipe=l2o_dm_cl_il --workdir=runs/dm_cl_il
          python -m l2o_tf.train --dataset=digits --num_epochs=200 --workdir=runs/first
+         python -m l2o_tf.train --rule=rnnprop --seeds=0,1,2,3 --jobs=2 --workdir=runs/rnnprop
 
 Without --workdir the run gets a directory of its own below runs/, which is named first. The same
 command on an existing directory resumes the run. Ctrl-C saves first."""
 
 
-def main(run_config: config.TrainConfig) -> None:
-    """Runs the command."""
+def main(run_config: config.TrainConfig) -> int:
+    """Runs the command; of several seeds the exit code is the worst."""
     # Late, because --help and a wrong flag must not wait for TensorFlow.
     cli.import_tensorflow_quietly()
-    from l2o_tf.run import session
+    from l2o_tf.run import many, session
 
+    if run_config.seeds:
+        return max(many.train(run_config, cli.say).values())
     session.train(run_config, cli.say)
+    return 0
 
 
 def command() -> None:

@@ -57,6 +57,17 @@ class TrainConfig(ObjectiveFlags, CommandFlags):
     )
     seed: int = flag(0, "Everything random follows from it.", _WHAT)
 
+    seeds: tuple[int, ...] = flag(
+        (),
+        "Train once for each of these, in place of --seed, in WORKDIR/seed_N.",
+        _WHAT,
+        False,
+    )
+    jobs: int = flag(
+        1, "How many of --seeds train at a time, each in a process with its share of the CPUs.",
+        _WHAT, False,
+    )  # fmt: skip
+
     num_epochs: int | None = flag(
         None,
         "Epochs (trajectories) in all. Default: 10000 for dm, 100 for rnnprop; with --curriculum "
@@ -195,10 +206,14 @@ class TrainConfig(ObjectiveFlags, CommandFlags):
     def __post_init__(self):
         for name in ("num_steps", "unroll_length", "validation_epochs", "min_periods",
                      "steps_per_label", "batch_size", "num_epochs", "period_epochs",
-                     "max_train_steps", "evolution_pairs"):  # fmt: skip
+                     "max_train_steps", "evolution_pairs", "jobs"):  # fmt: skip
             value = getattr(self, name)
             require(value is None or value >= 1, name, value, "at least 1")
-        require(0 <= self.seed < 2**31, "seed", self.seed, "between 0 and 2147483647")
+        for name, values in (("seed", (self.seed,)), ("seeds", self.seeds)):
+            for value in values:
+                require(0 <= value < 2**31, name, value, "between 0 and 2147483647")
+        distinct = len(set(self.seeds)) == len(self.seeds)
+        require(distinct, "seeds", to_text(self.seeds), "different numbers")
         stddev = self.evolution_stddev
         require(0 < stddev < math.inf, "evolution_stddev", stddev, "a positive number")
         average = self.weight_average
@@ -231,6 +246,10 @@ class TrainConfig(ObjectiveFlags, CommandFlags):
         require(usable, "teacher_weights", text, "at least 0, and one of them positive")
 
     def _check_combinations(self) -> None:
+        if self.seeds and self.seed:
+            raise errors.InputError("--seed cannot be combined with --seeds: leave one of them out")
+        if self.jobs > 1 and not self.seeds:
+            raise errors.InputError(f"--jobs={self.jobs} needs --seeds=A,B: the seeds to train")
         if self.second_derivatives and self.estimator != "bptt":
             raise errors.InputError(
                 f"--second_derivatives needs --estimator=bptt; --estimator={self.estimator} "

@@ -1,0 +1,162 @@
+"""Several seeds of one meta-training, side by side: `python -m l2o_tf.train --seeds=0,1,2`.
+
+Each seed is a run of its own, in a process of its own, in the directory WORKDIR/seed_N; what its
+process writes is WORKDIR/seed_N.log.
+"""
+
+import concurrent.futures
+import dataclasses
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+import tqdm
+
+from l2o_tf.core import errors, flags, processes
+from l2o_tf.run import build, config, directory
+
+# The lines of a run that say how far it is; the others are the same for all seeds.
+_PROGRESS = ("epoch ", "validation ", "baseline ", "resuming ", "done ", "error: ")
+
+
+def train(run_config: config.TrainConfig, tell: Callable[[str], None]) -> dict[int, int]:
+    """Trains or resumes a run for each of the seeds.
+
+    Args:
+        run_config: the flags; `seeds` and `jobs` say which and how many at a time.
+        tell: is given what a person should read, a line at a time.
+
+    Returns:
+        The exit code of each seed's process; 128 + n where signal n ended it.
+
+    Raises:
+        InputError: for flags, data or directories that cannot be used; nothing is started then.
+        Interrupted: after a KeyboardInterrupt; all runs are saved.
+    """
+    runs = {seed: _of_seed(run_config, seed) for seed in run_config.seeds}
+    if not run_config.workdir:
+        raise errors.InputError("--workdir=DIR is needed: the directory of the runs")
+    for one in runs.values():
+        directory.RunDirectory(one.workdir).check(one)
+    build.trainer(runs[run_config.seeds[0]])  # What is wrong with the flags is said once.
+    tell(
+        f"training {run_config.rule} with {len(runs)} seeds, {run_config.jobs} at a time, in "
+        f"{run_config.workdir} with\n  {flags.to_flags(run_config)}"
+    )
+    lines = _Lines(run_config.seeds, tell)
+    children = _Children(run_config.jobs, lines)
+    with concurrent.futures.ThreadPoolExecutor(run_config.jobs) as threads:
+        futures = {seed: threads.submit(children.run, seed, one) for seed, one in runs.items()}
+        try:
+            codes = {seed: future.result() for seed, future in futures.items()}
+        except BaseException as error:
+            children.interrupt()
+            concurrent.futures.wait(futures.values())
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+            raise errors.Interrupted(
+                f"saved the runs in {run_config.workdir}. To resume:\n"
+                f"  python -m l2o_tf.train {flags.to_flags(run_config)}"
+            ) from None
+        finally:
+            lines.close()
+    _tell_the_end(codes, run_config, tell)
+    return codes
+
+
+class _Children:
+    """The processes, which one call ends."""
+
+    def __init__(self, jobs: int, lines: "_Lines"):
+        self._environment = {**os.environ, **processes.shared_machine(jobs)}
+        self._lines = lines
+        self._lock, self._running, self._interrupted = threading.Lock(), [], False
+
+    def run(self, seed: int, run_config: config.TrainConfig) -> int:
+        """Runs one seed to its end; returns the exit code."""
+        log = pathlib.Path(f"{run_config.workdir}.log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock:
+            if self._interrupted:
+                return 130
+            # In a session of its own, because Ctrl-C in a terminal is for all processes of one and
+            # would come twice.
+            process = subprocess.Popen(
+                _command(run_config),
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=self._environment,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+            self._running.append(process)
+        with log.open("a", encoding="utf-8") as file, process:
+            for line in process.stderr:
+                file.write(line)
+                file.flush()
+                if line.startswith(_PROGRESS):
+                    self._lines.show(seed, line.rstrip())
+        with self._lock:
+            self._running.remove(process)
+        code = process.returncode
+        return code if code >= 0 else 128 - code
+
+    def interrupt(self) -> None:
+        """Lets the processes save and end, and starts no other one."""
+        with self._lock:
+            self._interrupted = True
+            for process in self._running:
+                process.terminate()
+
+
+class _Lines:
+    """One line of progress per seed: in place on a terminal, else as they come."""
+
+    def __init__(self, run_seeds: tuple[int, ...], tell: Callable[[str], None]):
+        self._tell, self._bars = tell, {}
+        if sys.stderr.isatty():
+            self._bars = {
+                seed: tqdm.tqdm(
+                    bar_format="{desc}", position=i, dynamic_ncols=True, desc=f"seed {seed}"
+                )
+                for i, seed in enumerate(run_seeds)
+            }
+
+    def show(self, seed: int, line: str) -> None:
+        text = f"seed {seed}: {line}"
+        if self._bars:
+            self._bars[seed].set_description_str(text)
+        else:
+            self._tell(text)
+
+    def close(self) -> None:
+        for bar in self._bars.values():
+            bar.close()
+
+
+def _command(run_config: config.TrainConfig) -> list[str]:
+    return [sys.executable, "-m", "l2o_tf.train", *shlex.split(flags.to_flags(run_config))]
+
+
+def _of_seed(run_config: config.TrainConfig, seed: int) -> config.TrainConfig:
+    workdir = os.path.join(run_config.workdir, f"seed_{seed}") if run_config.workdir else ""
+    return dataclasses.replace(run_config, seeds=(), jobs=1, seed=seed, workdir=workdir)
+
+
+def _tell_the_end(codes: dict[int, int], run_config: config.TrainConfig, tell) -> None:
+    failed = {seed: code for seed, code in codes.items() if code}
+    for seed, code in failed.items():
+        tell(
+            f"seed {seed} ended with exit code {code}: see {run_config.workdir}/seed_{seed}.log; "
+            "the same command goes on with it"
+        )
+    if not failed:
+        tell(
+            f"all {len(codes)} seeds are done. Next:\n  python -m l2o_tf.select "
+            f"{run_config.workdir} --workdir={run_config.workdir}_selected"
+        )
