@@ -4,8 +4,7 @@ import math
 import pathlib
 import sys
 import time
-import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tqdm
@@ -18,6 +17,7 @@ from l2o_tf.evaluation.config import SelectConfig
 
 _RECORD = "selection.json"
 _SECONDS_BETWEEN_LINES = 10
+_Tasks = Mapping[str, tuning.Task]  # By optimizee.
 
 
 class _OthersMissing(Exception):
@@ -48,22 +48,22 @@ def _select(config: SelectConfig, tell, prepare) -> None:
     workdir = pathlib.Path(config.workdir)
     _check_workdir(workdir)
     candidates = selection.find(config.runs)
-    bases = {name: _base_task(config, name) for name in config.optimizees}
+    tasks = {name: _task(config, name) for name in config.optimizees}
     runs = len({snapshot.run for snapshot in candidates})
-    tell(f"selecting among {len(candidates)} snapshots of {runs} runs on {_what(bases)}")
+    tell(f"selecting among {len(candidates)} snapshots of {runs} runs on {_what(tasks)}")
     files.write_json(workdir / _RECORD, config.to_json())
-    rungs = config.all_rungs()
     with pool.open(config.jobs, config.data_dir, prepare) as measure:
-        work = _Work(config, bases, measure, tell)
+        work = _Work(config, tasks, measure, tell)
         try:
-            done = selection.halve(candidates, rungs, work.rung)
+            done = selection.halve(candidates, config.all_rungs(), work.rung)
         except _OthersMissing as missing:
             tell(f"{missing}; when they are in {workdir / 'scores'}, run this again to go on")
             return
-    _report(config, done, bases, work.store)
+    _report(config, done, tasks, work.store)
 
 
-def _base_task(config: SelectConfig, optimizee: str) -> tuning.Task:
+def _task(config: SelectConfig, optimizee: str) -> tuning.Task:
+    """What is optimized; for how long is decided rung by rung."""
     optimizees.get(optimizee)
     default = optimizees.default_dataset(optimizee)
     if default is None:
@@ -73,9 +73,9 @@ def _base_task(config: SelectConfig, optimizee: str) -> tuning.Task:
     return tuning.Task(optimizee, dataset, split, 0)
 
 
-def _what(bases: dict[str, tuning.Task]) -> str:
+def _what(tasks: _Tasks) -> str:
     texts = []
-    for name, task in bases.items():
+    for name, task in tasks.items():
         texts.append(f"{name} ({task.dataset}, {task.split} images)" if task.dataset else name)
     return ", ".join(texts)
 
@@ -93,9 +93,9 @@ def _check_workdir(workdir: pathlib.Path) -> None:
 class _Work:
     """Measures what is missing, rung by rung."""
 
-    def __init__(self, config: SelectConfig, bases, measure: "pool.Measure", tell):
+    def __init__(self, config: SelectConfig, tasks: _Tasks, measure: "pool.Measure", tell):
         self.store = selection.Store(pathlib.Path(config.workdir) / "scores")
-        self._config, self._bases, self._measure, self._tell = config, bases, measure, tell
+        self._config, self._tasks, self._measure, self._tell = config, tasks, measure, tell
         self._started, self._steps_done, self._last_line = time.monotonic(), 0, -math.inf
 
     def rung(
@@ -106,63 +106,50 @@ class _Work:
         Raises:
             _OthersMissing: if a shard of this selection has not all of them.
         """
-        wanted = list(self._measurements(candidates, num_steps))
-        known = {one: self.store.read(one) for one in wanted}
-        missing = [one for one in wanted if known[one] is None]
-        # Equal rules are one file.
-        unique = {(one.snapshot.fingerprint, *one[1:]): one for one in missing}
-        mine = [one for key, one in unique.items() if self._is_mine(key)]
-        best = min([m.score for m in known.values() if m], default=math.inf)
-        for number, (one, found) in enumerate(self._measure(mine), 1):
-            self.store.write(one, found)
-            self._steps_done += num_steps
-            best = min(best, found.score)
-            self._progress(num_steps, number, len(mine), len(candidates), best)
-        if len(mine) < len(unique):
-            raise _OthersMissing(
-                f"{num_steps} steps: this shard is done; {len(unique) - len(mine)} measurements "
-                "of others are missing"
-            )
+        wanted = {one: list(self._measurements(one, num_steps)) for one in candidates}
+        self._measure_missing([one for group in wanted.values() for one in group], num_steps)
         scores = {
-            snapshot: float(np.mean([self._read(one).score for one in group]))
-            for snapshot, group in self._by_snapshot(wanted).items()
+            snapshot: float(np.mean([self.store.get(one).score for one in group]))
+            for snapshot, group in wanted.items()
         }
         self._summary(scores, num_steps)
         return scores
 
-    def _measurements(self, candidates: Iterable[selection.Snapshot], num_steps: int):
-        for base in self._bases.values():
-            for snapshot in candidates:
-                for seed in range(self._config.num_seeds):
-                    task = base._replace(num_steps=num_steps)
-                    yield selection.Measurement(snapshot, task, seed)
+    def _measurements(self, snapshot: selection.Snapshot, num_steps: int):
+        for task in self._tasks.values():
+            for seed in range(self._config.num_seeds):
+                yield selection.Measurement(snapshot, task._replace(num_steps=num_steps), seed)
 
-    def _by_snapshot(self, wanted):
-        groups = {}
-        for one in wanted:
-            groups.setdefault(one.snapshot, []).append(one)
-        return groups
-
-    def _read(self, one: selection.Measurement) -> selection.Measured:
-        found = self.store.read(one)
-        assert found is not None
-        return found
-
-    def _is_mine(self, key: tuple) -> bool:
+    def _measure_missing(self, wanted: list[selection.Measurement], num_steps: int) -> None:
+        # Equal rules share a file, and so a measurement.
+        files_of = {self.store.path(one): one for one in wanted}
         index, count = self._config.shard_of()
-        return zlib.crc32(repr(key).encode()) % count == index - 1
+        mine = sorted(files_of)[index - 1 :: count]
+        known = {path: self.store.read(one) for path, one in files_of.items()}
+        missing = {path for path, found in known.items() if found is None}
+        best = min([found.score for found in known.values() if found], default=math.inf)
+        todo = [one for path, one in files_of.items() if path in missing.intersection(mine)]
+        for number, (one, found) in enumerate(self._measure(todo), 1):
+            self.store.write(one, found)
+            self._steps_done += num_steps
+            best = min(best, found.score)
+            self._progress(num_steps, number, len(todo), len(files_of), best)
+        left = sum(not path.exists() for path in missing)
+        if left:
+            raise _OthersMissing(
+                f"{num_steps} steps: this shard is done; {left} measurements of others are missing"
+            )
 
-    def _progress(self, num_steps: int, number: int, total: int, candidates: int, best) -> None:
+    def _progress(self, num_steps: int, number: int, total: int, in_rung: int, best: float) -> None:
         now = time.monotonic()
         if now - self._last_line < _SECONDS_BETWEEN_LINES and number < total:
             return
         self._last_line = now
-        per_snapshot = len(self._bases) * self._config.num_seeds
         left = (total - number) * num_steps
         for later in self._config.all_rungs():
             if later > num_steps:
-                candidates = math.ceil(candidates / selection.SURVIVORS)
-                left += candidates * per_snapshot * later
+                in_rung = math.ceil(in_rung / selection.SURVIVORS)
+                left += in_rung * later
         seconds = left * (now - self._started) / self._steps_done
         self._tell(
             f"{num_steps} steps: {number} of {total} measurements, best ln loss {best:.3f}, about "
@@ -182,16 +169,21 @@ class _Work:
         self._tell(f"{num_steps} steps: best {left[0].name}, ln loss {scores[left[0]]:.3f}{text}")
 
 
-def _report(config: SelectConfig, rungs, bases, store) -> None:
+def _report(
+    config: SelectConfig,
+    rungs: Sequence[selection.Rung],
+    tasks: _Tasks,
+    store: selection.Store,
+) -> None:
     workdir = pathlib.Path(config.workdir)
-    table = selection_report.Table(rungs, bases, config.num_seeds, store)
+    table = selection_report.Table(rungs, tasks, config.num_seeds, store)
     files.write_atomically(workdir / "table.csv", table.csv().encode())
     text = table.text()
     files.write_atomically(workdir / "table.txt", text.encode())
-    selection_report.draw(rungs, workdir / "selection.png", _what(bases))
+    selection_report.draw(rungs, workdir / "selection.png", _what(tasks))
     winner = table.rows[0].snapshot
     files.write_json(workdir / artifacts.RULE_CARD, table.card(config))
-    files.write_atomically(workdir / artifacts.RULE_ARRAYS, winner.path.read_bytes())
+    files.write_arrays(workdir / artifacts.RULE_ARRAYS, files.read_arrays(winner.path))
     sys.stdout.write(
         f"{text}the best is {winner.name} ({winner.path}): "
         f"{workdir / artifacts.RULE_ARRAYS}, {workdir / artifacts.RULE_CARD}\n"

@@ -153,7 +153,7 @@ class Store:
         Raises:
             InputError: if the file is damaged.
         """
-        path = self._path(measurement)
+        path = self.path(measurement)
         if not path.exists():
             return None
         content = files.read_json(path)
@@ -163,6 +163,13 @@ class Store:
         except (AttributeError, KeyError, TypeError, ValueError):
             raise errors.InputError(f"{path} is damaged: delete it to measure again") from None
         return Measured(score, ln_losses)
+
+    def get(self, measurement: Measurement) -> Measured:
+        """What was measured; it must be there."""
+        found = self.read(measurement)
+        if found is None:
+            raise errors.InputError(f"{self.path(measurement)} has gone: select again")
+        return found
 
     def write(self, measurement: Measurement, found: Measured) -> None:
         """Stores what was measured."""
@@ -175,9 +182,10 @@ class Store:
             "score": found.score if math.isfinite(found.score) else None,
             "ln_losses": found.ln_losses,
         }
-        files.write_json(self._path(measurement), content)
+        files.write_json(self.path(measurement), content)
 
-    def _path(self, measurement: Measurement) -> pathlib.Path:
+    def path(self, measurement: Measurement) -> pathlib.Path:
+        """The file of a measurement, the same for equal rules."""
         snapshot, task, seed = measurement
         parts = [snapshot.fingerprint, *filter(None, map(str, task)), f"seed{seed}"]
         return self._directory / ("-".join(parts).replace("/", "_").replace(":", ".") + ".json")

@@ -69,7 +69,7 @@ class Table:
         for name, task in self._tasks.items():
             task = task._replace(num_steps=num_steps)
             ones = [selection.Measurement(snapshot, task, seed) for seed in range(num_seeds)]
-            found = [store.read(one) for one in ones]
+            found = [store.get(one) for one in ones]
             by_optimizee[name] = float(np.mean([one.score for one in found]))
             for step in results.DECADES:
                 values = [one.ln_losses.get(step, math.nan) for one in found]

@@ -127,6 +127,14 @@ def test_a_set_without_test_split_says_which_it_has(tiny_dir):
     assert "'tiny_images' has no test split, only: train" in message
 
 
+def test_the_held_out_split_is_validation_where_there_is_one_and_never_test(tiny_dir):
+    assert datasets.held_out_split("digits") == "train"
+    assert datasets.held_out_split("tiny_images", tiny_dir) == "train"
+    assert datasets.held_out_split("mnist") == "validation"  # It needs no prepared images.
+    with pytest.raises(errors.InputError, match="'nothing' is not available"):
+        datasets.held_out_split("nothing")
+
+
 def test_mnist_train_leaves_out_the_5000_original_images_of_validation():
     original = reference.arrays("data/mnist.npz")
     train, validation = (load_prepared("mnist", split) for split in ("train", "validation"))

@@ -1,6 +1,5 @@
 """Trainings of several seeds: what is started, shown, ended and returned."""
 
-import os
 import signal
 import sys
 import threading
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 
 from l2o_tf import artifacts, cli, train
-from l2o_tf.core import errors, processes
+from l2o_tf.core import errors
 from l2o_tf.run import many
 from l2o_tf.run.config import TrainConfig
 
@@ -158,12 +157,6 @@ def test_a_run_with_other_flags_stops_all(monkeypatch, tmp_path):
 def test_flags_out_of_range(flags, message):
     with pytest.raises(errors.InputError, match=message):
         TrainConfig(**flags)
-
-
-def test_the_cpus_are_divided(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
-    threads = [processes.shared_machine(n)["TF_NUM_INTRAOP_THREADS"] for n in (1, 2, 4, 8)]
-    assert threads == ["6", "3", "1", "1"]
 
 
 @pytest.mark.slow  # Processes that import TensorFlow.

@@ -1,0 +1,11 @@
+"""How processes share a machine."""
+
+import os
+
+from l2o_tf.core import processes
+
+
+def test_the_cpus_are_divided(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    threads = [processes.shared_machine(n)["TF_NUM_INTRAOP_THREADS"] for n in (1, 2, 4, 8)]
+    assert threads == ["6", "3", "1", "1"]
