@@ -59,8 +59,8 @@ def open(jobs: int, data_dir: str | None, prepare: Callable[[], None]) -> "Itera
 
 
 def _side_by_side(executor, measurements):
-    futures = {executor.submit(_measure, one): one for one in measurements}
     try:
+        futures = {executor.submit(_measure, one): one for one in measurements}
         for future in concurrent.futures.as_completed(futures):
             yield futures[future], future.result()
     except concurrent.futures.process.BrokenProcessPool:
