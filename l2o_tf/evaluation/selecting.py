@@ -52,6 +52,9 @@ def _select(config: SelectConfig, tell, prepare) -> None:
     runs = len({snapshot.run for snapshot in candidates})
     tell(f"selecting among {len(candidates)} snapshots of {runs} runs on {_what(tasks)}")
     files.write_json(workdir / _RECORD, config.to_json())
+    if config.jobs > 1:  # Processes that find no data would all download them at the same time.
+        for dataset, split in {task[1:3] for task in tasks.values() if task.dataset}:
+            datasets.load(dataset, split, config.data_dir)
     with pool.open(config.jobs, config.data_dir, prepare) as measure:
         work = _Work(config, tasks, measure, tell)
         try:
