@@ -48,7 +48,7 @@ def tunable_names() -> list[str]:
     return [
         name
         for name in analytical_names()
-        if "learning_rate" in inspect.signature(RULES.get(name)).parameters
+        if "learning_rate" in inspect.signature(RULES.get(name).__init__).parameters
     ]
 
 
