@@ -5,9 +5,11 @@ import pytest
 import tensorflow as tf
 
 from l2o_tf import optimizees
-from l2o_tf.core import seeds
+from l2o_tf.core import plugins, seeds
 from l2o_tf.training import unrolls
 from tests import small_images
+
+plugins.load(plugins.requested(()))  # Those of L2O_TF_PLUGINS.
 
 FIXED_START = {"simple", "simple_multi"}
 WITHOUT_DATA = FIXED_START | {"quadratic", "square_cos"}

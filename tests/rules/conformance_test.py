@@ -7,7 +7,9 @@ import pytest
 import tensorflow as tf
 
 from l2o_tf import rules
-from l2o_tf.core import coordinates, errors
+from l2o_tf.core import coordinates, errors, plugins
+
+plugins.load(plugins.requested(()))  # Those of L2O_TF_PLUGINS.
 
 SHAPES = [(3, 2), (), (5,)]
 PARAMS = [tf.ones(shape) for shape in SHAPES]

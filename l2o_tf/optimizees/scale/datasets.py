@@ -153,38 +153,6 @@ def random_mlp(
     return _examples(data, units[:, 0] > 0)
 
 
-def epoch_batch_indices(
-    num_examples: int, num_batches: int, batch_size: int, seed: int
-) -> np.ndarray:
-    """Draws batches without replacement inside an epoch.
-
-    Args:
-        num_examples: the size of the data set.
-        num_batches: how many batches to draw.
-        batch_size: the size of a batch.
-        seed: the seed of the order.
-
-    Returns:
-        Indices [num_batches, batch_size]. The examples are shuffled again whenever fewer than
-        `batch_size` are left of them. Source: legacy `Dataset.batch_indices`.
-
-    Raises:
-        InputError: if a batch is larger than the data set.
-    """
-    if batch_size > num_examples:
-        raise errors.InputError(
-            f"a batch of {batch_size} is larger than the data set of {num_examples} examples"
-        )
-    rng = np.random.RandomState(seed)
-    order = np.arange(num_examples)
-    batches_per_epoch = num_examples // batch_size
-    batches = []
-    while len(batches) < num_batches:
-        rng.shuffle(order)
-        batches += list(order[: batches_per_epoch * batch_size].reshape(-1, batch_size).copy())
-    return np.stack(batches[:num_batches])
-
-
 def _examples(data: np.ndarray, labels: np.ndarray) -> Examples:
     return Examples(data.astype(np.float32), labels.astype(np.int32))
 

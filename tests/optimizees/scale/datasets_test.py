@@ -44,18 +44,6 @@ def test_random_is_make_classification(num_features, num_classes, num_examples):
     np.testing.assert_array_equal(ours.labels, labels)
 
 
-def test_epoch_batches_are_those_of_the_legacy_code():
-    golden = reference.arrays("golden/scale/problems.npz")
-    ours = datasets.epoch_batch_indices(10, num_batches=7, batch_size=4, seed=5)
-    np.testing.assert_array_equal(ours, golden["dataset|batch_indices_size10_n7_b4_seed5"])
-
-
-def test_epoch_batches_drop_the_remainder():
-    batches = datasets.epoch_batch_indices(10, num_batches=5, batch_size=4, seed=0)
-    for epoch in (batches[0:2], batches[2:4], batches[4:5]):
-        assert len(np.unique(epoch)) == epoch.size
-
-
 def test_parity_labels_are_wrong_as_often_as_the_noise_says():
     examples = datasets.noisy_parity_class(20000, num_classes=3, num_ids=4, seed=1)
     shift = (examples.labels - examples.data.sum(axis=1)) % 3
@@ -74,7 +62,6 @@ def test_derived_seeds_differ():
     [
         (lambda: datasets.random(2, 10, num_classes=3), "2 features cannot hold 6 clusters"),
         (lambda: datasets.random_symmetric(3, 5), "even number"),
-        (lambda: datasets.epoch_batch_indices(5, 1, 23, seed=0), "batch of 23 is larger"),
     ],
 )
 def test_bad_input_is_named(call, message):
