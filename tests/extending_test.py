@@ -1,6 +1,7 @@
 """The worked example of docs/extending.md: a plug-in, from its training to Keras."""
 
 import csv
+import dataclasses
 import importlib
 import os
 import pathlib
@@ -19,7 +20,9 @@ from l2o_tf.evaluation import results
 from l2o_tf.evaluation.config import EvaluateConfig, SelectConfig, TuneConfig
 from l2o_tf.optimizees.base import OPTIMIZEES
 from l2o_tf.rules.base import RULES
+from l2o_tf.run import build
 from l2o_tf.run.config import TrainConfig
+from l2o_tf.training import estimators, evolution
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 GUIDE = (REPOSITORY / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -34,8 +37,8 @@ def blocks(language):
 
 TRAIN, TUNE, EVALUATE = blocks("bash")[0].splitlines()
 SELECT = (
-    "python -m l2o_tf.select --plugins=my_file --runs=runs/sign_average --num_steps=50 --num_seeds=1"
-    " --optimizees=least_squares --jobs=2 --workdir=runs/selected"
+    "python -m l2o_tf.select --plugins=my_file --runs=runs/sign_average --num_steps=50"
+    " --num_seeds=1 --optimizees=least_squares --jobs=2 --workdir=runs/selected"
 )
 
 
@@ -147,6 +150,24 @@ def test_the_teacher_of_the_guide(folder):
     assert "sign" in rules.tunable_names() and "sign_average" in rules.learned_names()
 
 
+def test_an_estimator_is_given_the_flags_that_it_asks_for(monkeypatch):
+    table = estimators.ESTIMATORS
+    monkeypatch.setattr(table, "_entries", dict(table._entries))
+
+    @estimators.register("mine", flags={"pairs": "evolution_pairs"})
+    @dataclasses.dataclass
+    class Mine(estimators.Estimator):
+        pairs: int
+
+    flags = (
+        {"second_derivatives": True},
+        {"estimator": "es", "evolution_pairs": 3, "evolution_stddev": 0.5},
+        {"estimator": "mine", "evolution_pairs": 5},
+    )
+    made = [build.estimator(TrainConfig(**given)) for given in flags]
+    assert made == [estimators.Backprop(True), evolution.TruncatedES(3, 0.5), Mine(5)]
+
+
 @pytest.mark.slow
 def test_the_installed_package_takes_a_plugin_from_another_directory(tmp_path):
     write_plugin(tmp_path)
@@ -175,7 +196,8 @@ def test_the_installed_package_takes_a_plugin_from_another_directory(tmp_path):
     assert done.returncode == 0, done.stderr
     keras = (
         "import my_file, l2o_tf, keras, numpy; m = keras.Sequential([keras.Input([3]),"
-        " keras.layers.Dense(1)]); m.compile(l2o_tf.LearnedOptimizer('runs/my_average'), loss='mse');"
+        " keras.layers.Dense(1)]);"
+        " m.compile(l2o_tf.LearnedOptimizer('runs/my_average'), loss='mse');"
         " m.fit(numpy.ones([8, 3]), numpy.ones([8, 1]), verbose=0); m.save('model.keras');"
         " print(keras.models.load_model('model.keras').optimizer.get_config()['rule']['plugin'])"
     )

@@ -15,7 +15,13 @@ from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.optimizees.scale import problem_sets
 from l2o_tf.rules import mixture
 from l2o_tf.run.config import TrainConfig
-from l2o_tf.training import estimators, evolution, lengths, meta_optimizers, objectives
+from l2o_tf.training import (
+    evolution,  # noqa: F401  (its estimators are registered when it is imported)
+    lengths,
+    meta_optimizers,
+    objectives,
+)
+from l2o_tf.training.estimators import ESTIMATORS, Estimator
 from l2o_tf.training.plan import Plan
 from l2o_tf.training.regularizers import Regularizer
 from l2o_tf.training.trainer import Recipe, Trainer
@@ -183,14 +189,15 @@ def _regularizer(config: TrainConfig) -> Regularizer | None:
     )
 
 
-def estimator(config: TrainConfig) -> estimators.Estimator:
-    """How meta-gradients are found."""
-    noise = config.evolution_pairs, config.evolution_stddev
-    if config.estimator == "es":
-        return evolution.TruncatedES(*noise)
-    if config.estimator == "pes":
-        return evolution.PersistentES(*noise)
-    return estimators.Backprop(config.second_derivatives)
+def estimator(config: TrainConfig) -> Estimator:
+    """How meta-gradients are found.
+
+    Raises:
+        InputError: for an unknown estimator.
+    """
+    flags = ESTIMATORS.fact(config.estimator, "flags")
+    arguments = {argument: getattr(config, flag) for argument, flag in flags.items()}
+    return ESTIMATORS.create(config.estimator, **arguments)
 
 
 def problems(config: TrainConfig) -> list[Optimizee]:

@@ -6,7 +6,6 @@ import math
 from l2o_tf.core import errors
 from l2o_tf.core.flags import CommandFlags, check_numbers, flag, require, to_text
 from l2o_tf.run.objective_flags import ObjectiveFlags
-from l2o_tf.training.choices import ESTIMATORS
 from l2o_tf.training.curriculum import Schedule, default_validation_steps
 
 _SCORES = ("last_unroll", "final_minibatch")
@@ -150,7 +149,7 @@ class TrainConfig(ObjectiveFlags, CommandFlags):
     estimator: str = flag(
         "bptt",
         "How meta-gradients are found: bptt (backpropagation), es (evolution strategy for each "
-        "unroll) or pes (persistent evolution strategy).",
+        "unroll), pes (persistent evolution strategy), or the name of a plug-in's.",
         _META,
     )
     evolution_pairs: int = flag(8, "Antithetic pairs of unrolls of es and pes.", _META)
@@ -222,8 +221,7 @@ class TrainConfig(ObjectiveFlags, CommandFlags):
                      "checkpoint_seconds"):  # fmt: skip
             value = getattr(self, name)
             require(0 <= value < math.inf, name, value, "at least 0")
-        for name, options in (("estimator", ESTIMATORS), ("validation_score", _SCORES),
-                              ("imitation_choice", _CHOICES)):  # fmt: skip
+        for name, options in (("validation_score", _SCORES), ("imitation_choice", _CHOICES)):
             value = getattr(self, name)
             require(value in options, name, value, f"one of {', '.join(options)}")
         for name in ("optimizee", "curriculum_steps", "imitation_r", "teachers"):

@@ -4,4 +4,3 @@ META_OPTIMIZERS = {"adam": 1e-3, "rmsprop": 1e-6}  # With their default learning
 OBJECTIVES = ("sum", "mean", "log")
 REGULARIZERS = ("none", "jacob", "hessian", "hessian-ev", "hessian-esd")
 REGULARIZER_TIMES = ("always", "prior", "posterior")
-ESTIMATORS = ("bptt", "es", "pes")

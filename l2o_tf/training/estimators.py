@@ -6,12 +6,16 @@ An estimator is pure: what it carries along a trajectory is its argument and its
 import dataclasses
 from typing import Any
 
-from l2o_tf.core import seeds
+from l2o_tf.core import registry, seeds
 from l2o_tf.rules.base import UpdateRule, Weights
 from l2o_tf.training import meta_loss, unrolls
 from l2o_tf.training.segment import Segment
 
 Carry = Any  # A nest of tensors whose structure never changes.
+
+# `flags` has, by the name of a constructor's argument, the flag of a run that sets it.
+ESTIMATORS: registry.Registry["Estimator"] = registry.Registry("estimator", flags={})
+register = ESTIMATORS.register
 
 
 class Estimator:
@@ -48,6 +52,7 @@ class Estimator:
         raise NotImplementedError
 
 
+@register("bptt", flags={"second_derivatives": "second_derivatives"})
 @dataclasses.dataclass(frozen=True)
 class Backprop(Estimator):
     """Truncated backpropagation through time: the exact gradient of each unroll by itself.

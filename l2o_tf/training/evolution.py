@@ -17,7 +17,10 @@ from l2o_tf.core import loops, seeds
 from l2o_tf.rules.base import Weights
 from l2o_tf.training import estimators, meta_loss
 
+_FLAGS = {"num_pairs": "evolution_pairs", "stddev": "evolution_stddev"}
 
+
+@estimators.register("es", flags=_FLAGS)
 @dataclasses.dataclass(frozen=True)
 class TruncatedES(estimators.Estimator):
     """ES for each unroll by itself: 1 / (2 stddev^2) mean (L(w + eps) - L(w - eps)) eps.
@@ -59,6 +62,7 @@ class Particles(NamedTuple):
     noise: Weights
 
 
+@estimators.register("pes", flags=_FLAGS)
 @dataclasses.dataclass(frozen=True)
 class PersistentES(estimators.Estimator):
     """PES: perturbed trajectories go on over all unrolls of an epoch.

@@ -68,7 +68,6 @@ def test_the_command_of_the_readme_is_l2o_dm_with_both_techniques():
         ({"self_improving_epochs": -1}, "--self_improving_epochs=-1 must be at least 0"),
         ({"random_scaling": math.inf}, "--random_scaling=inf must be at least 0"),
         ({"weight_average": 1.0}, "--weight_average=1.0 must be at least 0 and less than 1"),
-        ({"estimator": "foo"}, "--estimator=foo must be one of bptt, es, pes"),
         ({"evolution_pairs": 0}, "--evolution_pairs=0 must be at least 1"),
         ({"evolution_stddev": 0.0}, "--evolution_stddev=0.0 must be a positive number"),
         ({"imitation_choice": "run"}, "--imitation_choice=run must be one of epoch, unroll"),

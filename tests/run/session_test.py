@@ -67,7 +67,7 @@ def run_command(monkeypatch, *flags):
         (["--teachers=adam:fast"], "--teachers=adam:fast"),
         (["--curriculum_steps=200,100"], "--curriculum_steps=200,100 must be increasing from"),
         (["--num_steps=110"], "--num_steps=110 must be a multiple of --unroll_length=20"),
-        (["--estimator=foo"], "--estimator=foo must be one of bptt, es, pes"),
+        (["--estimator=foo"], "unknown estimator 'foo'; known: bptt, es, pes"),
         (["--random_scaling=-1"], "--random_scaling=-1.0 must be at least 0"),
         (["--self_improving_epochs=x"], "self_improving_epochs"),
     ],
