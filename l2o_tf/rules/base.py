@@ -5,7 +5,7 @@ from typing import Any
 import sonnet as snt
 import tensorflow as tf
 
-from l2o_tf.core import coordinates, loops, registry, seeds
+from l2o_tf.core import coordinates, errors, loops, registry, seeds
 
 Params = coordinates.Params
 State = Any  # A nest of tensors whose structure never changes.
@@ -86,7 +86,8 @@ class UpdateRule(snt.Module):
         """Returns the state before the first step of a trajectory.
 
         Args:
-            params: the optimizee's parameters, a list of tensors of static shape.
+            params: the optimizee's parameters, a list of tensors of static shape; only their
+                shapes and dtypes matter, for in Keras they may have no values yet.
             seed: int32 [2], for rules with a random initial state or random steps.
             weights: values for the meta-parameters, the rule's own by default; they matter where
                 `learned_start` is true.
@@ -107,7 +108,11 @@ class UpdateRule(snt.Module):
 
         Returns:
             The updates, shaped like `params`, and the state after the step.
+
+        Raises:
+            InputError: if the gradients are not shaped like `params`.
         """
+        check_gradients(grads, params)
         return self.update_tensors(grads, state, params, self._given_or_own(weights))
 
     def replay(
@@ -193,6 +198,26 @@ class Differentiator:
             None where there is none, or where the records of that many steps take much memory.
         """
         return None
+
+
+def check_gradients(grads: Params, params: Params) -> None:
+    """Compares static shapes, as a transposed gradient has as many coordinates as the right one.
+
+    Raises:
+        InputError: if the gradients are not shaped like `params`.
+    """
+    shapes = [None if g is None else tf.TensorShape(g.shape) for g in grads]
+    expected = [tf.TensorShape(p.shape) for p in params]
+    if len(shapes) != len(expected):
+        raise errors.InputError(
+            f"{len(shapes)} gradients for {len(expected)} parameters; give one for each"
+        )
+    for index, (shape, wanted) in enumerate(zip(shapes, expected)):
+        if shape is None or not shape.is_compatible_with(wanted):
+            raise errors.InputError(
+                f"gradient {index} is {shape}, but its parameter is {wanted}: gradients must have"
+                " the order and the shapes of the parameters"
+            )
 
 
 class Recorder:

@@ -70,6 +70,11 @@ class _PerTensor:
         )
 
 
+def _not_empty(params: Params) -> Params:
+    """The tensors that have coordinates: those without have no mean."""
+    return [p for p in params if math.prod(p.shape)] or params
+
+
 @base.register("scale")
 class HierarchicalRNN(base.UpdateRule):
     """The hierarchical RNN of L2O-Scale.
@@ -123,6 +128,7 @@ class HierarchicalRNN(base.UpdateRule):
         Raises:
             InputError: if there is something to draw and no seed.
         """
+        params = _not_empty(params)
         options, dtype = self.settings, params[0].dtype
         fixed = options.learnable_rnn_init and (
             options.init_lr_range[0] == options.init_lr_range[1]
@@ -182,7 +188,7 @@ class HierarchicalRNN(base.UpdateRule):
         return [p + offset for p, offset in zip(params, offsets)]
 
     def update_tensors(self, grads, state, params, weights):
-        per_tensor = _PerTensor(params)
+        per_tensor = _PerTensor(_not_empty(params))
         accumulated, mean_square = self._moments(coordinates.flatten(grads), state)
         scaled = tf.asinh(accumulated * tf.math.rsqrt(mean_square + 1e-16))
         features = self._features(scaled, mean_square, state.log_lr, per_tensor)

@@ -33,6 +33,24 @@ def test_update_keeps_structure_shapes_and_dtypes(name):
         assert (new.shape, new.dtype) == (old.shape, old.dtype)
 
 
+WRONG_GRADIENTS = {
+    "transposed": lambda g: [tf.transpose(g[0]), *g[1:]],
+    "flattened": lambda g: [tf.reshape(g[0], [-1]), *g[1:]],
+    "swapped": lambda g: [g[0], g[2], g[1]],
+    "missing": lambda g: [None, *g[1:]],
+    "too few": lambda g: g[:2],
+}
+
+
+@pytest.mark.parametrize("change", WRONG_GRADIENTS.values(), ids=WRONG_GRADIENTS)
+@pytest.mark.parametrize("name", rules.names())
+def test_gradients_of_other_shapes_are_refused(name, change):
+    rule = rules.create(name)
+    state = rule.init(PARAMS, SEED)
+    with pytest.raises(errors.InputError, match="gradient"):
+        rule.update(change(gradients(0)), state, PARAMS)
+
+
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-8, 1e10])
 @pytest.mark.parametrize("name", rules.names())
 def test_updates_are_finite(name, scale):
@@ -41,6 +59,18 @@ def test_updates_are_finite(name, scale):
     for t in range(3):
         updates, state = rule.update([scale * g for g in gradients(t)], state, PARAMS)
     assert all(np.isfinite(u).all() for u in updates)
+
+
+@pytest.mark.parametrize("name", rules.names())
+def test_tensors_without_coordinates_change_nothing(name):
+    rule, empty = rules.create(name), tf.zeros([0, 3])
+    grads = gradients(0)
+    plain, _ = rule.update(grads, rule.init(PARAMS, SEED), PARAMS)
+    params = [PARAMS[0], empty, *PARAMS[1:]]
+    updates, _ = rule.update([grads[0], empty, *grads[1:]], rule.init(params, SEED), params)
+    assert updates.pop(1).shape == empty.shape
+    for actual, expected in zip(updates, plain, strict=True):
+        np.testing.assert_array_equal(actual, expected)
 
 
 @pytest.mark.parametrize("name", rules.names())
