@@ -95,7 +95,7 @@ def load_rule(directory: str | os.PathLike, weights: str | os.PathLike | None = 
     except errors.InputError as error:
         raise errors.InputError(f"the rule in {directory} cannot be used: {error}") from None
     try:
-        misfit = _misfit(_symbolic_weights(card), arrays, weights.name)
+        misfit = _misfit(symbolic_weights(card), arrays, weights.name)
         rule = None if misfit else rules.create(card["rule"], **card["options"])
     except Exception as error:  # Wrong options surface as errors of Python or of TensorFlow.
         raise errors.InputError(damaged + textwrap.shorten(str(error), _MAX_REASON)) from None
@@ -107,7 +107,7 @@ def load_rule(directory: str | os.PathLike, weights: str | os.PathLike | None = 
     return rule
 
 
-def _symbolic_weights(card: dict) -> Weights:
+def symbolic_weights(card: dict) -> Weights:
     """What a card asks for without taking memory, of which a damaged card may ask for all."""
     snt.Module()  # Sonnet checks with the first module of a process that TensorFlow is eager.
     with tf.Graph().as_default():

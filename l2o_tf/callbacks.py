@@ -16,7 +16,8 @@ class UpdateStatistics(keras.callbacks.Callback):
     norms of the gradient and of the update, `gradient_norm` and `update_norm`, and
     `update_cosine`, the cosine of the angle between the update and the negative gradient, which is
     1 for steepest descent and 0 where one of the two is 0. Gradients are what the rule sees, after
-    clipping; updates are multiplied by the learning rate, and come without weight decay.
+    clipping; updates are multiplied by the learning rate, and come without weight decay. For the
+    whole model also `skipped_steps`, how many the optimizer's guard has skipped so far.
 
     The model must be compiled with a `LearnedOptimizer`; `LearnedOptimizer("adam:0.001")` gives
     the same curves for Adam.
@@ -50,15 +51,7 @@ class UpdateStatistics(keras.callbacks.Callback):
                 f"UpdateStatistics needs a LearnedOptimizer, but the model is compiled with"
                 f' {type(self._optimizer).__name__}; LearnedOptimizer("adam:0.001") is Adam'
             )
-        variables = self.model.trainable_variables
-        names = [variable.path for variable in variables]
-        with self.model.distribute_strategy.scope():
-            self._statistics = tf.Variable(
-                tf.zeros([3, len(names) + 1]),
-                trainable=False,
-                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            )
-        self._names = ["model", *names]
+        self._statistics: tf.Variable | None = None
         self._optimizer.monitor = self._record
         self._writer = tf.summary.create_file_writer(self.log_dir)
         self._next_step = int(self._optimizer.iterations) + self.every
@@ -70,10 +63,13 @@ class UpdateStatistics(keras.callbacks.Callback):
         if step < self._next_step:
             return
         self._next_step = step + self.every
+        variables = self.model.trainable_variables
+        names = ["model", *(getattr(v, "path", v.name) for v in variables)]
         with self._writer.as_default(step=step):
+            tf.summary.scalar("skipped_steps", self._optimizer.skipped_steps)
             tags = ("gradient_norm", "update_norm", "update_cosine")
             for tag, values in zip(tags, self._statistics.numpy()):
-                for name, value in zip(self._names, values):
+                for name, value in zip(names, values):
                     tf.summary.scalar(f"{tag}/{name}", value)
 
     def on_train_end(self, logs=None):
@@ -87,6 +83,14 @@ class UpdateStatistics(keras.callbacks.Callback):
         self.model.make_train_function(force=True)
 
     def _record(self, grads, updates):
+        if self._statistics is None:  # Now the model is built; when training begins it may not be.
+            with tf.init_scope(), self.model.distribute_strategy.scope():
+                self._statistics = tf.Variable(
+                    tf.zeros([3, len(grads) + 1]),
+                    trainable=False,
+                    aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+                )
+
         def sums(pairs):
             each = tf.stack([tf.reduce_sum(a * b) for a, b in pairs])
             return tf.concat([tf.reduce_sum(each, keepdims=True), each], axis=0)

@@ -1,20 +1,18 @@
 """Any update rule as a Keras optimizer."""
 
-import base64
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from l2o_tf import artifacts, loading, rules
-from l2o_tf.core import coordinates, errors, loops, seeds
-from l2o_tf.rules.base import RULES, State, UpdateRule, Weights
+from l2o_tf import keras_config, keras_step, loading, presets, rules
+from l2o_tf.core import errors, seeds
+from l2o_tf.rules.base import UpdateRule, Weights, check_gradients
 
-RuleConfig = dict[str, Any]
 Monitor = Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], None]
 
 _DTYPE = tf.float32  # Of rules; parameters and gradients of other dtypes are cast.
@@ -22,17 +20,21 @@ _DTYPE = tf.float32  # Of rules; parameters and gradients of other dtypes are ca
 
 @keras.saving.register_keras_serializable(package="l2o_tf")
 class LearnedOptimizer(keras.optimizers.Optimizer):
-    """Trains a Keras model with an update rule, learned or analytical.
+    """Trains a Keras model, or any `tf.Variable`s, with an update rule, learned or analytical.
 
     All coordinates of all variables are one call of the rule. Its weights and its state are
     variables of this optimizer, so that whatever saves the optimizer saves them; its configuration
-    describes the rule completely, weights included, and needs no file of the rule.
+    describes the rule completely and needs no file of the rule: it holds the weights, or in a file
+    that holds the optimizer's variables too, their hash.
 
     Clipping, weight decay, averages of the variables, gradient accumulation and loss scaling are
     Keras'. Weight decay is decoupled and in proportion to `learning_rate`, hence to 1 rather than
     to 0.001. Variables without a gradient, and the state of their coordinates, stay as they are;
     the rule sees zeros. Sparse gradients become dense before anything else happens to them, so
     that rows which occur several times count as their sum, also where they are clipped.
+
+    The state takes, per parameter, 8 bytes for Adam, 320 for L2O-DM, 328 for RNNprop; a step needs
+    about as much again for a moment.
 
     Attributes:
         monitor: called in every step with the gradients and the updates, tensors shaped like the
@@ -41,10 +43,13 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        rule: str | os.PathLike | UpdateRule | RuleConfig,
+        rule: str | os.PathLike | UpdateRule | keras_config.RuleConfig,
         learning_rate: float | keras.optimizers.schedules.LearningRateSchedule | Callable = 1.0,
         seed: int = 0,
         name: str = "learned_optimizer",
+        total_steps: int | None = None,
+        guard: bool = True,
+        max_relative_update: float | None = 0.1,
         **kwargs,
     ):
         """Creates the optimizer with a copy of the rule's weights.
@@ -56,54 +61,117 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             learning_rate: a multiplier of the rule's updates.
             seed: of the rule's initial state, and of random weights.
             name: the optimizer's name.
+            total_steps: the steps of the whole training, in the course of which the multiplier
+                falls to 0 along a cosine; None for one that stays.
+            guard: whether to skip steps whose gradients or updates are not finite, and to limit
+                the updates of learned rules. `skipped_steps` counts what was skipped.
+            max_relative_update: with `guard`, the largest root mean square of the update of one
+                variable by a learned rule, as a multiple of the one of the variable, or of 1 if
+                that is larger; a longer update is scaled down. None for no limit.
             **kwargs: of `keras.optimizers.Optimizer`: weight_decay, clipnorm, clipvalue,
                 global_clipnorm, use_ema, ema_momentum, ema_overwrite_frequency,
                 loss_scale_factor, gradient_accumulation_steps.
 
         Raises:
-            InputError: if there is no such rule, or if Keras does not run on TensorFlow.
+            InputError: if there is no such rule, if a number is out of range, or if Keras does
+                not run on TensorFlow.
         """
         if keras.backend.backend() != "tensorflow":
             raise errors.InputError(
                 f"LearnedOptimizer needs Keras on TensorFlow, but its backend is"
                 f" {keras.backend.backend()}; set KERAS_BACKEND=tensorflow"
             )
+        if max_relative_update is not None and not max_relative_update > 0:
+            raise errors.InputError(
+                f"max_relative_update={max_relative_update} must be positive, or None for no limit"
+            )
+        if total_steps is not None:
+            learning_rate = _cosine(learning_rate, total_steps)
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
-        self.seed = seed
+        self.seed, self.guard = seed, guard
+        self.max_relative_update = max_relative_update
         self.monitor: Monitor | None = None
-        self._rule = _Untracked(_find_rule(rule, seed))
+        found, self._label, self._awaited = _find_rule(rule, seed)
+        self._step = keras_step.RuleStep(
+            found, keras_step.Guard(max_relative_update) if guard else None
+        )
         self._weights = {
             key: self._add_constant(value, f"rule_{key.replace('/', '_')}", "only_first_replica")
-            for key, value in self._rule.rule.weights().items()
+            for key, value in found.weights().items()
         }
         self._state: list[keras.Variable] = []
+
+    def __repr__(self):
+        rate = self._learning_rate
+        if isinstance(rate, keras.Variable):
+            rate = float(rate.numpy())
+        return (
+            f"<LearnedOptimizer {self._label}: {_describe(self.rule)}, learning_rate="
+            f"{rate if isinstance(rate, float) else type(rate).__name__}>"
+        )
+
+    @classmethod
+    def from_preset(cls, source: str | os.PathLike, **options) -> "LearnedOptimizer":
+        """Creates the optimizer with a shared rule.
+
+        Args:
+            source: the name of a pretrained rule, a directory such as `l2o_tf.save_preset` writes,
+                or "hf://user/repository" of the Hugging Face Hub, for which the extra
+                `l2o-tf[hub]` is needed.
+            **options: the other arguments of the class.
+
+        Raises:
+            InputError: if there is no such preset, or as the class does.
+        """
+        text = os.fspath(source)
+        if not text.startswith(presets.HUB):
+            return cls(source, **options)
+        optimizer = cls(presets.load_preset(text), **options)
+        optimizer._label = text.removeprefix(presets.HUB)
+        return optimizer
+
+    @property
+    def rule(self) -> UpdateRule:
+        """The rule, whose own weights are not the ones in use: those are `rule_weights`."""
+        return self._step.rule
+
+    @property
+    def skipped_steps(self) -> int:
+        """The number of steps, since this object was made, that the guard skipped."""
+        return int(self._step.num_skipped.numpy())
 
     def rule_weights(self) -> Weights:
         """The rule's weights by name, float32 tensors."""
         return {key: tf.convert_to_tensor(variable) for key, variable in self._weights.items()}
 
-    def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Creates the rule's state for the variables of a model."""
+    def build(self, variables: Sequence[keras.Variable | tf.Variable]) -> None:
+        """Creates the rule's state for the variables of a model, which need no values yet."""
         if self.built:
             return
         super().build(variables)
         if not variables:
             return
         with tf.init_scope():
-            params = [_to_tensor(v) for v in variables]
             seed = seeds.make_seed(self.seed, "keras optimizer")
-            state = self._rule.init(params, seed, self.rule_weights())
+            state = self._step.init([v.shape for v in variables], _DTYPE, seed, self.rule_weights())
         self._state = [
             self._add_constant(value, f"state_{index}") for index, value in enumerate(state)
         ]
 
     def apply(self, grads, trainable_variables=None) -> None:
-        """Takes one step; see `keras.optimizers.Optimizer.apply`."""
+        """Takes one step; see `keras.optimizers.Optimizer.apply`.
+
+        Raises:
+            InputError: if the gradients are not shaped like the variables, or if the rule has no
+                weights yet.
+        """
+        grads = list(grads)
         if trainable_variables is not None:
             trainable_variables = list(trainable_variables)
-        variables = trainable_variables or self._trainable_variables
-        if len(variables) == len(grads):  # If not, Keras says what is wrong.
-            grads = [_dense(grad, variable) for grad, variable in zip(grads, variables)]
+        variables = self._trainable_variables if trainable_variables is None else trainable_variables
+        if trainable_variables is not None or len(variables) == len(grads):  # Else Keras says so.
+            grads = _checked(grads, variables)
+        self._check_weights()
         super().apply(grads, trainable_variables)
 
     def get_config(self) -> dict[str, Any]:
@@ -112,8 +180,14 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         Raises:
             InputError: if the rule is not registered by name.
         """
-        rule = _rule_config(self._rule.rule, self.rule_weights())
-        return {**super().get_config(), "rule": rule, "seed": self.seed}
+        rule = keras_config.rule_config(self.rule, self.rule_weights(), self._label)
+        return {
+            **super().get_config(),
+            "rule": rule,
+            "seed": self.seed,
+            "guard": self.guard,
+            "max_relative_update": self.max_relative_update,
+        }
 
     def load_own_variables(self, store) -> None:
         """Loads all variables; see `keras.optimizers.Optimizer.load_own_variables`.
@@ -121,15 +195,42 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         Raises:
             InputError: if they are those of another rule or of another model.
         """
-        if len(store.keys()) == len(self.variables):  # If not, Keras says so and loads none.
-            for index, variable in enumerate(self.variables):
+        variables = self.variables
+        if len(store.keys()) == len(variables):  # If not, Keras says so and loads none.
+            for index, variable in enumerate(variables):
                 expected, found = list(variable.shape), list(store[str(index)].shape)
                 if found != expected:
                     raise errors.InputError(
                         f"{variable.name} of the optimizer is {expected}, but {found} in the file:"
                         " it belongs to another rule or another model"
                     )
+            self._awaited = None
+        elif self._awaited is not None:
+            self._load_awaited(store)
         super().load_own_variables(store)
+
+    def _load_awaited(self, store):
+        """Loads the weights alone, which come right after Keras' own variables."""
+        indices = {id(variable): str(index) for index, variable in enumerate(self.variables)}
+        found = {key: store.get(indices[id(variable)]) for key, variable in self._weights.items()}
+        if all(value is not None for value in found.values()):
+            if keras_config.digest(found) == self._awaited:
+                for key, variable in self._weights.items():
+                    variable.assign(found[key])
+                self._awaited = None
+
+    def _check_weights(self):
+        if self._awaited is None:
+            return
+        with tf.init_scope():
+            found = keras_config.digest(self.rule_weights())
+            if found == keras_config.digest(self.rule.weights()) != self._awaited:
+                raise errors.InputError(
+                    f"the configuration of this optimizer names the weights of the rule"
+                    f" {self._label!r} by a hash only; load the optimizer's variables from the"
+                    " file that the configuration is of"
+                )
+        self._awaited = None
 
     def _add_constant(self, value: tf.Tensor, name: str, aggregation: str = "none"):
         value = value.numpy()
@@ -144,80 +245,55 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         # The place of Keras' loop over the variables: clipping and weight decay are done, and
         # under a distribution strategy this is one replica with gradients of its own.
-        raw = [getattr(v, "value", v) for v in trainable_variables]
         given = {
             self._get_variable_index(v): grad
-            for grad, v in self._all_reduce_sum_gradients(zip(grads, raw))
+            for grad, v in self._all_reduce_sum_gradients(
+                zip(grads, map(_raw, trainable_variables))
+            )
         }
         variables = self._trainable_variables
-        params = [_to_tensor(v) for v in variables]
+        params = [tf.cast(tf.convert_to_tensor(v), _DTYPE) for v in variables]
         gradients = [
             tf.cast(given[i], _DTYPE) if i in given else tf.zeros_like(p)
             for i, p in enumerate(params)
         ]
-        updates, state = self._rule.step(
+        updates, state, skipped = self._step.step(
             gradients,
             [tf.convert_to_tensor(v) for v in self._state],
             params,
             self.rule_weights(),
+            tf.cast(learning_rate, _DTYPE),
             given=tuple(i in given for i in range(len(variables))),
         )
-        updates = [tf.cast(learning_rate, _DTYPE) * update for update in updates]
         if self.monitor is not None:
             self.monitor(gradients, updates)
         changed = [i for i in range(len(variables)) if i in given]
         additions = [tf.cast(updates[i], variables[i].dtype) for i in changed]
 
-        def assign(distribution, additions, state):
+        def assign(distribution, additions, state, skipped):
             for i, addition in zip(changed, additions):
                 _on_each_device(distribution, self.assign_add, variables[i], addition)
             for variable, value in zip(self._state, state):
                 _on_each_device(distribution, self.assign, variable, value)
+            if self.guard:
+                _on_each_device(
+                    distribution, self.assign_add, self._step.num_skipped, skipped
+                )
 
         # Each replica has computed the same from the sum of all gradients.
         tf.__internal__.distribute.interim.maybe_merge_call(
-            assign, self._distribution_strategy, additions, state
+            assign, self._distribution_strategy, additions, state, skipped
         )
 
 
-class _Untracked:
-    """A rule and its compiled step where neither Keras nor tf.train.Checkpoint looks for variables.
-
-    Those of the rule are not the ones in use.
-    """
-
-    def __init__(self, rule: UpdateRule):
-        self.rule = rule
-        self._structure: State = ()
-        # XLA takes a third of an LSTM's time away and adds to that of a formula.
-        self.step = (loops.compiled if rule.learned else loops.in_graph)(self._step)
-
-    def init(self, params: Sequence[tf.Tensor], seed: seeds.Seed, weights: Weights):
-        """`UpdateRule.init` with a flat state."""
-        state = self.rule.init(params, seed, weights)
-        self._structure = tf.nest.map_structure(lambda _: 0, state)
-        return tf.nest.flatten(state)
-
-    def _step(self, grads, state, params, weights, given):
-        """`UpdateRule.update` with a flat state, where the parameters that are not `given` rest."""
-        packed = tf.nest.pack_sequence_as(self._structure, state)
-        updates, packed = self.rule.update(grads, packed, params, weights)
-        after = tf.nest.flatten(packed)
-        if not all(given):
-            moves = coordinates.flatten([tf.fill(p.shape, g) for p, g in zip(params, given)])
-            # The last axis of whatever there is of each coordinate are the coordinates.
-            after = [
-                tf.where(moves, new, old) if new.shape[-1:] == moves.shape else new
-                for new, old in zip(after, state)
-            ]
-        return updates, after
-
-
-def _find_rule(source, seed: int) -> UpdateRule:
+def _find_rule(source, seed: int) -> tuple[UpdateRule, str, str | None]:
+    """The rule, its label, and the hash of weights that it lacks, see `keras_config`."""
     if isinstance(source, UpdateRule):
-        return source
+        return source, source.registered_name or type(source).__name__, None
     if isinstance(source, dict):
-        return _rule_from_config(source)
+        rule, awaited = keras_config.rule_from_config(source)
+        return rule, str(source.get("label", source["name"])), awaited
+    label = os.path.basename(os.path.normpath(source))
     untrained = source in rules.learned_names() and source not in loading.list_pretrained()
     if untrained and not os.path.exists(source):
         logging.warning(
@@ -225,44 +301,67 @@ def _find_rule(source, seed: int) -> UpdateRule:
             source,
             ", ".join(loading.list_pretrained()) or "none in this package",
         )
-        return rules.create_learned(source, seeds.make_seed(seed, "rule"))
-    return loading.load(source)
+        return rules.create_learned(source, seeds.make_seed(seed, "rule")), label, None
+    rule = loading.load(source)
+    if source in rules.analytical_names() and not os.path.exists(source):
+        _say_once(
+            f"LearnedOptimizer({source!r}) takes {rule.learning_rate} as learning rate; write"
+            f' "{source}:0.001" for another'
+        )
+    if source in loading.list_pretrained() and not os.path.exists(source):
+        _warn_of_baseline(source)
+    return rule, label, None
 
 
-def _rule_config(rule: UpdateRule, weights: Weights) -> RuleConfig:
-    name = artifacts.saved_name(rule)
-    arrays = {key: value.numpy().astype("<f4") for key, value in weights.items()}
-    texts = {key: base64.b64encode(value.tobytes()).decode() for key, value in arrays.items()}
-    return {"name": name, "options": rule.options(), "weights": texts, **artifacts.plugin(rule)}
+def _warn_of_baseline(name):
+    card = loading.pretrained_card(name)
+    if card.get("baseline"):
+        _say_once(f"LearnedOptimizer({name!r}) is a research baseline: {card.get('fit_for', '')}")
 
 
-def _rule_from_config(config: RuleConfig) -> UpdateRule:
-    RULES.require(config.get("name"), config.get("plugin"))
-    try:
-        rule = rules.create(config["name"], **config["options"])
-        if rule.learned:
-            flat = {
-                key: np.frombuffer(base64.b64decode(text), "<f4")
-                for key, text in config["weights"].items()
-            }
-            shapes = {key: value.shape for key, value in rule.weights().items()}
-            rule.assign({key: tf.reshape(value, shapes[key]) for key, value in flat.items()})
-    except Exception as error:  # Damage surfaces as errors of Python, NumPy and TensorFlow.
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise errors.InputError(f"the rule in an optimizer's config is damaged: {reason}") from None
-    return rule
+@functools.cache
+def _say_once(text: str) -> None:
+    logging.warning("%s", text)
 
 
-def _to_tensor(variable) -> tf.Tensor:
-    return tf.cast(tf.convert_to_tensor(variable), _DTYPE)
+def _describe(rule: UpdateRule) -> str:
+    name = rule.registered_name or type(rule).__name__
+    if not rule.learned:
+        return ", ".join([name, *(f"{key}={value}" for key, value in rule.options().items())])
+    return f"{name}, {sum(value.shape.num_elements() for value in rule.weights().values())} weights"
 
 
-def _dense(grad, variable) -> tf.Tensor | None:
+def _cosine(learning_rate, total_steps):
+    if not isinstance(learning_rate, float):
+        raise errors.InputError(
+            "total_steps makes a schedule of a number: give a float as learning_rate, or a"
+            " schedule without total_steps"
+        )
+    if isinstance(total_steps, bool) or not isinstance(total_steps, int) or total_steps < 1:
+        raise errors.InputError(f"total_steps={total_steps!r} must be a positive integer")
+    return keras.optimizers.schedules.CosineDecay(learning_rate, total_steps)
+
+
+def _checked(grads, variables) -> list[tf.Tensor | None]:
+    """Gradients as tensors of the variables' static shapes, None where there is none."""
+    if len(grads) != len(variables):
+        raise errors.InputError(f"{len(grads)} gradients for {len(variables)} variables")
+    sparse = [g if isinstance(g, tf.IndexedSlices) else v for g, v in zip(grads, variables)]
+    check_gradients(sparse, variables)
+    grads = [g if g is None else _dense(g, v) for g, v in zip(grads, variables)]
+    check_gradients([v if g is None else g for g, v in zip(grads, variables)], variables)
+    return [g if g is None else tf.ensure_shape(g, v.shape) for g, v in zip(grads, variables)]
+
+
+def _dense(grad, variable) -> tf.Tensor:
     if isinstance(grad, tf.IndexedSlices):
         return tf.math.unsorted_segment_sum(grad.values, grad.indices, variable.shape[0])
-    return grad
+    return tf.convert_to_tensor(grad)
+
+
+def _raw(variable) -> tf.Variable:
+    return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 def _on_each_device(distribution, assign, variable, value) -> None:
-    variable = getattr(variable, "value", variable)
-    distribution.extended.update(variable, assign, args=(value,), group=False)
+    distribution.extended.update(_raw(variable), assign, args=(value,), group=False)

@@ -2,9 +2,10 @@
 
 import os
 import pathlib
+from typing import Any
 
 from l2o_tf import artifacts, rules
-from l2o_tf.core import errors
+from l2o_tf.core import errors, files
 from l2o_tf.legacy import l2l, tf1_checkpoint
 from l2o_tf.rules.base import UpdateRule
 
@@ -14,6 +15,11 @@ PRETRAINED = pathlib.Path(__file__).parent / "pretrained"
 def list_pretrained() -> list[str]:
     """The names of the trained rules that come with the package."""
     return sorted(path.parent.name for path in PRETRAINED.glob(f"*/{artifacts.RULE_CARD}"))
+
+
+def pretrained_card(name: str) -> dict[str, Any]:
+    """The card of a pretrained rule: how it was trained, what it reached, what it is fit for."""
+    return files.read_json(PRETRAINED / name / artifacts.RULE_CARD)
 
 
 def load(source: str | os.PathLike) -> UpdateRule:

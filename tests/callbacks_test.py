@@ -79,6 +79,19 @@ def test_training_is_the_same_with_it_and_ends_without_it(tmp_path):
     assert read_events(tmp_path) == written
 
 
+@pytest.mark.parametrize("kind", ["deferred", "train_step"])
+def test_a_model_that_is_built_in_its_first_step(kind, tmp_path):
+    written = []
+    for name, model in (("late", cases.make_model(kind=kind)), ("early", cases.make_model())):
+        model.compile(l2o_tf.LearnedOptimizer("sgd:0.1"), LOSS)
+        fit(model, callbacks.UpdateStatistics(tmp_path / name, every=2))
+        events = read_events(tmp_path / name)
+        assert events.pop("skipped_steps") == {2: 0, 4: 0}
+        written.append([list(values.values()) for values in events.values()])
+    assert len(written[0]) == 3 * 5
+    np.testing.assert_allclose(*written, rtol=1e-5)
+
+
 def test_wrong_use(tmp_path):
     with pytest.raises(errors.InputError, match="every 0 steps"):
         callbacks.UpdateStatistics(tmp_path, every=0)

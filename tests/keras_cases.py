@@ -18,6 +18,8 @@ LOOPS = ("fit", "custom")
 MODES = ("eager", "graph", "jit")
 POLICIES = ("float32", "mixed_float16")
 # One XLA program cannot have variables on two devices, whatever the optimizer.
+# Ways to write a model; deferred, subclassed and train_step have no variables before a step.
+KINDS = ("input", "functional", "deferred", "built", "subclassed", "train_step")
 MODES_ON_TWO_DEVICES = ("eager", "graph")
 
 NUM_STEPS = 4
@@ -50,12 +52,52 @@ def batches() -> list[tuple[tf.Tensor, tf.Tensor]]:
     ]
 
 
-def make_model(policy: str = "float32") -> keras.Model:
-    """A model with 38 parameters, always the same ones."""
-    keras.utils.set_random_seed(11)
+class Subclassed(keras.Model):
+    """Layers one after the other."""
+
+    def __init__(self, *parts):
+        super().__init__()
+        self.parts = parts
+
+    def call(self, inputs):
+        for layer in self.parts:
+            inputs = layer(inputs)
+        return inputs
+
+
+class WithTrainStep(Subclassed):
+    """Trains as Keras' guides show it."""
+
+    def train_step(self, data):
+        inputs, labels = data
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(y=labels, y_pred=self(inputs, training=True))
+            loss = self.optimizer.scale_loss(loss)
+        grads = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply(grads, self.trainable_variables)
+        return {"loss": loss}
+
+
+def make_model(policy: str = "float32", kind: str = "input") -> keras.Model:
+    """A model with 38 parameters, always the same ones, written in one of the ways of KINDS."""
     keras.config.set_dtype_policy(policy)
-    layers = [keras.Input([6]), keras.layers.Dense(4, "tanh"), keras.layers.Dense(2)]
-    model = keras.Sequential(layers)
+    # Seeds of their own, because some models are built later than others.
+    first, second = (keras.initializers.GlorotUniform(seed) for seed in (11, 12))
+    layers = [
+        keras.layers.Dense(4, "tanh", kernel_initializer=first),
+        keras.layers.Dense(2, kernel_initializer=second),
+    ]
+    inputs = keras.Input([6])
+    if kind == "functional":
+        model = keras.Model(inputs, layers[1](layers[0](inputs)))
+    elif kind == "subclassed":
+        model = Subclassed(*layers)
+    elif kind == "train_step":
+        model = WithTrainStep(*layers)
+    else:
+        model = keras.Sequential([inputs, *layers] if kind == "input" else layers)
+    if kind == "built":
+        model.build([None, 6])
     keras.config.set_dtype_policy("float32")
     return model
 
@@ -71,16 +113,25 @@ def flat(model) -> np.ndarray:
     return np.concatenate([v.numpy().ravel() for v in model.trainable_variables])
 
 
-def functional(rule_name: str, policy: str) -> np.ndarray:
-    """The parameters after NUM_STEPS of the rule, without an optimizer."""
+def functional(rule_name: str, policy: str, mode: str = "eager") -> np.ndarray:
+    """The parameters after NUM_STEPS of the rule, without an optimizer.
+
+    The gradients are computed in the given mode, because float16 is rounded as each compiler likes.
+    """
     rule, model = make_rule(rule_name), make_model(policy)
     variables = model.trainable_variables
     state = rule.init([tf.convert_to_tensor(v) for v in variables])
     scale = LOSS_SCALE if policy == "mixed_float16" else 1.0
-    for inputs, labels in batches():
+
+    def gradients(inputs, labels):
         with tf.GradientTape() as tape:
             loss = mean_loss(model, inputs, labels) * scale
-        grads = [tf.cast(g, tf.float32) / scale for g in tape.gradient(loss, variables)]
+        return tape.gradient(loss, variables)
+
+    if mode != "eager":
+        gradients = tf.function(gradients, jit_compile=mode == "jit")
+    for inputs, labels in batches():
+        grads = [tf.cast(g, tf.float32) / scale for g in gradients(inputs, labels)]
         params = [tf.convert_to_tensor(v) for v in variables]
         updates, state = rule.update(grads, state, params)
         for variable, update in zip(variables, updates):
@@ -89,11 +140,16 @@ def functional(rule_name: str, policy: str) -> np.ndarray:
 
 
 def with_optimizer(
-    rule_name: str, loop: str, mode: str, policy: str, strategy: tf.distribute.Strategy
+    rule_name: str,
+    loop: str,
+    mode: str,
+    policy: str,
+    strategy: tf.distribute.Strategy,
+    kind: str = "input",
 ) -> np.ndarray:
     """The parameters after NUM_STEPS of the optimizer under a strategy."""
     with strategy.scope():
-        model = make_model(policy)
+        model = make_model(policy, kind)
         optimizer = keras_optimizer.LearnedOptimizer(make_rule(rule_name))
         if loop == "fit":
             model.compile(
@@ -112,16 +168,16 @@ def with_optimizer(
 
 
 def _custom_loop(model, optimizer, mode, strategy):
-    variables = model.trainable_variables
-
     def step(inputs, labels):
         with tf.GradientTape() as tape:
             loss = mean_loss(model, inputs, labels) / strategy.num_replicas_in_sync
             loss = optimizer.scale_loss(loss)
+        variables = model.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
 
-    with strategy.scope():
-        optimizer.build(variables)
+    if model.built:
+        with strategy.scope():
+            optimizer.build(model.trainable_variables)
     run = step if strategy.num_replicas_in_sync == 1 else lambda x, y: strategy.run(step, (x, y))
     if mode != "eager":
         run = tf.function(run, jit_compile=mode == "jit")

@@ -37,13 +37,13 @@ def names(modes):
 
 
 @functools.cache
-def functional(rule, policy):
-    return cases.functional(rule, policy)
+def functional(rule, policy, mode):
+    return cases.functional(rule, policy, mode)
 
 
 def check(case, params, tolerance):
-    rule, _, _, policy = case.split("/")
-    expected = functional(rule, policy)
+    rule, _, mode, policy = case.split("/")
+    expected = functional(rule, policy, mode if policy == "mixed_float16" else "eager")
     assert np.abs(expected - cases.flat(cases.make_model(policy))).max() > 5e-3
     np.testing.assert_allclose(params, expected, rtol=0, atol=tolerance, err_msg=case)
 
@@ -58,6 +58,29 @@ def check(case, params, tolerance):
 def test_one_device(case):
     params = cases.with_optimizer(*case.split("/"), tf.distribute.get_strategy())
     check(case, params, 2e-7)
+
+
+QUICK_KINDS = {
+    "dm/fit/graph/float32/deferred",
+    "rnnprop/custom/graph/mixed_float16/subclassed",
+    "adam/fit/eager/float32/train_step",
+    "adam/fit/jit/float32/deferred",
+    "adam/custom/eager/float32/functional",
+    "adam/fit/graph/mixed_float16/built",
+}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        case if case in QUICK_KINDS else pytest.param(case, marks=pytest.mark.slow)
+        for case in (f"{c}/{kind}" for c in names(cases.MODES) for kind in cases.KINDS[1:])
+    ],
+)
+def test_every_way_to_write_a_model(case):
+    *parts, kind = case.split("/")
+    params = cases.with_optimizer(*parts, tf.distribute.get_strategy(), kind)
+    check("/".join(parts), params, 2e-7)
 
 
 def on_two_devices(tmp_path, chosen):

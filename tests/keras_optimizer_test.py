@@ -6,6 +6,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+import sonnet as snt
 import tensorflow as tf
 
 import l2o_tf
@@ -143,6 +144,88 @@ def test_wrong_use_raises_as_it_does_in_keras(make):
         optimizer = make()
         optimizer.apply_gradients([(tf.ones([1]), variable), (None, other)])
     assert other.numpy() == 1 and variable.numpy() != 1
+
+
+@pytest.mark.parametrize("options", [{}, {"use_ema": True}, {"weight_decay": 0.01},
+                                     {"clipnorm": 0.5, "gradient_accumulation_steps": 2}],
+                         ids=str)  # fmt: skip
+def test_variables_of_tensorflow(options):
+    rng = np.random.default_rng(0)
+    starts = [rng.normal(size=shape).astype(np.float32) for shape in ([3, 2], [2])]
+    grads = rng.normal(size=[4, 8]).astype(np.float32)
+    ends = []
+    for make in (learned, adam):
+        optimizer, variables = make(**options), [tf.Variable(start) for start in starts]
+        for row in grads:
+            optimizer.apply_gradients(zip([row[:6].reshape(3, 2), tf.constant(row[6:])], variables))
+        ends.append([v.numpy() for v in variables])
+    for ours, expected, start in zip(*ends, starts):
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-6)
+        assert np.abs(ours - start).max() > 0.01
+
+
+def test_a_module_of_sonnet_trains_in_a_compiled_loop():
+    module = snt.Linear(3, w_init=snt.initializers.Constant(0.5))
+    inputs = tf.constant([[1.0, -2.0]])
+    module(inputs)
+    twin = keras.layers.Dense(3, kernel_initializer=keras.initializers.Constant(0.5))
+    twin(inputs)
+
+    def train(layer, variables, optimizer):
+        @tf.function
+        def step():
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(tf.square(layer(inputs) - [1.0, 2.0, 3.0]))
+            optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+
+        for _ in range(5):
+            step()
+
+    train(module, [module.w, module.b], learned())
+    train(twin, twin.trainable_variables, adam())
+    np.testing.assert_allclose(module.w, twin.kernel, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(module.b, twin.bias, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    "grads",
+    [
+        [np.ones([2, 3]), np.ones([2])],  # Transposed.
+        [np.ones([6]), np.ones([2])],
+        [np.ones([2]), np.ones([3, 2])],  # Swapped.
+        [np.ones([3, 2]), np.ones([])],
+        [np.ones([3, 2])],
+        [np.ones([3, 2]), np.ones([2]), np.ones([2])],
+        [tf.IndexedSlices(tf.ones([1, 3]), tf.constant([0])), np.ones([2])],
+        [tf.IndexedSlices(tf.ones([1, 2]), tf.constant([0]), tf.constant([4, 2])), np.ones([2])],
+    ],
+)
+def test_gradients_of_other_shapes_are_refused_and_change_nothing(grads):
+    variables = [keras.Variable(np.ones([3, 2])), tf.Variable([1.0, 2.0])]
+    optimizer = learned()
+    optimizer.build(variables)
+    grads = [tf.cast(g, tf.float32) if isinstance(g, np.ndarray) else g for g in grads]
+    with pytest.raises(errors.InputError, match="gradient"):
+        optimizer.apply(grads, variables)
+    with pytest.raises(ValueError, match="gradient"):
+        tf.function(lambda: optimizer.apply(grads, variables), autograph=False)()
+    assert int(optimizer.iterations) == 0
+    np.testing.assert_array_equal(variables[0], np.ones([3, 2]))
+
+
+def test_shapes_that_only_the_running_graph_knows():
+    variable = keras.Variable([1.0, 2.0])
+    optimizer = learned()
+    optimizer.build([variable])
+
+    @tf.function(input_signature=[tf.TensorSpec(None)])
+    def step(grad):
+        optimizer.apply([grad])
+
+    step(tf.ones([2]))
+    np.testing.assert_allclose(variable, [1 - RATE, 2 - RATE], atol=1e-6)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        step(tf.ones([3]))
 
 
 def test_an_integer_is_no_learning_rate():

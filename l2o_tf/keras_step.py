@@ -1,0 +1,144 @@
+"""One step of an update rule on the variables of a Keras model, compiled and guarded."""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from l2o_tf.core import coordinates, loops, seeds
+from l2o_tf.rules.base import State, UpdateRule, Weights
+
+Tensors = Sequence[tf.Tensor]
+
+# The root mean square below which a tensor counts as if it had this one, so that biases, which
+# start at zero, move.
+SMALLEST_SIZE = 1.0
+
+
+class Guard(NamedTuple):
+    """What keeps a step from ruining a model.
+
+    Attributes:
+        max_relative_update: the largest ratio of the root mean square of a tensor's update to the
+            one of the tensor itself, or to `SMALLEST_SIZE` if that is larger; None for no limit.
+    """
+
+    max_relative_update: float | None = None
+
+
+class Result(NamedTuple):
+    """What a step gives.
+
+    Attributes:
+        updates: tensors shaped like the parameters, times the learning rate.
+        state: the flat state after the step.
+        skipped: int32 scalar, 1 if the guard left everything as it was, else 0.
+    """
+
+    updates: list[tf.Tensor]
+    state: list[tf.Tensor]
+    skipped: tf.Tensor
+
+
+class RuleStep:
+    """A rule, its compiled step and the structure of its state.
+
+    Keras and tf.train.Checkpoint look for variables in the attributes of an optimizer, but not in
+    an object of this class. It is the place of what must not be saved: the rule's own variables,
+    which are not the ones in use.
+
+    Attributes:
+        rule: the rule.
+        step: maps gradients, flat state, parameters, weights, learning rate, and whether each
+            parameter has a gradient (a tuple of bools), to a `Result`.
+        num_skipped: int64 variable, the skipped steps, which the caller counts.
+    """
+
+    def __init__(self, rule: UpdateRule, guard: Guard | None):
+        """Prepares the step of `rule`; without a `guard`, nothing is skipped or made smaller."""
+        self.rule = rule
+        self._guard = guard
+        self._structure: State = ()
+        self.num_skipped = tf.Variable(
+            0,
+            trainable=False,
+            dtype=tf.int64,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            name="skipped",
+        )
+        # XLA takes a third of an LSTM's time away and adds to that of a formula. A partial,
+        # because TensorFlow takes functions with the same code for one that is traced too often.
+        compile_step = loops.compiled if rule.learned else loops.in_graph
+        self.step = compile_step(functools.partial(self._step))
+
+    def init(self, shapes: Sequence[tf.TensorShape], dtype: tf.DType, seed: seeds.Seed,
+             weights: Weights) -> list[tf.Tensor]:  # fmt: skip
+        """`UpdateRule.init` with a flat state, for parameters that need not have values yet."""
+        state = self.rule.init([tf.zeros(shape, dtype) for shape in shapes], seed, weights)
+        self._structure = tf.nest.map_structure(lambda _: 0, state)
+        return tf.nest.flatten(state)
+
+    def _step(
+        self,
+        grads: Tensors,
+        state: Tensors,
+        params: Tensors,
+        weights: Weights,
+        learning_rate: tf.Tensor,
+        given: tuple[bool, ...],
+    ) -> Result:
+        """`UpdateRule.update` with a flat state, where the parameters that are not `given` rest."""
+
+        def update():
+            updates, after = self._update(grads, state, params, weights, given)
+            return [learning_rate * u for u in updates], after
+
+        if self._guard is None:
+            return Result(*update(), tf.constant(0))
+        usable = _is_finite(grads)
+        if not self.rule.learned:
+            # A formula's updates are finite if its gradients are; a branch costs it less than
+            # passes over its state.
+            rest = [tf.zeros_like(p) for p in params], list(state)
+            updates, after = tf.cond(usable, update, lambda: rest)
+            return Result(updates, after, 1 - tf.cast(usable, tf.int32))
+        updates, after = update()
+        usable &= _is_finite(updates)
+        if self._guard.max_relative_update is not None:
+            updates = [
+                u * _shrinking(u, p, self._guard.max_relative_update)
+                for u, p in zip(updates, params)
+            ]
+        updates = [tf.where(usable, u, tf.zeros_like(u)) for u in updates]
+        after = [tf.where(usable, new, old) for new, old in zip(after, state)]
+        return Result(updates, after, 1 - tf.cast(usable, tf.int32))
+
+    def _update(self, grads, state, params, weights, given):
+        packed = tf.nest.pack_sequence_as(self._structure, state)
+        updates, packed = self.rule.update(grads, packed, params, weights)
+        after = tf.nest.flatten(packed)
+        if not all(given):
+            moves = coordinates.flatten([tf.fill(p.shape, g) for p, g in zip(params, given)])
+            # The last axis of whatever there is of each coordinate are the coordinates.
+            after = [
+                tf.where(moves, new, old) if new.shape[-1:] == moves.shape else new
+                for new, old in zip(after, state)
+            ]
+        return updates, after
+
+
+def _is_finite(tensors: Tensors) -> tf.Tensor:
+    """Whether all numbers are finite, and the sum of their squares is."""
+    # The sum, because rules keep squares: gradients of 1e20 would leave an infinite state.
+    return tf.math.is_finite(tf.add_n([tf.reduce_sum(tf.square(t)) for t in tensors]))
+
+
+def _shrinking(update: tf.Tensor, param: tf.Tensor, limit: float) -> tf.Tensor:
+    """The factor, 1 or less, that keeps an update within `Guard.max_relative_update`."""
+    size = max(math.prod(param.shape), 1)
+    smallest = size * SMALLEST_SIZE**2
+    allowed = limit * tf.sqrt(tf.maximum(tf.reduce_sum(tf.square(param)), smallest))
+    norm = tf.sqrt(tf.reduce_sum(tf.square(update)))
+    return tf.where(norm > allowed, allowed / norm, 1.0)
