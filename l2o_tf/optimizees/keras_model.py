@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from l2o_tf.core import errors, seeds
 from l2o_tf.data import datasets
-from l2o_tf.optimizees import base, classifier, keras_starts
+from l2o_tf.optimizees import base, checks, classifier, keras_starts
 
 Loss = str | keras.losses.Loss | Callable[[Any, Any], tf.Tensor]
 
@@ -64,14 +64,15 @@ class KerasModel(base.Optimizee):
                 that are not Keras's, or to start from the weights that a model has.
 
         Raises:
-            InputError: if the model is not built or not made for the data, if the data are
-                empty or of different lengths, if an initializer is not known, or if the loss is
-                not.
+            InputError: if the model is not built or not made for the data, if it has no trainable
+                variables or others than float32 ones, if the data are not arrays, empty or of
+                different lengths, if an initializer is not known, or if the loss is not.
         """
         if not model.built:
             raise errors.InputError(
                 f"model {model.name!r} is not built; give it an Input or call it on data first"
             )
+        _check_variables(model)
         self.model, self.batch_size = model, batch_size
         self.loss_function = _loss_function(loss)
         self._read(data)
@@ -81,6 +82,7 @@ class KerasModel(base.Optimizee):
         self._generators = [_is_random_state(v) for v in model.non_trainable_variables]
         with tf.init_scope():
             self._constants = [tf.constant(v.numpy()) for v in model.non_trainable_variables]
+        checks.check(self, f"model {model.name!r}")
 
     def init(self, seed):
         return self._initial(seed)
@@ -114,15 +116,16 @@ class KerasModel(base.Optimizee):
         outputs, _, extra_losses = self.model.stateless_call(
             list(params), constants, batch.x, return_losses=True, **self._mode
         )
-        return tf.reduce_mean(self.loss_function(batch.y, outputs)) + sum(extra_losses)
+        # Under a policy of mixed precision, outputs and losses are float16.
+        losses = tf.cast(self.loss_function(batch.y, outputs), tf.float32)
+        return tf.reduce_mean(losses) + sum(tf.cast(extra, tf.float32) for extra in extra_losses)
 
     def _read(self, data):
         self._scale = None
         if isinstance(data, datasets.Dataset):
             self._scale = np.float32(data.scale)
             data = data.images, data.labels
-        with tf.init_scope():
-            self._data = tuple(tf.nest.map_structure(tf.constant, part) for part in data)
+        self._data = _constants(data)
         lengths = {tensor.shape[0] for tensor in tf.nest.flatten(self._data)}
         if len(lengths) != 1 or 0 in lengths:
             raise errors.InputError(
@@ -136,6 +139,40 @@ class KerasModel(base.Optimizee):
                     f"model {self.model.name!r} needs examples of shape {expected[1:]}, the data"
                     f" have {tuple(x.shape[1:])}; resize them or change the model's Input"
                 )
+
+
+def _check_variables(model):
+    variables = model.trainable_variables
+    if not variables:
+        raise errors.InputError(
+            f"model {model.name!r} has no trainable variables; set trainable = True on a layer"
+        )
+    others = sorted({v.dtype for v in variables} - {"float32"})
+    if others:
+        raise errors.InputError(
+            f"model {model.name!r} has trainable variables of dtype {', '.join(others)}: rules"
+            " train float32 ones; build it with dtype float32 or a policy such as mixed_float16"
+        )
+
+
+def _constants(data):
+    """(x, y) as nests of tensors in memory."""
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise errors.InputError(
+            f"the data are a {type(data).__name__}: give a Dataset of l2o_tf.data or (x, y), arrays"
+            " or nests of arrays [num_examples, ...]"
+        )
+    try:
+        with tf.init_scope():
+            constants = tuple(tf.nest.map_structure(tf.constant, part) for part in data)
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise errors.InputError(f"the data are not arrays: {reason[:200]}") from error
+    if not all(tensor.shape.rank for tensor in tf.nest.flatten(constants)):
+        raise errors.InputError(
+            "the data hold single numbers: give arrays [num_examples, ...], not lists of numbers"
+        )
+    return constants
 
 
 def _by_seed(draws):

@@ -263,3 +263,58 @@ def test_bad_arguments_are_errors():
         keras_model.KerasModel(cnn(), CROSS_ENTROPY, (x[:0], y[:0]))
     with pytest.raises(errors.InputError, match="unknown loss 'nonsense'"):
         keras_model.KerasModel(cnn(), "nonsense", (x, y))
+
+
+def dense(*dtypes, frozen=False):
+    layers = [keras.layers.Dense(3, dtype=dtype) for dtype in dtypes]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    model.trainable = not frozen
+    return model
+
+
+VECTORS = np.ones([9, 4], np.float32), np.arange(9, dtype=np.int32) % 3
+
+
+@pytest.mark.parametrize("dtypes", [["float64"], ["bfloat16"] * 2, ["float64", "float32"]])
+def test_variables_of_other_dtypes_are_refused(dtypes):
+    with pytest.raises(errors.InputError, match=f"dtype {dtypes[0]}: rules train float32"):
+        keras_model.KerasModel(dense(*dtypes), CROSS_ENTROPY, VECTORS)
+
+
+def test_a_frozen_model_is_refused():
+    with pytest.raises(errors.InputError, match="no trainable variables"):
+        keras_model.KerasModel(dense("float32", frozen=True), CROSS_ENTROPY, VECTORS)
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (tf.data.Dataset.from_tensor_slices(VECTORS).batch(3), "are a _BatchDataset: give"),
+        (VECTORS[0], "are a ndarray: give"),
+        ((VECTORS[0].tolist(), VECTORS[1].tolist()), "not lists of numbers"),
+        ((np.array([[1], [1, 2]], object), VECTORS[1][:2]), "are not arrays"),
+        ((*VECTORS, VECTORS[1]), "are a tuple: give"),
+    ],
+)
+def test_data_that_are_no_arrays_are_refused(data, message):
+    with pytest.raises(errors.InputError, match=message):
+        keras_model.KerasModel(dense("float32"), CROSS_ENTROPY, data)
+
+
+def test_mixed_precision_has_a_loss_in_float32():
+    optimizee = keras_model.KerasModel(dense("mixed_float16"), CROSS_ENTROPY, VECTORS)
+    params, batch = optimizee.init(SEED), optimizee.batch(SEED, tf.constant(0))
+    loss = optimizee.loss(params, batch)
+    logits = batch.x.numpy() @ params[0].numpy() + params[1].numpy()
+    chosen = np.take_along_axis(logits, batch.y.numpy()[:, None], 1)[:, 0]
+    expected = np.mean(np.log(np.exp(logits).sum(axis=1)) - chosen)
+    assert loss.dtype == tf.float32
+    np.testing.assert_allclose(loss, expected, rtol=2e-3)
+
+
+def test_what_fails_in_the_first_step_fails_at_once():
+    wrong = VECTORS[0], np.ones([9, 7], np.float32)
+    with pytest.raises(errors.InputError, match="model .* cannot be trained: "):
+        keras_model.KerasModel(dense("float32"), "mse", wrong)
+    with pytest.raises(errors.InputError, match="does not depend on its parameters"):
+        keras_model.KerasModel(dense("float32"), lambda y, outputs: y, VECTORS)

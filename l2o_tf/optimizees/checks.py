@@ -1,0 +1,58 @@
+"""What an optimizee must be before anything is spent on training it."""
+
+import math
+
+import tensorflow as tf
+
+from l2o_tf.core import errors, seeds
+from l2o_tf.optimizees import base
+
+
+def check(optimizee: base.Optimizee, name: str) -> None:
+    """Traces the loss and its gradient, without computing anything.
+
+    Args:
+        optimizee: what to check.
+        name: what messages call it.
+
+    Raises:
+        InputError: if there is nothing to train, if the parameters are not float32 tensors of
+            static shape, if the loss is no float32 scalar or does not depend on the parameters,
+            or if one of the methods fails.
+    """
+
+    def trace():
+        seed = seeds.make_seed(0, "check")
+        params = list(optimizee.init(seed))
+        _check_params(params, name)
+        with tf.GradientTape() as tape:
+            tape.watch(params)
+            loss = optimizee.loss(params, optimizee.batch(seed, tf.constant(0)))
+        _check_loss(loss, name)
+        if all(gradient is None for gradient in tape.gradient(loss, params)):
+            raise errors.InputError(f"the loss of {name} does not depend on its parameters")
+
+    try:
+        tf.function(trace, autograph=False).get_concrete_function()
+    except errors.InputError:
+        raise
+    except Exception as error:  # A user's own code may raise anything.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise errors.InputError(f"{name} cannot be trained: {reason[:300]}") from error
+
+
+def _check_params(params, name):
+    if not sum(math.prod(getattr(p, "shape", ())) for p in params):
+        raise errors.InputError(f"{name} has no parameters to train")
+    for index, param in enumerate(params):
+        if not tf.is_tensor(param) or param.dtype != tf.float32:
+            found = param.dtype.name if tf.is_tensor(param) else type(param).__name__
+            raise errors.InputError(
+                f"parameter {index} of {name} is {found}: rules train float32 tensors"
+            )
+
+
+def _check_loss(loss, name):
+    if not tf.is_tensor(loss) or loss.shape.rank != 0 or loss.dtype != tf.float32:
+        found = f"{loss.dtype.name} {loss.shape}" if tf.is_tensor(loss) else type(loss).__name__
+        raise errors.InputError(f"the loss of {name} is {found}: it must be a float32 scalar")
