@@ -168,7 +168,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         grads = list(grads)
         if trainable_variables is not None:
             trainable_variables = list(trainable_variables)
-        variables = self._trainable_variables if trainable_variables is None else trainable_variables
+        variables = (
+            self._trainable_variables if trainable_variables is None else trainable_variables
+        )
         if trainable_variables is not None or len(variables) == len(grads):  # Else Keras says so.
             grads = _checked(grads, variables)
         self._check_weights()
@@ -276,9 +278,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             for variable, value in zip(self._state, state):
                 _on_each_device(distribution, self.assign, variable, value)
             if self.guard:
-                _on_each_device(
-                    distribution, self.assign_add, self._step.num_skipped, skipped
-                )
+                _on_each_device(distribution, self.assign_add, self._step.num_skipped, skipped)
 
         # Each replica has computed the same from the sum of all gradients.
         tf.__internal__.distribute.interim.maybe_merge_call(

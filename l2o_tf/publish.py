@@ -30,6 +30,8 @@ class PublishConfig(flags.CommandFlags):
     commit: str = flags.flag("", "The commit of this package that trained it.", "Card")
     cpu_hours: float | None = flags.flag(None, "What the training cost.", "Card")
     licence: str = flags.flag("MIT", "The licence of the weights.", "Card")
+    fit_for: str = flags.flag("", "For whom the rule is: models, numbers of steps.", "Card")
+    baseline: bool = flags.flag(False, "A baseline of research, which users are warned of.", "Card")
     note: str = flags.flag("", "What else one should know.", "Card")
     out: str = flags.flag("", "The directory to write.", "Output")
 
@@ -61,6 +63,8 @@ def main(config: PublishConfig) -> None:
         "commit": config.commit,
         "cpu_hours": config.cpu_hours,
         "licence": config.licence,
+        "fit_for": config.fit_for,
+        "baseline": config.baseline,
         "note": config.note,
         "validations": metrics.read_validations(found[0] / "metrics.csv"),
         "results": {

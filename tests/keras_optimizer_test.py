@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 import warnings
 
 import keras
@@ -10,7 +8,7 @@ import sonnet as snt
 import tensorflow as tf
 
 import l2o_tf
-from l2o_tf import rules
+from l2o_tf import keras_optimizer, rules
 from l2o_tf.core import errors, seeds
 from l2o_tf.rules import base
 from tests import keras_cases as cases
@@ -382,10 +380,61 @@ def test_a_damaged_configuration():
             l2o_tf.LearnedOptimizer.from_config({**config, "rule": {**config["rule"], **change}})
 
 
-def test_importing_the_package_does_not_import_tensorflow():
-    code = "import sys, l2o_tf; assert 'LearnedOptimizer' in dir(l2o_tf); print(*sys.modules)"
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
-    modules = output.split()
-    assert "l2o_tf" in modules and not {"tensorflow", "keras", "numpy"} & set(modules)
-    with pytest.raises(AttributeError, match="no attribute 'optimizer'"):
-        l2o_tf.optimizer  # noqa: B018
+def test_the_text_of_an_optimizer_names_its_rule(tmp_path):
+    rule = cases.make_rule("dm")
+    l2o_tf.save_rule(tmp_path / "mine", rule)
+    optimizer = l2o_tf.LearnedOptimizer(tmp_path / "mine", 0.5)
+    count = sum(np.size(w) for w in rule.weights().values())
+    expected = f"<LearnedOptimizer mine: dm, {count} weights, learning_rate=0.5>"
+    assert repr(optimizer) == expected
+    again = l2o_tf.LearnedOptimizer.from_config(optimizer.get_config())
+    assert repr(again) == expected
+    assert optimizer.get_config()["rule"]["label"] == "mine"
+    text = repr(l2o_tf.LearnedOptimizer("sgd:0.5", SCHEDULE))
+    expected = "sgd:0.5: sgd, learning_rate=0.5, learning_rate=ExponentialDecay"
+    assert text == f"<LearnedOptimizer {expected}>"
+
+
+def test_messages_do_not_print_weights():
+    config = keras.optimizers.serialize(l2o_tf.LearnedOptimizer(cases.make_rule("rnnprop")))
+    assert len(str(config)) < 2000 < len(json.dumps(config))
+
+
+def test_a_configuration_that_asks_for_all_memory():
+    config = l2o_tf.LearnedOptimizer(cases.make_rule("dm")).get_config()
+    rule = {**config["rule"], "options": {"units": [15000, 15000]}}
+    for damaged in (rule, {k: v for k, v in rule.items() if k != "weights"}):
+        with pytest.raises(errors.InputError, match="damaged"):
+            l2o_tf.LearnedOptimizer.from_config({**config, "rule": damaged})
+
+
+def test_the_learning_rate_falls_along_a_cosine():
+    variable = keras.Variable([0.0])
+    optimizer = l2o_tf.LearnedOptimizer("sgd:1.0", 0.5, total_steps=4)
+    places = [0.0]
+    for _ in range(5):
+        optimizer.apply_gradients([(tf.constant([-1.0]), variable)])
+        places.append(float(variable.numpy()[0]))
+    expected = 0.25 * (1 + np.cos(np.pi * np.arange(5) / 4))
+    np.testing.assert_allclose(np.diff(places), expected, atol=1e-6)
+    again = l2o_tf.LearnedOptimizer.from_config(optimizer.get_config())
+    assert again.get_config() == optimizer.get_config()
+    for options in ({"learning_rate": SCHEDULE, "total_steps": 4}, {"total_steps": 0}):
+        with pytest.raises(errors.InputError, match="total_steps"):
+            l2o_tf.LearnedOptimizer("sgd:1.0", **options)
+
+
+def test_what_it_says_of_a_rule_it_says_once(caplog):
+    for name, expected in (("nesterov", "takes 0.01 as learning rate"), ("dm", "baseline")):
+        keras_optimizer._say_once.cache_clear()
+        caplog.clear()
+        for _ in range(2):
+            l2o_tf.LearnedOptimizer(name)
+        (record,) = caplog.records
+        assert expected in record.getMessage()
+
+
+def test_many_optimizers_are_not_taken_for_one_that_is_traced_too_often(caplog):
+    for _ in range(7):
+        learned().apply_gradients([(tf.ones([2]), keras.Variable([1.0, 2.0]))])
+    assert not [record for record in caplog.records if "retracing" in record.getMessage()]

@@ -41,7 +41,9 @@ def imported_modules(source: pathlib.Path) -> set[str]:
 
 
 def test_every_imported_distribution_is_declared():
-    declared = {normalized(entry) for entry in PYPROJECT["project"]["dependencies"]}
+    project = PYPROJECT["project"]
+    entries = project["dependencies"] + project["optional-dependencies"]["hub"]
+    declared = {normalized(entry) for entry in entries}
     modules = set().union(*map(imported_modules, SOURCES)) - sys.stdlib_module_names - {"l2o_tf"}
     imported = {normalized(OTHER_NAMES.get(module, module)) for module in modules}
     assert {"numpy", "tensorflow", "tensorflow-datasets", "dm-sonnet"} <= imported
@@ -81,6 +83,7 @@ def test_every_data_file_of_the_package_is_in_the_wheel():
         if path.is_file() and path.suffix not in (".py", ".pyc") and path.name != "BUILD"
     ]
     assert PACKAGE / "data" / "digits.npz" in files
+    assert PACKAGE / "py.typed" in files
     assert [f for f in files if not in_wheel(f)] == []
     assert in_wheel(PACKAGE / "pretrained" / "mine" / "rule.npz")
     assert not in_wheel(PACKAGE / "pretrained" / "mine" / "deeper" / "rule.npz")

@@ -13,7 +13,7 @@ from l2o_tf.data import datasets
 @pytest.mark.parametrize("name", l2o_tf.list_pretrained())
 def test_its_card_says_where_it_comes_from_and_what_it_reaches(name):
     card = files.read_json(loading.PRETRAINED / name / artifacts.RULE_CARD)
-    for key in ("training", "commit", "results", "licence"):
+    for key in ("training", "commit", "results", "licence", "fit_for"):
         assert card.get(key), f"the card of {name} has no {key}"
 
 

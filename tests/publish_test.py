@@ -34,11 +34,11 @@ def test_card_and_weights(trained, tmp_path, run):
     publish.main(
         publish.PublishConfig(
             run=str(tmp_path / run), results=str(tmp_path / "results"), label="mine",
-            commit="abc", cpu_hours=0.5, out=str(tmp_path / "out"),
+            commit="abc", cpu_hours=0.5, out=str(tmp_path / "out"), fit_for="Perceptrons.",
         )  # fmt: skip
     )
     card = files.read_json(tmp_path / "out" / artifacts.RULE_CARD)
-    assert card["training"] == {"seed": 3}
+    assert card["training"] == {"seed": 3} and card["fit_for"] == "Perceptrons."
     assert (card["commit"], card["cpu_hours"], card["licence"]) == ("abc", 0.5, "MIT")
     assert [v["loss"] for v in card["validations"]] == [0.5, 0.25]
     reached = card["results"]["mlp"]

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable
 
 from l2o_tf.core import errors, plugins
-from l2o_tf.optimizees import conv, lenet, mlp, nas, toy, vgg  # noqa: F401  (fills the registry)
+from l2o_tf.optimizees import checks, conv, lenet, mlp, nas, toy, vgg  # noqa: F401  (fills the registry)
 from l2o_tf.optimizees.base import OPTIMIZEES, Optimizee, register
 
 __all__ = ["Optimizee", "create", "default_dataset", "get", "label", "names", "register"]
@@ -27,7 +27,7 @@ def get(name: str) -> Callable[..., Optimizee]:
 
     Raises:
         InputError: if there is none; a factory of the user's own raises it as well, if it does
-            not take the arguments or does not return an `Optimizee`.
+            not take the arguments, fails, or does not return an `Optimizee` that can be trained.
     """
     if ":" not in name:
         return OPTIMIZEES.get(name)
@@ -42,12 +42,20 @@ def get(name: str) -> Callable[..., Optimizee]:
             raise errors.InputError(
                 f"optimizee {name!r} cannot be called with ({arguments}): {error}"
             ) from None
-        made = make(*args, **kwargs)
+        try:
+            made = make(*args, **kwargs)
+        except errors.InputError:
+            raise
+        except Exception as error:  # The user's function may raise anything.
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise errors.InputError(f"optimizee {name!r} cannot be made: {reason[:300]}") from error
         if not isinstance(made, Optimizee):
             raise errors.InputError(
                 f"{name} returns a {type(made).__name__}: return an l2o_tf Optimizee, such as "
                 "l2o_tf.optimizees.keras_model.KerasModel(model, loss, dataset)"
             )
+        if not made.checks_itself:
+            checks.check(made, f"optimizee {name!r}")
         return made
 
     return factory

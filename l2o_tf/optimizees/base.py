@@ -24,6 +24,9 @@ class Optimizee:
     of what it wraps the same seed as well.
     """
 
+    # Whether the constructor calls `checks.check`, so that nobody has to.
+    checks_itself = False
+
     def init(self, seed: seeds.Seed) -> list[tf.Tensor]:
         """Draws initial parameters: a list of tensors of static shape, in a fixed order.
 

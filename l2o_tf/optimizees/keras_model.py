@@ -42,6 +42,8 @@ class KerasModel(base.Optimizee):
     are not exact. XLA on CPUs runs the gradients of Keras' convolutions slowly inside loops.
     """
 
+    checks_itself = True
+
     def __init__(
         self,
         model: keras.Model,

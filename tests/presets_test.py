@@ -1,0 +1,95 @@
+"""Rules to share, in directories and in the layout of the Hugging Face Hub's cache."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import l2o_tf
+from l2o_tf.core import errors
+from tests import keras_cases as cases
+from tests import keras_saving_test as saving
+
+FIT_FOR = "Perceptrons, up to 1,000 steps."
+
+
+def assert_weights(optimizer, rule):
+    weights = optimizer.rule_weights()
+    assert weights.keys() == rule.weights().keys()
+    for key, value in rule.weights().items():
+        np.testing.assert_array_equal(weights[key], value)
+
+
+@pytest.mark.parametrize("kind", ["rule", "optimizer"])
+def test_a_directory(kind, tmp_path):
+    rule = cases.make_rule("rnnprop")
+    source = rule if kind == "rule" else l2o_tf.LearnedOptimizer(rule)
+    l2o_tf.save_preset(tmp_path / "mine", source, FIT_FOR, "CC-BY-4.0", {"trained_by": "me"})
+    optimizer = l2o_tf.LearnedOptimizer.from_preset(tmp_path / "mine", learning_rate=0.5)
+    assert_weights(optimizer, rule)
+    assert float(optimizer.learning_rate) == 0.5 and "mine: rnnprop" in repr(optimizer)
+    card = json.loads((tmp_path / "mine" / "rule.json").read_text())
+    assert card["fit_for"] == FIT_FOR and card["trained_by"] == "me"
+    text = (tmp_path / "mine" / "README.md").read_text()
+    assert text.startswith("---\n") and "license: cc-by-4.0\n" in text and FIT_FOR in text
+
+
+def test_weights_that_an_optimizer_has_loaded_are_what_is_saved(tmp_path):
+    optimizer = l2o_tf.LearnedOptimizer(cases.make_rule("dm"))
+    for variable in optimizer._weights.values():
+        variable.assign(variable + 1)
+    l2o_tf.save_preset(tmp_path, optimizer)
+    for key, value in l2o_tf.load(tmp_path).weights().items():
+        np.testing.assert_array_equal(value, optimizer.rule_weights()[key])
+
+
+def test_a_pretrained_rule():
+    optimizer = l2o_tf.LearnedOptimizer.from_preset("rnnprop", total_steps=10)
+    assert_weights(optimizer, l2o_tf.load("rnnprop"))
+    assert "rnnprop: rnnprop" in repr(optimizer) and "CosineDecay" in repr(optimizer)
+
+
+def test_the_hub(tmp_path):
+    pytest.importorskip("huggingface_hub")
+    commit, repository = "a" * 40, tmp_path / "models--someone--mine"
+    rule = cases.make_rule("dm")
+    l2o_tf.save_preset(repository / "snapshots" / commit, rule)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    code = f"""if True:
+        import l2o_tf, numpy
+        optimizer = l2o_tf.LearnedOptimizer.from_preset("hf://someone/mine")
+        assert "someone/mine: dm" in repr(optimizer), optimizer
+        numpy.savez({str(tmp_path / "found.npz")!r}, **optimizer.rule_weights())
+        try:
+            l2o_tf.LearnedOptimizer.from_preset("hf://someone/other")
+        except l2o_tf.errors.InputError as error:
+            assert "cannot fetch hf://someone/other" in str(error)
+        else:
+            raise AssertionError
+    """
+    offline = {"HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=saving.REPOSITORY,
+        env={**os.environ, **offline},
+        check=True,
+    )
+    with np.load(tmp_path / "found.npz") as found:
+        for key, value in rule.weights().items():
+            np.testing.assert_array_equal(found[key], value)
+
+
+def test_without_the_client(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(errors.InputError, match=r"pip install 'l2o-tf\[hub\]'"):
+        l2o_tf.LearnedOptimizer.from_preset("hf://someone/mine")
+
+
+@pytest.mark.parametrize("address", ["hf://mine", "hf://", "hf://a/b/c", "hf:///b", "no-such-rule"])
+def test_no_such_preset(address):
+    with pytest.raises(errors.InputError, match="expected"):
+        l2o_tf.LearnedOptimizer.from_preset(address)
