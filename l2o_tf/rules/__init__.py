@@ -8,7 +8,7 @@ from l2o_tf.core import errors, plugins, seeds
 
 # Importing a rule fills the registry; messages name the paper's rules first.
 # isort: off
-from l2o_tf.rules import lstm, rnnprop, hierarchical_rnn, scale_small, analytical  # noqa: F401
+from l2o_tf.rules import lstm, rnnprop, hierarchical_rnn, scale_small, mlp, analytical  # noqa: F401
 from l2o_tf.rules.base import RULES, CoordinatewiseRule, UpdateRule, register
 
 # isort: on
