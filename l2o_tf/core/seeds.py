@@ -54,14 +54,14 @@ def fold(seed: Seed, *indices: int | tf.Tensor) -> Seed:
 
 def normal(seed: Seed, shape, stddev=1.0, dtype=tf.float32) -> tf.Tensor:
     """Draws N(0, stddev^2) of the given shape."""
-    return _normal_quantile(_unit_interval(seed, shape, dtype), stddev)
+    return normal_quantile(_unit_interval(seed, shape, dtype), stddev)
 
 
 def truncated_normal(seed: Seed, shape, stddev=1.0, dtype=tf.float32) -> tf.Tensor:
     """Draws a normal distribution cut at two standard deviations."""
     outside = math.erfc(math.sqrt(2))  # The probability of more than two standard deviations.
     quantiles = outside / 2 + (1 - outside) * _unit_interval(seed, shape, dtype)
-    return _normal_quantile(quantiles, stddev)
+    return normal_quantile(quantiles, stddev)
 
 
 def uniform(seed: Seed, shape, low=0.0, high=1.0, dtype=tf.float32) -> tf.Tensor:
@@ -77,6 +77,7 @@ def _unit_interval(seed: Seed, shape, dtype: tf.DType) -> tf.Tensor:
     return (tf.cast(bits, dtype) + 0.5) * 2.0**-23
 
 
-def _normal_quantile(probability: tf.Tensor, stddev: float) -> tf.Tensor:
+def normal_quantile(probability: tf.Tensor, stddev: float) -> tf.Tensor:
+    """Maps probabilities to quantiles of N(0, stddev^2)."""
     # One factor, because graph optimizers contract two and round differently.
     return tf.math.erfinv(2 * probability - 1) * (math.sqrt(2) * stddev)

@@ -12,6 +12,12 @@ from l2o_tf.optimizees import base, classifier
 INITIAL_STDDEV = 0.01
 
 
+def shapes(layer_sizes: tuple[int, ...]) -> list[list[int]]:
+    """The shapes of w_0, b_0, w_1, b_1, ..."""
+    pairs = zip(layer_sizes, layer_sizes[1:])
+    return [shape for inputs, outputs in pairs for shape in ([inputs, outputs], [outputs])]
+
+
 class MLP(classifier.ImageClassifier):
     """Fully connected layers; parameters w_0, b_0, w_1, b_1, ... all start at N(0, 0.01^2).
 
@@ -30,12 +36,9 @@ class MLP(classifier.ImageClassifier):
         self.layer_sizes = (math.prod(dataset.image_shape), *hidden, dataset.num_classes)
 
     def init(self, seed):
-        shapes = []
-        for inputs, outputs in zip(self.layer_sizes, self.layer_sizes[1:]):
-            shapes += [[inputs, outputs], [outputs]]
         return [
             seeds.normal(seeds.fold(seed, i), shape, INITIAL_STDDEV)
-            for i, shape in enumerate(shapes)
+            for i, shape in enumerate(shapes(self.layer_sizes))
         ]
 
     def logits(self, params, images):

@@ -257,9 +257,9 @@ def backward(
     num_steps = output_cotangents.shape[0]
     cotangents = tf.TensorArray(output_cotangents.dtype, num_steps).unstack(output_cotangents)
 
-    def step_back(carry, recorded):
+    def one_back(carry, recorded):
         (cells, record), cotangent = recorded
-        return _step_back(kernels.output, transposed, record, cells, cotangent, *carry)
+        return _compiled_step_back(kernels.output, transposed, record, cells, cotangent, *carry)
 
     # Transposed once and not in each step, where XLA would fold it into a slower product.
     transposed = [tf.transpose(kernel[:, :-1]) for kernel in kernels.gates]
@@ -269,7 +269,7 @@ def backward(
         end_cotangents = recurrent.initial_state(
             units, output_cotangents.shape[1], output_cotangents.dtype
         )
-    return loops.reverse(step_back, (zeros, end_cotangents), num_steps, (records, cotangents))
+    return loops.reverse(one_back, (zeros, end_cotangents), num_steps, (records, cotangents))
 
 
 def step(
@@ -314,8 +314,7 @@ def _activations(tanh):
     return 0.5 + 0.5 * i, j, 0.5 + 0.5 * f, 0.5 + 0.5 * o
 
 
-@loops.compiled
-def _step_back(output_kernel, transposed, record, cells, output_cotangent, sums, states):
+def step_back(output_kernel, transposed, record, cells, output_cotangent, sums, states):
     """Backpropagates through one step.
 
     Args:
@@ -357,6 +356,9 @@ def _step_back(output_kernel, transposed, record, cells, output_cotangent, sums,
         share = tf.linalg.matmul(linear, stacked, transpose_b=True)
         projection_sums = (projection_sums[0] + share,)
     return Kernels(projection_sums, tuple(gate_sums), output_sum), tuple(before)
+
+
+_compiled_step_back = loops.compiled(step_back)
 
 
 def _layer_back(record, cell_before, state, from_above):

@@ -322,11 +322,20 @@ class Epochs:
         return meta_step if compiles_itself else self._function(meta_step)
 
     def _apply(self, meta: MetaState, gradient: Weights, imitates: bool):
-        """One meta-step; a non-finite gradient changes nothing but the count of such steps."""
+        norm = tf.linalg.global_norm([gradient[name] for name in meta.weights])
+        return self.meta_step(meta, gradient, imitates), norm
+
+    def meta_step(self, meta: MetaState, gradient: Weights, imitates: bool) -> MetaState:
+        """One meta-step; a non-finite gradient changes nothing but the count of such steps.
+
+        Args:
+            meta: the state before it.
+            gradient: the gradient by name.
+            imitates: whether it is that of the imitation loss.
+        """
         names = list(meta.weights)
         grads = [gradient[name] for name in names]
         values = [meta.weights[name] for name in names]
-        norm = tf.linalg.global_norm(grads)
         own = imitates and not self._shares_meta_optimizer
         state = meta.imitation_optimizer if own else meta.meta_loss_optimizer
         updates, state = self._meta_optimizer.update(grads, state, values)
@@ -345,7 +354,7 @@ class Epochs:
         )
         kept = tf.nest.map_structure(lambda new, old: tf.where(finite, new, old), after, meta)
         skipped = meta.skipped + tf.cast(tf.logical_not(finite), tf.int32)
-        return kept._replace(skipped=skipped), norm
+        return kept._replace(skipped=skipped)
 
 
 def _relative(losses: tf.Tensor, first_loss: tf.Tensor) -> tf.Tensor:

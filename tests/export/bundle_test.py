@@ -1,0 +1,108 @@
+"""A bundle that JAX runs gives the run directories that training gives."""
+
+import csv
+import dataclasses
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from l2o_tf.core import errors
+from l2o_tf.export import __main__ as command
+from l2o_tf.export import bundle
+from l2o_tf.run import config, session
+
+SHARED = "--rule=dm --dataset=digits --batch_size=16 --unroll_length=4 --validation_epochs=2"
+CURRICULUM = (
+    "--curriculum --curriculum_steps=8,12 --validation_steps=12,16 --imitation_r=0.5 "
+    "--weight_average=0.9 --period_epochs=2 --min_periods=2 --max_train_steps=150 --seeds=0,1"
+)
+PLAIN = "--num_epochs=6 --num_steps=8 --period_epochs=3 --imitation_r=0.3 --seed=2"
+
+
+def write_lanes(path, *lines):
+    path.write_text("\n".join(["# lanes", "", *lines]))
+    return str(path)
+
+
+def run_bundle(directory, *flags):
+    script = [sys.executable, str(directory / "run_bundle.py"), *flags]
+    return subprocess.run(script, check=True, capture_output=True, text=True).stdout
+
+
+def read_metrics(run):
+    with open(run / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same_run(run, expected):
+    found, reference = read_metrics(run), read_metrics(expected)
+    assert len(found) == len(reference)
+    for row, other in zip(found, reference):
+        for name, value in other.items():
+            if name in ("loss", "last_loss", "gradient_norm") and value:
+                np.testing.assert_allclose(float(row[name]), float(value), rtol=2e-5)
+            else:
+                assert row[name] == value
+    assert (run / "config.json").read_text() == (expected / "config.json").read_text()
+    for path in expected.glob("**/rule.npz"):
+        with np.load(path) as arrays, np.load(run / path.relative_to(expected)) as others:
+            for name in arrays.files:
+                np.testing.assert_allclose(others[name], arrays[name], atol=2e-5)
+
+
+@pytest.mark.slow
+def test_a_bundle_trains_like_single_runs(tmp_path):
+    pytest.importorskip("jax")
+    lanes = write_lanes(tmp_path / "lanes.txt", f"{SHARED} {CURRICULUM}", f"{SHARED} {PLAIN}")
+    configs = command.read_lanes(lanes)
+    # Three lanes in two slots: the last one waits for the first that is done.
+    bundle.write_training(tmp_path / "bundle", configs, (2, 1), 3, num_blocks=2)
+    first, second = tmp_path / "first", tmp_path / "second"
+    run_bundle(tmp_path / "bundle", f"--out={first}", "--advances=9")
+    run_bundle(tmp_path / "bundle", f"--out={second}", f"--resume={first}")
+    runs = bundle.import_training(second, tmp_path / "runs")
+    for run, run_config in zip(runs, configs, strict=True):
+        expected = tmp_path / "expected" / run.name
+        session.train(dataclasses.replace(run_config, workdir=str(expected)))
+        assert_same_run(run, expected)
+
+
+def test_a_line_gives_a_lane_for_each_seed(tmp_path):
+    lanes = write_lanes(tmp_path / "lanes.txt", f"{SHARED} {CURRICULUM}", f"{SHARED} {PLAIN}")
+    configs = command.read_lanes(lanes, "somewhere")
+    assert [c.seed for c in configs] == [0, 1, 2]
+    assert [c.curriculum for c in configs] == [True, True, False]
+    assert {c.data_dir for c in configs} == {"somewhere"}
+
+
+@pytest.mark.parametrize(
+    "lines, message",
+    [
+        ([], "has no lane"),
+        (["--num_steps=33"], "line 3: --num_steps=33"),
+    ],
+)
+def test_wrong_lanes_are_one_line(tmp_path, lines, message):
+    with pytest.raises(errors.InputError, match=message):
+        command.read_lanes(write_lanes(tmp_path / "lanes.txt", *lines))
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ({"batch_size": 64}, "all lanes must have the same --batch_size; lane 1 has 64"),
+        ({"second_derivatives": True}, "lane 1 has --second_derivatives=True"),
+    ],
+)
+def test_lanes_that_do_not_fit_are_refused(flags, message):
+    configs = [config.TrainConfig(), config.TrainConfig(**flags)]
+    with pytest.raises(errors.InputError, match=message):
+        bundle.check(configs)
+
+
+def test_a_folder_without_results_is_refused(tmp_path):
+    with pytest.raises(errors.InputError, match="no results_"):
+        bundle.import_training(pathlib.Path(tmp_path), tmp_path / "runs")
