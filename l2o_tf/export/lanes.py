@@ -97,7 +97,7 @@ class Programs:
         return tf.nest.map_structure(lambda x: axes.repeat(x, num_lanes * self.num_blocks), state)
 
     def _first_teacher_states(self):
-        states = tuple(rule.init(self._like) for rule in self.teachers.rules)
+        states = tuple(rule.init(self._like) for rule in self.teachers.parts)
         return tf.nest.map_structure(lambda x: axes.repeat(x, self.num_lanes), states)
 
     def _first_params(self, seed: tf.Tensor):
@@ -124,7 +124,7 @@ class Programs:
         limits = tf.cumsum(tf.constant(self.teachers.probabilities, tf.float32))
         below = draws.unit_interval(seed, 1) >= limits
         index = tf.reduce_sum(tf.cast(below, tf.int32), axis=1)
-        return tf.minimum(index, len(self.teachers.rules) - 1)
+        return tf.minimum(index, len(self.teachers.parts) - 1)
 
     # The programs.
 
@@ -367,7 +367,7 @@ class Programs:
     def _teach(self, choice, grads, states, params):
         """Updates and states of the teachers that are drawn."""
         updates, after = [tf.zeros_like(p) for p in params], []
-        for i, rule in enumerate(self.teachers.rules):
+        for i, rule in enumerate(self.teachers.parts):
             drawn = tf.equal(choice, i)
 
             def one(grads, state, params, rule=rule):
