@@ -180,3 +180,24 @@ def test_the_recorded_meta_gradient_of_a_mixture_is_that_of_plain_differentiatio
     for name, gradient in expected.items():
         scale = np.abs(gradient).max()
         np.testing.assert_allclose(result.gradient[name], gradient, rtol=1e-3, atol=1e-4 * scale)
+
+
+def test_a_trajectory_is_scored_where_the_drawn_rule_is():
+    attending = rules.create(
+        "scale", seed=tf.constant([1, 2]), use_attention=True, init_lr_range=(0.1, 0.1)
+    )
+    mixed = mixture.OneOf([rules.from_spec("sgd:0.1"), attending])
+    taught = mixture.PerStep(attending, [rules.from_spec("sgd:0.1")])
+    assert mixed.scores_elsewhere and taught.scores_elsewhere and taught.learned_start
+    assert not mixture.OneOf([rules.from_spec("sgd:0.1")]).scores_elsewhere
+    params, grads = [tf.ones([3])], [tf.constant([1.0, -2.0, 0.5])]
+    for choice in (0, 1):
+        state = mixed.init(params, tf.constant([3, 4]))._replace(choice=tf.constant(choice))
+        updates, state = mixed.update(grads, state, params)
+        moved = [params[0] + updates[0]]
+        expected = mixed.parts[choice].true_params(moved, state.states[choice])
+        np.testing.assert_array_equal(mixed.true_params(moved, state)[0], expected[0])
+        assert np.array_equal(expected[0], moved[0]) == (choice == 0)
+    _, state = taught.update(grads, taught.init(params, tf.constant([3, 4])), params)
+    expected = attending.true_params(params, state.learned)
+    np.testing.assert_array_equal(taught.true_params(params, state)[0], expected[0])
