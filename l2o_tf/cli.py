@@ -189,15 +189,24 @@ def _define(field: dataclasses.Field, values: flags.FlagValues) -> None:
 
 def _from_flag(field: dataclasses.Field, value: Any) -> Any:
     kind = config_flags.kind(field)
-    if value and field.metadata["is_path"]:
-        return os.path.expanduser(value)
+    if kind is str and value is not None:
+        return _at_home(value)
     if value is None or typing.get_origin(kind) is not tuple:
         return value
     item = typing.get_args(kind)[0]
     try:
-        return tuple(item(part.strip()) for part in value.split(",") if part.strip())
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        return tuple(map(_at_home, parts) if item is str else map(item, parts))
     except ValueError:
         expected = {int: "integers", float: "numbers"}[item]
         raise errors.InputError(
             f"--{field.name}={value} is not a list of {expected} separated by commas"
         ) from None
+
+
+def _at_home(text: str) -> str:
+    """Expands a ~ at the beginning of a path or behind "label=", where no shell does."""
+    label, equals, path = text.partition("=")
+    if equals and path.startswith("~"):
+        return label + equals + os.path.expanduser(path)
+    return os.path.expanduser(text)

@@ -19,7 +19,8 @@ class Config:
     sizes: tuple[int, ...] = flags.flag((1, 2), "Sizes.", "Numbers")
     rates: tuple[float, ...] | None = flags.flag(None, "Rates.", "Numbers")
     limit: int | None = flags.flag(None, "A limit.", "Numbers", identity=False)
-    folder: str | None = flags.flag(None, "A folder.", "Words", is_path=True)
+    folder: str | None = flags.flag(None, "A folder.", "Words")
+    folders: tuple[str, ...] = flags.flag((), "Folders.", "Words")
 
 
 def parse(*arguments):
@@ -47,8 +48,9 @@ def test_values_of_every_type(tmp_path):
 
 def test_a_tilde_at_the_start_of_a_path_is_the_home_directory(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
-    assert parse("--folder=~/runs", "--name=~/x").folder == "/home/me/runs"
-    assert parse("--folder=~/runs", "--name=~/x").name == "~/x"
+    assert parse("--folder=~/runs").folder == "/home/me/runs"
+    found = parse("--folders=~/a,label=~/b,c=~d,e~f").folders
+    assert found == ("/home/me/a", "label=/home/me/b", "c=~d", "e~f")
 
 
 def test_flagfiles_of_the_package_are_found_by_name(monkeypatch, tmp_path):

@@ -107,8 +107,8 @@ def test_a_finished_run_says_so_and_stops(finished, capsys):
 def test_an_interrupted_and_resumed_run_has_the_same_bits(finished, tmp_path, monkeypatch, capsys):
     run = trainer.Trainer.run
 
-    def interrupted(self, progress):
-        for i, event in enumerate(run(self, progress)):
+    def interrupted(self, progress, watch):
+        for i, event in enumerate(run(self, progress, watch)):
             if i == 3:
                 raise KeyboardInterrupt
             yield event

@@ -5,12 +5,14 @@ these operations fail.
 """
 
 import contextlib
+import errno
 import io
 import json
 import math
 import os
 import pathlib
 import secrets
+import stat
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +20,8 @@ import numpy as np
 
 from l2o_tf.core import errors
 
+# What the system says of a file that is not there or cannot be.
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _TEMPORARY, _ENDING = ".l2o-", ".tmp"
 
 
@@ -137,18 +141,35 @@ def rename(source: str | os.PathLike, target: str | os.PathLike) -> None:
 
 
 def exists(path: str | os.PathLike) -> bool:
-    """Whether there is something under a path.
+    """Whether there is a file or a directory; False for names that no file can have.
 
     Raises:
-        InputError: if the system refuses to say, as for a name that is too long.
+        InputError: if the system does not say, such as for want of permission.
     """
+    return _status(path) is not None
+
+
+def is_file(path: str | os.PathLike) -> bool:
+    """Whether there is a file; raises as `exists`."""
+    status = _status(path)
+    return status is not None and stat.S_ISREG(status.st_mode)
+
+
+def is_dir(path: str | os.PathLike) -> bool:
+    """Whether there is a directory; raises as `exists`."""
+    status = _status(path)
+    return status is not None and stat.S_ISDIR(status.st_mode)
+
+
+def _status(path: str | os.PathLike) -> os.stat_result | None:
     try:
-        os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except (OSError, ValueError) as error:
-        raise _cannot("use", path, error) from error
-    return True
+        return os.stat(path)
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return None
+        raise errors.InputError(f"cannot look at {path}: {error.strerror or error}") from error
+    except ValueError:  # A null character.
+        return None
 
 
 class GrowingFile:

@@ -16,7 +16,7 @@ from l2o_tf.core import errors
 _MAX_INT = 2**31 - 1
 
 
-def flag(default: Any, help: str, group: str, identity: bool = True, is_path: bool = False) -> Any:
+def flag(default: Any, help: str, group: str, identity: bool = True) -> Any:
     """A dataclass field that is a flag.
 
     Args:
@@ -24,9 +24,8 @@ def flag(default: Any, help: str, group: str, identity: bool = True, is_path: bo
         help: one or two sentences, without the default.
         group: the heading under which --help lists it.
         identity: whether a run with another value is another run (else it may change on resume).
-        is_path: whether ~ at its start stands for the home directory.
     """
-    metadata = {"help": help, "group": group, "identity": identity, "is_path": is_path}
+    metadata = {"help": help, "group": group, "identity": identity}
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -41,15 +41,12 @@ def _split_flag():
 
 def _data_dir_flag():
     return flag(
-        None,
-        "Where the data sets are. Default: TFDS_DATA_DIR or ~/tensorflow_datasets.",
-        _FILES,
-        is_path=True,
+        None, "Where the data sets are. Default: TFDS_DATA_DIR or ~/tensorflow_datasets.", _FILES
     )
 
 
 def _tuned_dir_flag():
-    return flag("runs/tuned", "Where tuned learning rates are kept.", _FILES, is_path=True)
+    return flag("runs/tuned", "Where tuned learning rates are kept.", _FILES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,10 +77,7 @@ class EvaluateConfig(CommandFlags):
     num_seeds: int = flag(10, "Runs per rule and optimizee.", _LENGTH)
     seed: int = flag(0, "The first seed; all rules share initial values and batches.", _LENGTH)
     workdir: str = flag(
-        "",
-        "The results' directory. An interrupted evaluation goes on where it was.",
-        _FILES,
-        is_path=True,
+        "", "The results' directory. An interrupted evaluation goes on where it was.", _FILES
     )
     data_dir: str | None = _data_dir_flag()
     tuned_dir: str = _tuned_dir_flag()

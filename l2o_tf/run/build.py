@@ -61,6 +61,7 @@ def parts(config: TrainConfig) -> Parts:
         estimator=estimator(config),
         plan=plan(config),
         shared_meta_optimizer=config.shared_meta_optimizer,
+        optimizee_weights=config.optimizee_weights or (),
     )
     return Parts(rule, trained_on, made)
 

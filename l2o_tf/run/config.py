@@ -35,7 +35,6 @@ class TrainConfig(ObjectiveFlags, CommandFlags):
         "Train on from this rule: a run's directory, an exported rule, a legacy .l2l file or a "
         "pretrained name. Default: fresh weights, drawn from --seed.",
         _WHAT,
-        is_path=True,
     )
     optimizee: tuple[str, ...] = flag(
         ("mlp",),
@@ -43,6 +42,9 @@ class TrainConfig(ObjectiveFlags, CommandFlags):
         "separated by commas, are drawn from for each epoch (validation is on the first). Your "
         "own is module:make, a function make(dataset, batch_size) that returns an optimizee.",
         _WHAT,
+    )
+    optimizee_weights: tuple[float, ...] | None = flag(
+        None, "How often each optimizee is drawn, up to a factor. Default: equally often.", _WHAT
     )
     dataset: str = flag(
         "mnist", "A TensorFlow Datasets image classification set, or digits (embedded).", _WHAT
@@ -179,14 +181,12 @@ class TrainConfig(ObjectiveFlags, CommandFlags):
         "The run's directory. An existing run is resumed. Default: runs/RULE-DATE-TIME.",
         _FILES,
         identity=False,
-        is_path=True,
     )
     data_dir: str | None = flag(
         None,
         "Where the data sets are. Default: TFDS_DATA_DIR or ~/tensorflow_datasets.",
         _FILES,
         identity=False,
-        is_path=True,
     )
     checkpoint_seconds: float = flag(
         10.0,
@@ -229,19 +229,22 @@ class TrainConfig(ObjectiveFlags, CommandFlags):
         for r in self.imitation_r:
             require(0 <= r <= 1, "imitation_r", r, "a probability, between 0 and 1")
         self.check_objective()
-        self._check_teachers()
+        self._check_weights()
         self._check_combinations()
         self._check_steps()
         check_numbers(self)
 
-    def _check_teachers(self) -> None:
-        if self.teacher_weights is None:
-            return
-        text, expected = to_text(self.teacher_weights), len(self.teachers)
-        fits = len(self.teacher_weights) == expected
-        require(fits, "teacher_weights", text, f"one number for each of the {expected} teachers")
-        usable = all(0 <= w < math.inf for w in self.teacher_weights) and any(self.teacher_weights)
-        require(usable, "teacher_weights", text, "at least 0, and one of them positive")
+    def _check_weights(self) -> None:
+        """How often teachers and optimizees are drawn."""
+        for name, drawn in (("teacher_weights", "teachers"), ("optimizee_weights", "optimizee")):
+            weights, expected = getattr(self, name), len(getattr(self, drawn))
+            if weights is None:
+                continue
+            text = to_text(weights)
+            fits = len(weights) == expected
+            require(fits, name, text, f"one number for each of the {expected} of --{drawn}")
+            usable = all(0 <= w < math.inf for w in weights) and any(weights)
+            require(usable, name, text, "at least 0, and one of them positive")
 
     def _check_combinations(self) -> None:
         if self.seeds and self.seed:
@@ -269,6 +272,11 @@ class TrainConfig(ObjectiveFlags, CommandFlags):
         if self.keep_state and (self.estimator != "bptt" or len(self.optimizee) > 1):
             raise errors.InputError(
                 "--keep_state needs --estimator=bptt and a single optimizee, whose state is kept"
+            )
+        if self.optimizee_weights is not None and self.problem_sets:
+            raise errors.InputError(
+                "--optimizee_weights cannot be combined with --problem_sets, which take the place "
+                "of --optimizee: leave one of them out"
             )
         if self.random_scaling and self.scoring_examples:
             raise errors.InputError(

@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tqdm
 
@@ -29,6 +29,7 @@ class ProgressDisplay:
         stream=None,
         pace: remaining.Pace | None = None,
         log: Callable[[str], None] | None = None,
+        optimizees: Sequence[str] = (),
     ):
         """Prepares the display.
 
@@ -37,11 +38,13 @@ class ProgressDisplay:
             stream: where to write; stderr by default.
             pace: the run's pace, to which others add events.
             log: is given each line as well, but not the bar.
+            optimizees: the names of those that are trained on.
         """
         self._schedule = schedule
         self._pace = remaining.Pace() if pace is None else pace
         self._stream = sys.stderr if stream is None else stream
         self._log = log
+        self._optimizees = optimizees if len(optimizees) > 1 else ()
         self._bar = None
         self._last_line = -math.inf
         self._left, self._left_at = "", -math.inf
@@ -56,8 +59,9 @@ class ProgressDisplay:
             self._say(self._validation_line(event))
             return
         state = event.progress.schedule
+        name = f"{self._optimizees[event.optimizee]}, " if self._optimizees else ""
         text = (
-            f"stage {event.stage}, {event.num_steps} steps, "
+            f"stage {event.stage}, {event.num_steps} steps, {name}"
             f"{event.kind.replace('_', '-')} {event.main_losses.mean():.4g}"
         )
         if self._bar is not None:
@@ -70,6 +74,16 @@ class ProgressDisplay:
             self._say(
                 f"epoch {state.epoch} of {self._total(state)}{self._time_left(state)}: {text}"
             )
+
+    def watch(self, done: int, total: int) -> None:
+        """Shows that a validation is at work."""
+        text = f"validation: {done} of {total} trajectories"
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
+        elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            if done:
+                self._say(text)
 
     def close(self) -> None:
         """Leaves the terminal on a fresh line."""

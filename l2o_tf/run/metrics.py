@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from l2o_tf.core import errors, files
@@ -13,23 +14,37 @@ COLUMNS = (
     "event", "kind", "epoch", "stage", "num_steps", "loss", "last_loss", "gradient_norm",
     "skipped_meta_steps", "decision",
 )  # fmt: skip
+_OPTIMIZEE = "optimizee"  # A further column where there are several.
 
 
 class MetricsFile:
     """Appends events; the lines after the checkpoint that a run goes on from are cut off."""
 
-    def __init__(self, path: pathlib.Path, num_events: int, digest: str | None = None):
+    def __init__(
+        self,
+        path: pathlib.Path,
+        num_events: int,
+        digest: str | None = None,
+        optimizees: Sequence[str] = (),
+    ):
         """Opens the file of a run that has had `num_events` events.
 
         Args:
             path: the file.
             num_events: the events so far.
             digest: what `digest` was after them; None if it was not recorded.
+            optimizees: the names of those that are trained on.
 
         Raises:
             InputError: if the lines of these events are not there.
         """
-        kept = lines(path, num_events, digest)
+        if num_events:
+            kept = lines(path, num_events, digest)
+        else:
+            kept = _line((*COLUMNS, *([_OPTIMIZEE] if len(optimizees) > 1 else [])))
+        # A run that an older version began has no such column.
+        names_them = kept.partition(b"\n")[0].endswith(f",{_OPTIMIZEE}".encode())
+        self._optimizees = optimizees if names_them else ()
         if not files.exists(path) or files.read_bytes(path) != kept:
             files.write_atomically(path, kept)
         self._hash = hashlib.sha256(kept)
@@ -60,6 +75,7 @@ class MetricsFile:
                 f"{event.gradient_norms.mean():.9g}" if is_epoch else "",
                 int(progress.meta.skipped),
                 "" if is_epoch or event.decision is None else event.decision.value,
+                *self._optimizee(event),
             ]
         )
 
@@ -70,6 +86,11 @@ class MetricsFile:
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+    def _optimizee(self, event: trainer.Event) -> list[str]:
+        if not self._optimizees:
+            return []
+        return [self._optimizees[event.optimizee] if isinstance(event, trainer.EpochDone) else ""]
 
     def _append(self, row: list) -> None:
         content = _line(row)
@@ -83,14 +104,13 @@ def lines(path: pathlib.Path, num_events: int, digest: str | None = None) -> byt
     Raises:
         InputError: if they are missing, or are not those that `digest` was made of.
     """
-    header = _line(COLUMNS)
     if not num_events:
-        return header
+        return _line(COLUMNS)
     if not files.exists(path):
         raise errors.InputError(f"{path} is missing: put it back to resume the run")
     found = files.read_bytes(path).splitlines(keepends=True)[: num_events + 1]
-    if found and found[0] != header:
-        raise errors.InputError(f"{path} has not the columns {header.decode().strip()}")
+    if found and found[0] not in (_line(COLUMNS), _line((*COLUMNS, _OPTIMIZEE))):
+        raise errors.InputError(f"{path} has not the columns {','.join(COLUMNS)}")
     kept = b"".join(found)
     whole = len(found) == num_events + 1 and kept.endswith(b"\n")
     if not whole or (digest is not None and hashlib.sha256(kept).hexdigest() != digest):

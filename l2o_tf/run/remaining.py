@@ -35,7 +35,7 @@ class Pace:
         """Counts an event that took so long."""
         kind = _TRAIN if isinstance(event, trainer.EpochDone) else _VALIDATE
         samples = self._samples.setdefault(kind, [])
-        samples.append(seconds / event.num_steps)
+        samples.append(seconds / max(1, event.num_steps))
         del samples[:-_RECENT]
         # The first event of a process is compiled; so is that of each further optimizee, which
         # the median leaves out.

@@ -59,7 +59,7 @@ def train(run_config: config.TrainConfig, tell: Tell = _ignore) -> None:
         return
     with run.lock():
         run.check(run_config)  # Another process may have begun a run here in the meantime.
-        _Session(run_config, run, rule, meta_trainer, tell).train(about)
+        _Session(run_config, run, rule, meta_trainer, len(trained_on), tell).train(about)
 
 
 def _with_initial_rule(
@@ -80,11 +80,15 @@ class _Session:
         run: directory.RunDirectory,
         rule: UpdateRule,
         meta_trainer: trainer.Trainer,
+        num_optimizees: int,
         tell: Tell,
     ):
         self._config, self._run, self._rule, self._trainer = run_config, run, rule, meta_trainer
         self._tell_person = tell
         self._threads = machine.threads()
+        self._optimizees = run_config.optimizee
+        if run_config.problem_sets:
+            self._optimizees = tuple(f"problem_{i}" for i in range(num_optimizees))
         self._exporter = export.Exporter(run, rule, run_config)
 
     def train(self, about: str) -> None:
@@ -129,7 +133,7 @@ class _Session:
             # Events without a checkpoint would look like those of a run whose checkpoints are lost.
             run.save(checkpoint)
         self._metrics = metrics.MetricsFile(
-            run.metrics, checkpoint.progress.num_events, checkpoint.digest
+            run.metrics, checkpoint.progress.num_events, checkpoint.digest, self._optimizees
         )
         return checkpoint._replace(exported=self._exporter.renew(checkpoint))
 
@@ -149,13 +153,13 @@ class _Session:
 
     def _go_on(self, checkpoint: directory.Checkpoint) -> directory.Checkpoint:
         """Trains to the end of the schedule."""
-        current, events = checkpoint, self._trainer.run(checkpoint.progress)
-        pace = remaining.Pace(checkpoint.pace)
+        current, pace = checkpoint, remaining.Pace(checkpoint.pace)
         saved = -float("inf")  # The first event is saved at once: what was compiled pays off.
         with contextlib.ExitStack() as stack:
             observers = [
                 stack.enter_context(contextlib.closing(o)) for o in self._observers(current, pace)
             ]
+            events = self._trainer.run(current.progress, observers[-1].watch)
             try:
                 while True:
                     started = time.monotonic()
@@ -200,8 +204,11 @@ class _Session:
             run_config.resolved().identity(),
             checkpoint.progress.schedule.epoch,
             self._metrics.validated_steps,
+            self._optimizees,
         )
-        yield display.ProgressDisplay(run_config.schedule(), pace=pace, log=self._log.add)
+        yield display.ProgressDisplay(
+            run_config.schedule(), pace=pace, log=self._log.add, optimizees=self._optimizees
+        )
 
     def _keep_snapshot(self, event: trainer.Event) -> None:
         if isinstance(event, trainer.ValidationDone):

@@ -5,6 +5,7 @@ import math
 import os
 import pathlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,12 @@ class TensorBoardSummaries:
     """
 
     def __init__(
-        self, directory: pathlib.Path, config: dict, first_epoch: int, validated_steps: int = 0
+        self,
+        directory: pathlib.Path,
+        config: dict,
+        first_epoch: int,
+        validated_steps: int = 0,
+        optimizees: Sequence[str] = (),
     ):
         """Opens the events of a run.
 
@@ -39,10 +45,12 @@ class TensorBoardSummaries:
             config: its flags, JSON values; they are the run's row in the table of HParams.
             first_epoch: the epochs that it has had so far.
             validated_steps: the steps of all its validation trajectories so far.
+            optimizees: the names of those that are trained on.
         """
         self._file = EventFile(directory)
         self._last_time = time.monotonic()
         self._validated_steps = validated_steps
+        self._optimizees = optimizees if len(optimizees) > 1 else ()
         if first_epoch == 0:
             text = json.dumps(config, indent=2)
             self._file.add(
@@ -68,6 +76,9 @@ class TensorBoardSummaries:
         values = {}
         for kind, unrolls in event.by_loss().items():
             values[f"train/{kind}"] = event.losses[unrolls].mean()
+            if self._optimizees:
+                name = self._optimizees[event.optimizee]
+                values[f"train/{kind}_on_{name}"] = values[f"train/{kind}"]
             values[f"train/gradient_norm_{kind}"] = event.gradient_norms[unrolls].mean()
         values["train/skipped_meta_steps"] = int(event.progress.meta.skipped)
         values["train/stage"] = event.stage

@@ -5,7 +5,7 @@ is needed to go on from there: whoever consumes the events decides what to show 
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -94,6 +94,7 @@ class EpochDone:
         gradient_norms: [num_unrolls].
         is_imitation: bool [num_unrolls], whether the loss is the imitation loss.
         analytical_share: the probability with which analytical rules took the steps.
+        optimizee: which of the trainer's optimizees it was, counted from 0.
     """
 
     progress: Progress
@@ -104,6 +105,7 @@ class EpochDone:
     gradient_norms: np.ndarray
     is_imitation: np.ndarray
     analytical_share: float = 0.0
+    optimizee: int = 0
 
     def by_loss(self) -> dict[str, np.ndarray]:
         """Which unrolls have which loss: bool [num_unrolls] by kind, without empty ones."""
@@ -144,6 +146,7 @@ class ValidationDone:
 
 
 Event = EpochDone | ValidationDone
+Watch = Callable[[int, int], None]
 
 
 class Trainer:
@@ -159,6 +162,7 @@ class Trainer:
         mixture: PerStep | None = None,
         validation_optimizees: Sequence[Optimizee] = (),
         plan: Plan = Plan(),
+        optimizee_weights: Sequence[float] = (),
         **epoch_options,
     ):
         """Prepares training.
@@ -173,10 +177,13 @@ class Trainer:
             validation_optimizees: what to validate on, in turn; by default the first optimizee.
                 Of several the natural logarithms of relative losses count, see `Epochs`.
             plan: see `epochs.Epochs`.
+            optimizee_weights: how often each optimizee is drawn, up to a factor; by default equally
+                often.
             **epoch_options: see `epochs.Epochs`.
         """
         self._rule, self._recipe, self._mixture = rule, recipe, mixture
         self._plan = plan
+        self._optimizee_shares = np.cumsum(optimizee_weights) / np.sum(optimizee_weights)
 
         def prepare(optimizee):
             return epochs.Epochs(
@@ -204,13 +211,19 @@ class Trainer:
         meta = self._epochs[0].initial_state(weights)
         return Progress(meta, weights, weights, curriculum.State(), num_events=0)
 
-    def run(self, progress: Progress) -> Iterator[Event]:
-        """Trains on from `progress` until the schedule is finished."""
+    def run(self, progress: Progress, watch: Watch | None = None) -> Iterator[Event]:
+        """Trains on from `progress` until the schedule is finished.
+
+        Args:
+            progress: where to go on from.
+            watch: is told, before each trajectory of a validation, how many are done and of how
+                many.
+        """
         while progress.schedule.phase is not curriculum.Phase.FINISHED:
             if progress.schedule.phase is curriculum.Phase.EPOCH:
                 event = self._epoch(progress)
             else:
-                event = self._validate(progress)
+                event = self._validate(progress, watch)
             progress = event.progress
             yield event
 
@@ -218,7 +231,9 @@ class Trainer:
         state = progress.schedule
         fixed_steps = self._recipe.schedule.train_steps[state.stage]
         share = self._analytical_share(state.epoch)
-        kind, result = self._run_epoch(progress, fixed_steps // self._plan.unroll_length, share)
+        num_unrolls = fixed_steps // self._plan.unroll_length
+        optimizee = self._draw_optimizee(state.epoch)
+        kind, result = self._run_epoch(progress, optimizee, num_unrolls, share)
         num_steps = int(np.sum(result.num_steps))
         progress = progress._replace(
             meta=result.meta,
@@ -235,6 +250,7 @@ class Trainer:
             result.gradient_norms.numpy(),
             result.is_imitation.numpy().astype(bool),
             share if kind == "self_improving" else 0.0,
+            optimizee,
         )
 
     def _averaged(self, average: Weights, weights: Weights) -> Weights:
@@ -244,10 +260,10 @@ class Trainer:
         return {name: decay * old + (1 - decay) * weights[name] for name, old in average.items()}
 
     def _run_epoch(
-        self, progress: Progress, num_unrolls: int, share: float
+        self, progress: Progress, optimizee: int, num_unrolls: int, share: float
     ) -> tuple[str, epochs.Epoch]:
         state = progress.schedule
-        compiled = self._epochs[self._draw_optimizee(state.epoch)]
+        compiled = self._epochs[optimizee]
         arguments = progress.meta, self._seed("epoch", state.epoch), tf.constant(num_unrolls)
         r = imitation_probability(self._recipe, state.stage)
         if self._recipe.imitation_per_unroll and r > 0:
@@ -265,10 +281,10 @@ class Trainer:
             epoch, self._recipe.self_improving_epochs, self._mixture.equal_share
         )
 
-    def _validate(self, progress: Progress) -> ValidationDone:
+    def _validate(self, progress: Progress, watch: Watch | None) -> ValidationDone:
         state = progress.schedule
         num_steps = self._recipe.schedule.validation_steps[state.stage]
-        runs = self._validation_runs(progress, num_steps)
+        runs = self._validation_runs(progress, num_steps, watch)
         losses = np.stack([run.losses for run in runs])
         scores = [run.final_loss for run in runs]
         if not self._recipe.validate_final_minibatch:
@@ -294,17 +310,21 @@ class Trainer:
             runs[0].update_sizes,
         )
 
-    def _validation_runs(self, progress: Progress, num_steps: int) -> list[epochs.Validation]:
+    def _validation_runs(
+        self, progress: Progress, num_steps: int, watch: Watch | None
+    ) -> list[epochs.Validation]:
         # num_events tells validations apart: fresh trajectories each time, as in the legacy code.
         seed = self._seed("validation", progress.num_events)
         num_unrolls = tf.constant(num_steps // self._plan.unroll_length)
-        runs = [
-            self._validations[i % len(self._validations)].validate(
+        runs = []
+        for i in range(self._recipe.validation_epochs):
+            if watch is not None:
+                watch(i, self._recipe.validation_epochs)
+            validation = self._validations[i % len(self._validations)].validate(
                 progress.validated, seeds.fold(seed, i), num_unrolls
             )
-            for i in range(self._recipe.validation_epochs)
-        ]
-        return tf.nest.map_structure(lambda x: x.numpy(), runs)
+            runs.append(tf.nest.map_structure(lambda x: x.numpy(), validation))
+        return runs
 
     def _draws_imitation(self, state: curriculum.State) -> bool:
         r = imitation_probability(self._recipe, state.stage)
@@ -314,6 +334,9 @@ class Trainer:
 
     def _draw_optimizee(self, epoch: int) -> int:
         seed = self._seed("optimizee", epoch)
+        if len(self._optimizee_shares):
+            shares = self._optimizee_shares[:-1]
+            return int(np.searchsorted(shares, float(seeds.uniform(seed, [])), side="right"))
         return int(seeds.uniform(seed, [], 0, len(self._epochs), tf.int32))
 
     def _seed(self, purpose: str, index: int) -> seeds.Seed:

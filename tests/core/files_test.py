@@ -69,11 +69,12 @@ def test_a_growing_file_is_written_at_its_end(tmp_path):
 
 @pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
 def test_a_path_that_the_system_refuses_is_one_line(tmp_path, name):
-    for function in (files.exists, files.read_bytes, files.read_json, files.GrowingFile):
-        with pytest.raises(errors.InputError, match="cannot (use|read|write) "):
+    for function in (files.read_bytes, files.read_json, files.GrowingFile):
+        with pytest.raises(errors.InputError, match="cannot (read|write) "):
             function(tmp_path / name)
     with pytest.raises(errors.InputError, match="cannot write "):
         files.write_atomically(tmp_path / name / "below", b"")
+    assert not any(is_there(tmp_path / name) for is_there in (files.exists, files.is_dir))
     assert not files.exists(tmp_path / "absent" / "below")
 
 

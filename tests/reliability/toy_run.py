@@ -36,7 +36,7 @@ class Replay:
     def initial_progress(self):
         return self._start
 
-    def run(self, progress):
+    def run(self, progress, watch=None):
         known = [self._start, *(event.progress for event in self._events)][progress.num_events]
         assert progress.schedule == known.schedule
         for found, expected in zip(tf.nest.flatten(progress), tf.nest.flatten(known)):

@@ -73,6 +73,9 @@ def test_the_command_of_the_readme_is_l2o_dm_with_both_techniques():
         ({"imitation_choice": "run"}, "--imitation_choice=run must be one of epoch, unroll"),
         ({"validation_score": "x"}, "--validation_score=x must be one of last_unroll, final_mi"),
         ({"teacher_weights": (1.0,)}, "--teacher_weights=1.0 must be one number for each of the 3"),
+        ({"optimizee_weights": (1.0, 2.0)}, "--optimizee_weights=1.0,2.0 must be one number for "),
+        ({"optimizee_weights": (0.0,)}, "--optimizee_weights=0.0 must be at least 0, and one"),
+        ({"optimizee_weights": (1.0,), "problem_sets": ("bowl",)}, "--optimizee_weights cannot be"),
         ({"teacher_weights": (0.0,) * 3}, "--teacher_weights=0.0,0.0,0.0 must be at least 0, and"),
         ({"estimator": "es", "second_derivatives": True}, "--second_derivatives needs --estim"),
         (

@@ -65,6 +65,22 @@ def test_an_epoch_of_both_losses_shows_the_meta_loss():
     assert only_imitation.main_losses.tolist() == losses.tolist()
 
 
+def test_several_optimizees_are_named_and_validations_watched(monkeypatch):
+    stream, logged = Terminal(), []
+    shown = display.ProgressDisplay(SCHEDULE, stream, log=logged.append, optimizees=("a", "b"))
+    shown.add(dataclasses.replace(epoch(3), optimizee=1))
+    shown.watch(7, 20)
+    assert "100 steps, b, meta-loss 1.25" in stream.getvalue()
+    assert "validation: 7 of 20 trajectories" in stream.getvalue() and not logged
+    clock = iter(range(0, 1000, 20))
+    monkeypatch.setattr(display.time, "monotonic", lambda: next(clock))
+    stream = io.StringIO()
+    shown = display.ProgressDisplay(SCHEDULE, stream, log=logged.append)
+    shown.watch(0, 20)
+    shown.watch(5, 20)
+    assert stream.getvalue() == "validation: 5 of 20 trajectories\n" == logged[0] + "\n"
+
+
 def test_a_terminal_gets_a_bar_with_eta_stage_and_loss():
     stream = Terminal()
     shown = display.ProgressDisplay(SCHEDULE, stream)

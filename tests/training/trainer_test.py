@@ -245,3 +245,31 @@ def test_training_lowers_the_meta_loss():
     )
     losses = [event.losses.mean() for event in made.run(made.initial_progress())]
     assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize(
+    "weights, shares", [((), (1 / 3, 1 / 3, 1 / 3)), ((1.0, 0.0, 3.0), (0.25, 0.0, 0.75))]
+)
+def test_optimizees_are_drawn_by_weight(weights, shares):
+    schedule = curriculum.Schedule((4,), (4,), 1000, math.inf, max_epochs=600)
+    made = trainer.Trainer(
+        rules.from_spec("sgd:0.1"),
+        [problems.Bowl() for _ in range(3)],
+        rules.from_spec("sgd:0.1"),
+        trainer.Recipe(schedule),
+        plan=Plan(4),
+        optimizee_weights=weights,
+    )
+    drawn = np.bincount([made._draw_optimizee(epoch) for epoch in range(600)], minlength=3)
+    np.testing.assert_allclose(drawn / 600, shares, atol=0.06)
+    assert all(count == 0 for count, share in zip(drawn, shares) if not share)
+
+
+def test_validations_tell_how_far_they_are():
+    made, told = make_trainer(NO_CURRICULUM), []
+    next(
+        event
+        for event in made.run(made.initial_progress(), lambda *counts: told.append(counts))
+        if event.kind == "validation"
+    )
+    assert told == [(0, 2), (1, 2)]
