@@ -24,7 +24,7 @@ def main(run_config: config.TrainConfig) -> int:
     cli.import_tensorflow_quietly()
     from l2o_tf.run import many, session
 
-    if run_config.seeds:
+    if run_config.seeds and not run_config.dry_run:
         return max(many.train(run_config, cli.say).values())
     session.train(run_config, cli.say)
     return 0

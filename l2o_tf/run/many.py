@@ -37,12 +37,14 @@ def train(run_config: config.TrainConfig, tell: Callable[[str], None]) -> dict[i
         InputError: for flags, data or directories that cannot be used; nothing is started then.
         Interrupted: after a KeyboardInterrupt; all runs are saved.
     """
-    runs = {seed: _of_seed(run_config, seed) for seed in run_config.seeds}
     if not run_config.workdir:
-        raise errors.InputError("--workdir=DIR is needed: the directory of the runs")
+        workdir = directory.default_path(run_config.rule)
+        run_config = dataclasses.replace(run_config, workdir=workdir)
+        tell(f"--workdir={shlex.quote(workdir)}")
+    runs = {seed: _of_seed(run_config, seed) for seed in run_config.seeds}
     for one in runs.values():
         directory.RunDirectory(one.workdir).check(one)
-    build.trainer(runs[run_config.seeds[0]])  # What is wrong with the flags is said once.
+    build.parts(runs[run_config.seeds[0]])  # What is wrong with the flags is said once.
     tell(
         f"training {run_config.rule} with {len(runs)} seeds, {run_config.jobs} at a time, in "
         f"{run_config.workdir} with\n  {flags.to_flags(run_config)}"
@@ -144,7 +146,7 @@ def _command(run_config: config.TrainConfig) -> list[str]:
 
 
 def _of_seed(run_config: config.TrainConfig, seed: int) -> config.TrainConfig:
-    workdir = os.path.join(run_config.workdir, f"seed_{seed}") if run_config.workdir else ""
+    workdir = os.path.join(run_config.workdir, f"seed_{seed}")
     return dataclasses.replace(run_config, seeds=(), jobs=1, seed=seed, workdir=workdir)
 
 
@@ -156,7 +158,8 @@ def _tell_the_end(codes: dict[int, int], run_config: config.TrainConfig, tell) -
             "the same command goes on with it"
         )
     if not failed:
+        workdir = shlex.quote(run_config.workdir)
         tell(
             f"all {len(codes)} seeds are done. Next:\n  python -m l2o_tf.select "
-            f"{run_config.workdir} --workdir={run_config.workdir}_selected"
+            f"{workdir} --workdir={shlex.quote(f'{run_config.workdir}_selected')}"
         )

@@ -46,13 +46,13 @@ def fake(monkeypatch, code="", seconds=0.0):
         return [sys.executable, "-c", program]
 
     monkeypatch.setattr(many, "_command", command)
-    monkeypatch.setattr(many.build, "trainer", lambda run_config: None)
+    monkeypatch.setattr(many.build, "parts", lambda run_config: None)
     return started
 
 
 def test_each_seed_has_its_own_directory_and_flags(monkeypatch, tmp_path):
     commands = []
-    monkeypatch.setattr(many.build, "trainer", lambda run_config: None)
+    monkeypatch.setattr(many.build, "parts", lambda run_config: None)
 
     def command(run_config):
         commands.append(real(run_config))
