@@ -33,7 +33,7 @@ def final_files(directory):
     kept = [
         path
         for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.suffix in (".json", ".npz", ".csv", ".txt")
+        if path.suffix in (".json", ".npz", ".csv", ".txt") and not files.is_temporary(path)
     ]
     return {str(path.relative_to(directory)): path.read_bytes() for path in kept}
 
@@ -50,6 +50,7 @@ def harness(request, tmp_path, monkeypatch):
         final_files,
         tmp_path,
         lambda system: monkeypatch.setattr(files, "system", system),
+        tidies_up=False,
     )
 
 

@@ -164,6 +164,7 @@ class Harness:
         final_files: what must be the same in the end: the content of files by name.
         root: where to make directories.
         patch: sets `files.system`.
+        tidies_up: whether the command deletes the temporary files of one that was killed.
     """
 
     def __init__(
@@ -172,9 +173,10 @@ class Harness:
         final_files: Callable[[pathlib.Path], dict[str, bytes]],
         root: pathlib.Path,
         patch: Callable[[files.System], None],
+        tidies_up: bool = True,
     ):
         self._command, self._final_files, self._patch = command, final_files, patch
-        self._root, self._number = root, 0
+        self._root, self._number, self._tidies_up = root, 0, tidies_up
         self.tally = Tally()
         directory = self._directory()
         system = FaultySystem(directory)
@@ -201,7 +203,7 @@ class Harness:
         assert outcome == "done", f"after {faults} the command cannot go on: {outcome}"
         self._compare(directory, faults)
         left = [path for path in directory.rglob("*") if files.is_temporary(path)]
-        assert not left, f"{faults} left {left}"
+        assert not (left and self._tidies_up), f"{faults} left {left}"
 
     def sample(self, count: int, seed: int) -> list[Fault]:
         """Some of `every_fault`."""

@@ -137,7 +137,7 @@ def test_a_wrong_flag_is_said_once_and_leaves_nothing(tmp_path):
 def test_a_run_with_other_flags_stops_all(monkeypatch, tmp_path):
     started = fake(monkeypatch)
     other = TrainConfig(**TINY, seed=1, imitation_r=(0.3,))
-    many.directory.RunDirectory(str(tmp_path / "seed_1")).create(other)
+    many.directory.RunDirectory(str(tmp_path / "seed_1")).create(other, threads=1)
     config = TrainConfig(**TINY, seeds=(0, 1), workdir=str(tmp_path))
     with pytest.raises(errors.InputError, match=r"--imitation_r=0.0 \(it has 0.3\)"):
         many.train(config, pytest.fail)
