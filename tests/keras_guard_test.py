@@ -33,9 +33,19 @@ def step(optimizer, variables, *grads, mode="eager"):
     return np.concatenate([np.ravel(v) for v in variables])
 
 
-@pytest.mark.parametrize("mode", cases.MODES)
-@pytest.mark.parametrize("rule", [*cases.RULES, "echo"])
-@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e25])
+@pytest.mark.parametrize(
+    "rule, mode, bad",
+    [
+        ("dm", "eager", np.nan),
+        ("dm", "graph", np.inf),
+        ("rnnprop", "jit", np.nan),
+        ("adam", "eager", np.inf),
+        ("adam", "graph", 1e25),
+        ("adam", "jit", np.nan),
+        ("echo", "eager", 1e25),
+        ("echo", "jit", -np.inf),
+    ],
+)
 def test_steps_that_are_not_finite_are_skipped_and_counted(rule, bad, mode):
     made = Echo() if rule == "echo" else cases.make_rule(rule)
     good, plain = (l2o_tf.LearnedOptimizer(made) for _ in range(2))

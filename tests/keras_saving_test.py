@@ -1,11 +1,13 @@
 """Training that was saved and restored goes on bit by bit as if it had not been interrupted."""
 
+import json
 import pathlib
 import pickle
 import shutil
 import subprocess
 import sys
 import textwrap
+import zipfile
 
 import keras
 import numpy as np
@@ -13,7 +15,8 @@ import pytest
 import tensorflow as tf
 
 import l2o_tf
-from l2o_tf import rules
+from l2o_tf import keras_config, rules
+from l2o_tf.core import errors
 from tests import keras_cases as cases
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
@@ -166,3 +169,64 @@ def test_weights_of_another_optimizer_are_passed_over_as_in_keras(tmp_path):
     np.testing.assert_array_equal(cases.flat(other), cases.flat(model))
     for variable, value in zip(other.optimizer.variables, before):
         np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def file_config(path):
+    """The optimizer's part of a .keras file."""
+    with zipfile.ZipFile(path) as file:
+        return json.loads(file.read("config.json"))["compile_config"]["optimizer"]["config"]
+
+
+def test_a_file_names_the_rule_and_holds_its_weights_once(exported, tmp_path):
+    model = fit(compiled(exported))
+    model.save(tmp_path / "model.keras")
+    config = file_config(tmp_path / "model.keras")
+    assert len(json.dumps(config)) < 2000
+    assert (config["rule"]["name"], config["rule"]["label"]) == ("rnnprop", "rnnprop")
+    assert config["rule"]["sha256"] == keras_config.digest(model.optimizer.rule_weights())
+    assert "weights" not in config["rule"] and "weights" in model.optimizer.get_config()["rule"]
+
+
+def test_a_file_of_the_first_version(exported, uninterrupted, tmp_path):
+    model = fit(compiled(exported))
+    model.save(tmp_path / "new.keras")
+    rule = model.optimizer.get_config()["rule"]
+    with zipfile.ZipFile(tmp_path / "new.keras") as new:
+        content = {name: new.read(name) for name in new.namelist()}
+    config = json.loads(content["config.json"])
+    optimizer = config["compile_config"]["optimizer"]["config"]
+    optimizer["rule"] = {key: rule[key] for key in ("name", "options", "weights")}
+    for key in ("guard", "max_relative_update"):
+        del optimizer[key]
+    with zipfile.ZipFile(tmp_path / "old.keras", "w") as old:
+        for name, data in {**content, "config.json": json.dumps(config)}.items():
+            old.writestr(name, data)
+    assert_identical(fit(keras.models.load_model(tmp_path / "old.keras")), uninterrupted)
+
+
+def test_the_configuration_of_a_file_waits_for_its_variables(exported, tmp_path):
+    model = fit(compiled(exported))
+    model.save(tmp_path / "model.keras")
+    config, variable = file_config(tmp_path / "model.keras"), keras.Variable([1.0])
+    optimizer = l2o_tf.LearnedOptimizer.from_config(dict(config))
+    with pytest.raises(errors.InputError, match="'rnnprop' by a hash only"):
+        optimizer.apply_gradients([(tf.ones([1]), variable)])
+    np.testing.assert_array_equal(variable, [1])
+    # Variables of a model that this optimizer is not built for: the weights are taken all the same.
+    store = {}
+    model.optimizer.save_own_variables(store)
+    optimizer = l2o_tf.LearnedOptimizer.from_config(dict(config))
+    with pytest.warns(UserWarning, match="Skipping variable loading"):
+        optimizer.load_own_variables(store)
+    optimizer.apply_gradients([(tf.ones([1]), variable)])
+    for key, value in model.optimizer.rule_weights().items():
+        np.testing.assert_array_equal(optimizer.rule_weights()[key], value)
+
+
+def test_a_model_that_is_not_built_yet(exported, tmp_path):
+    model = keras.Sequential([keras.layers.Dense(4, "tanh"), keras.layers.Dense(2)])
+    model.compile(l2o_tf.LearnedOptimizer(exported), LOSS)
+    model.save(tmp_path / "model.keras")
+    again = fit(keras.models.load_model(tmp_path / "model.keras"))
+    for key, value in model.optimizer.rule_weights().items():
+        np.testing.assert_array_equal(again.optimizer.rule_weights()[key], value)
