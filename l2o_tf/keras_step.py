@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf.core import coordinates, loops, seeds
+from l2o_tf.core import loops, seeds
 from l2o_tf.rules.base import State, UpdateRule, Weights
 
 Tensors = Sequence[tf.Tensor]
@@ -116,17 +116,11 @@ class RuleStep:
         return Result(updates, after, 1 - tf.cast(usable, tf.int32))
 
     def _update(self, grads, state, params, weights, given):
-        packed = tf.nest.pack_sequence_as(self._structure, state)
-        updates, packed = self.rule.update(grads, packed, params, weights)
-        after = tf.nest.flatten(packed)
+        before = tf.nest.pack_sequence_as(self._structure, state)
+        updates, after = self.rule.update(grads, before, params, weights)
         if not all(given):
-            moves = coordinates.flatten([tf.fill(p.shape, g) for p, g in zip(params, given)])
-            # The last axis of whatever there is of each coordinate are the coordinates.
-            after = [
-                tf.where(moves, new, old) if new.shape[-1:] == moves.shape else new
-                for new, old in zip(after, state)
-            ]
-        return updates, after
+            after = self.rule.hold(before, after, params, given)
+        return updates, tf.nest.flatten(after)
 
 
 def _is_finite(tensors: Tensors) -> tf.Tensor:

@@ -275,8 +275,9 @@ def test_the_configuration_follows_the_weights_that_were_loaded():
         np.testing.assert_array_equal(again.rule_weights()[key], value)
 
 
-def test_without_a_gradient_the_coordinates_wait():
-    rule = cases.make_rule("dm")
+@pytest.mark.parametrize("name", ["dm", "mlp"])
+def test_without_a_gradient_the_coordinates_wait(name):
+    rule = cases.make_rule(name)
     a, b = keras.Variable([0.5, -0.2], name="a"), keras.Variable([[0.1], [0.3]], name="b")
     optimizer = l2o_tf.LearnedOptimizer(rule)
     optimizer.build([a, b])

@@ -1,5 +1,6 @@
 """What every update rule is: analytical, learned, or a mixture of both."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import sonnet as snt
@@ -147,6 +148,27 @@ class UpdateRule(snt.Module):
     ) -> tuple[Params, State]:
         """What `update` returns, which every rule defines; the weights are always given."""
         raise NotImplementedError
+
+    def hold(self, before: State, after: State, params: Params, given: Sequence[bool]) -> State:
+        """The state after a step in which some parameters have no gradient.
+
+        By default, the last axis of whatever there is of each coordinate are all coordinates.
+
+        Args:
+            before: the state before the step.
+            after: what `update` made of it, with zeros for the gradients that are missing.
+            params: the parameters.
+            given: for each of them, whether it has a gradient.
+
+        Returns:
+            `after`, but `before` where it belongs to parameters without a gradient.
+        """
+        moves = coordinates.flatten([tf.fill(p.shape, has) for p, has in zip(params, given)])
+        return tf.nest.map_structure(
+            lambda new, old: tf.where(moves, new, old) if new.shape[-1:] == moves.shape else new,
+            after,
+            before,
+        )
 
     def true_params(self, params: Params, state: State) -> Params:
         """The parameters that are to be scored where a trajectory stands at `params`."""

@@ -83,7 +83,7 @@ class MLP(base.UpdateRule):
             "adam_factor": self.adam_factor,
         }
 
-    def init(self, params, seed=None, weights=None):
+    def init_tensors(self, params, seed, weights):
         """Returns zeros; raises InputError if `adam` is a list for another number of tensors."""
         tensors = []
         for p, is_adams in zip(params, self._routes(params)):
@@ -91,8 +91,7 @@ class MLP(base.UpdateRule):
             tensors.append(AdamState(zeros, zeros) if is_adams else features.initial(p))
         return MLPState(tuple(tensors), tf.constant(0))
 
-    def update(self, grads, state, params, weights=None):
-        weights = self.weights() if weights is None else weights
+    def update_tensors(self, grads, state, params, weights):
         step = state.step + 1
         updates, tensors = [], []
         for grad, tensor, p in zip(grads, state.tensors, params, strict=True):
@@ -104,6 +103,10 @@ class MLP(base.UpdateRule):
             updates.append(-self.learning_rate * (direction + self.weight_decay * p))
             tensors.append(tensor)
         return updates, MLPState(tuple(tensors), step)
+
+    def hold(self, before, after, params, given):
+        pairs = zip(before.tensors, after.tensors, given, strict=True)
+        return after._replace(tensors=tuple(new if has else old for old, new, has in pairs))
 
     def _routes(self, params) -> list[bool]:
         if self.adam == "none":
