@@ -205,7 +205,7 @@ def test_a_file_of_the_first_version(exported, uninterrupted, tmp_path):
 
 
 def test_the_configuration_of_a_file_waits_for_its_variables(exported, tmp_path):
-    model = fit(compiled(exported))
+    model = fit(compiled(other_weights(exported)))  # The default ones are known.
     model.save(tmp_path / "model.keras")
     config, variable = file_config(tmp_path / "model.keras"), keras.Variable([1.0])
     optimizer = l2o_tf.LearnedOptimizer.from_config(dict(config))
@@ -225,7 +225,7 @@ def test_the_configuration_of_a_file_waits_for_its_variables(exported, tmp_path)
 
 def test_a_model_that_is_not_built_yet(exported, tmp_path):
     model = keras.Sequential([keras.layers.Dense(4, "tanh"), keras.layers.Dense(2)])
-    model.compile(l2o_tf.LearnedOptimizer(exported), LOSS)
+    model.compile(l2o_tf.LearnedOptimizer(other_weights(exported)), LOSS)
     model.save(tmp_path / "model.keras")
     again = fit(keras.models.load_model(tmp_path / "model.keras"))
     for key, value in model.optimizer.rule_weights().items():
