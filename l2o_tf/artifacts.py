@@ -81,7 +81,7 @@ def load_rule(directory: str | os.PathLike, weights: str | os.PathLike | None = 
             f"no exported rule in {directory}: expected {RULE_ARRAYS} and {RULE_CARD}"
         )
     card = files.read_json(directory / RULE_CARD)
-    arrays = files.read_arrays(weights)
+    headers = files.read_array_headers(weights)
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise errors.InputError(
             f"{directory / RULE_CARD} is not a rule card of format {FORMAT}, that of this version"
@@ -95,13 +95,13 @@ def load_rule(directory: str | os.PathLike, weights: str | os.PathLike | None = 
     except errors.InputError as error:
         raise errors.InputError(f"the rule in {directory} cannot be used: {error}") from None
     try:
-        misfit = _misfit(symbolic_weights(card), arrays, weights.name)
+        misfit = _misfit(symbolic_weights(card), headers, weights.name)
         rule = None if misfit else rules.create(card["rule"], **card["options"])
     except Exception as error:  # Wrong options surface as errors of Python or of TensorFlow.
         raise errors.InputError(damaged + textwrap.shorten(str(error), _MAX_REASON)) from None
     if misfit:
         raise errors.InputError(damaged + misfit)
-    rule.assign(arrays)
+    rule.assign(files.read_arrays(weights))
     if not all(np.isfinite(value).all() for value in rule.weights().values()):
         raise errors.InputError(f"the rule in {weights.parent} has weights that are not finite")
     return rule
@@ -114,7 +114,7 @@ def symbolic_weights(card: dict) -> Weights:
         return rules.create(card["rule"], **card["options"]).weights()
 
 
-def _misfit(weights: Weights, arrays: dict[str, np.ndarray], file: str) -> str | None:
+def _misfit(weights: Weights, arrays: dict[str, files.ArrayHeader], file: str) -> str | None:
     """The first difference between what a rule needs and what a file holds."""
     for name in [*weights, *(name for name in arrays if name not in weights)]:
         if name not in arrays:

@@ -106,6 +106,7 @@ def help_page(config_class: type, description: str) -> str:
         lines.append("")
     lines += [
         "Flags can also be read from a file, one per line: --flagfile=FILE",
+        "A comma within an item of a list is written as \\,",
         *textwrap.wrap(
             "Recipes that come with the package: --recipe=NAME, of which NAME is one of "
             + ", ".join(shipped.flagfiles()),
@@ -194,9 +195,9 @@ def _from_flag(field: dataclasses.Field, value: Any) -> Any:
     if value is None or typing.get_origin(kind) is not tuple:
         return value
     item = typing.get_args(kind)[0]
+    parts = config_flags.split_list(value)
     try:
-        parts = [part.strip() for part in value.split(",") if part.strip()]
-        return tuple(map(_at_home, parts) if item is str else map(item, parts))
+        return tuple(map(_at_home if item is str else item, parts))
     except ValueError:
         expected = {int: "integers", float: "numbers"}[item]
         raise errors.InputError(

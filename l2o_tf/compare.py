@@ -6,7 +6,7 @@ import sys
 
 from l2o_tf import cli
 from l2o_tf.core import errors, files, flags
-from l2o_tf.evaluation import comparison, figures, results, sources
+from l2o_tf.evaluation import comparison, comparison_report, results, sources
 
 DESCRIPTION = """\
 Compares two results series by series: where they differ, by how much, and whether that is more
@@ -14,22 +14,28 @@ than chance over seeds.
 
 usage: python -m l2o_tf.compare A B [flags]
 
-A and B are each one of
+A and B are each one of these, or LABEL= and one of these
   DIR[:OPTIMIZEE[:RULE]]     results written by evaluate, or a run directory that holds some
   CSV[:PANEL[:SERIES]]       published curves, such as data/published/figure2.csv:MLP-orig:L2O-DM
-  RECORD[,RECORD...]         loss records of the legacy code; several count as seeds of one series
+  RUN[,RUN...]               training runs by their validation losses; several count as seeds, as
+                             do those in a directory of runs
+  FILE[,FILE...]             losses: .npy, .npz, .txt, .csv of [num_steps] or [num_runs, num_steps],
+                             or loss records of the legacy code; several count as seeds
 
-example: python -m l2o_tf.compare runs/mine data/published/figure2.csv --tolerance=0.5 --out=diff
+example: python -m l2o_tf.compare mine=runs/mine paper=data/published/figure2.csv --out=diff
          python -m l2o_tf.compare runs/mine:mlp:dm L2L_eval_loss_record.pickle-mnist
+         python -m l2o_tf.compare new=runs/dm_seed0,runs/dm_seed1 old=runs/old_dm
 
-Exit code: 0 if every common series agrees within the tolerance, 1 if one differs, 2 for bad
-input. Two series agree if the same share of their runs diverges, ln loss over all windows differs
-by no more than the tolerance, and no window is both beyond it and significant. A window is
-significant if Welch's interval over seeds, at 5 % over all windows together (Bonferroni), excludes
-0. One run, or a published mean of ten, borrows the other side's spread; where neither side has two
-runs nothing is significant, and every window must be within the tolerance."""
-
-_MAX_NAMED = 5
+Exit code: 0 if every common series agrees, 1 if one differs, 3 if none differs but one is
+undecided, 2 for bad input.
+  AGREE      the 95 % interval (Welch's, over seeds) of the difference over all windows is within
+             the tolerance, and the same share of runs diverges.
+  DIFFER     the difference over all windows, or in one window (5 % over all windows together,
+             Bonferroni), is beyond the tolerance and significant, or significantly more runs
+             diverge on one side (Fisher's exact test, 5 %).
+  UNDECIDED  neither; the number of seeds that would decide is named.
+One run, or a published mean of ten, borrows the other side's spread; windows of a single run are
+not judged. Where neither side has two runs, nothing but equal curves is decided."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +46,12 @@ class CompareConfig(flags.CommandFlags):
         InputError: if a side is missing or a number is out of range.
     """
 
-    a: str = flags.flag("", "The first result; the first argument without a flag.", "Input")
-    b: str = flags.flag("", "The second result; the second argument without a flag.", "Input")
+    a: str = flags.flag(
+        "", "The first result; the first argument without a flag.", "Input"
+    )
+    b: str = flags.flag(
+        "", "The second result; the second argument without a flag.", "Input"
+    )
     window: int = flags.flag(
         results.WINDOW, "Steps per window; published curves need the default.", "Input"
     )
@@ -52,40 +62,46 @@ class CompareConfig(flags.CommandFlags):
     )
     out: str | None = flags.flag(
         None,
-        "A directory for comparison.txt, differences.csv and a PNG per series. Default: none.",
+        "A directory for comparison.txt, differences.csv and comparison.png, a panel for each "
+        "series. Default: none.",
         "Output",
     )
 
     def __post_init__(self):
         if not (self.a and self.b):
             raise errors.InputError("two results are needed: python -m l2o_tf.compare A B")
-        if self.window < 1:
-            raise errors.InputError(f"--window={self.window} must be at least 1")
-        if not self.tolerance >= 0:
-            raise errors.InputError(f"--tolerance={self.tolerance} must be 0 or more")
+        flags.require(1 <= self.window <= results.MAX_STEPS, "window", self.window,
+                      f"from 1 to {results.MAX_STEPS}")  # fmt: skip
+        flags.require(0 <= self.tolerance < float("inf"), "tolerance", self.tolerance,
+                      "a number from 0")  # fmt: skip
 
 
 def main(config: CompareConfig) -> int:
-    """Compares, reports on stdout and in `--out`; returns 0 if all agrees, else 1."""
-    a, b = sources.read(config.a, config.window), sources.read(config.b, config.window)
+    """Compares, reports on stdout and in `--out`; returns the exit code."""
+    named = [sources.label_and_spec(side) for side in (config.a, config.b)]
+    labels = tuple(label or default for (label, _), default in zip(named, "AB"))
+    if labels[0] == labels[1]:
+        raise errors.InputError(f"both sides are labelled {labels[0]}: give them two labels")
+    a, b = (sources.read(spec, config.window) for _, spec in named)
     pairs = comparison.pair(a, b)
     compared = [comparison.compare(*pair, config.tolerance) for pair in pairs]
-    text = comparison.report(compared, config.tolerance)
-    paired = {id(source) for pair in pairs for source in pair}
-    for side, name in ((a, "A"), (b, "B")):
-        alone = [source.name for source in side.values() if id(source) not in paired]
-        if alone:
-            more = f" and {len(alone) - _MAX_NAMED} more" if len(alone) > _MAX_NAMED else ""
-            text += f"Only in {name}: {', '.join(alone[:_MAX_NAMED])}{more}.\n"
-    sys.stdout.write(text)
+    summary = comparison_report.summary(compared, labels, config.tolerance)
+    summary += comparison_report.alone((a, b), pairs, labels)
+    details = comparison_report.details(compared, labels)
+    sys.stdout.write(f"{details}\n{summary}" if len(compared) == 1 else summary)
     if config.out:
         out = pathlib.Path(config.out)
-        files.write_atomically(out / "comparison.txt", text.encode())
-        comparison.write_csv(compared, out / "differences.csv")
-        for index, one in enumerate(compared, 1):
-            path = out / f"{comparison.file_stem(one, index)}.png"
-            figures.comparison_figure(one, config.tolerance, path)
-    return 0 if all(one.agrees for one in compared) else 1
+        files.write_atomically(out / "comparison.txt", f"{summary}\n{details}".encode())
+        comparison_report.write_csv(compared, out / "differences.csv")
+        # Late, because Matplotlib is slow to import.
+        from l2o_tf.evaluation import comparison_figure
+
+        comparison_figure.draw(compared, labels, config.tolerance, out / "comparison.png")
+        sys.stdout.write(f"wrote comparison.txt, differences.csv and comparison.png in {out}\n")
+    verdicts = {one.verdict for one in compared}
+    if comparison.Verdict.DIFFER in verdicts:
+        return 1
+    return 3 if comparison.Verdict.UNDECIDED in verdicts else 0
 
 
 def name_the_sides(argv: list[str]) -> list[str]:

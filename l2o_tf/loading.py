@@ -34,11 +34,13 @@ def load(source: str | os.PathLike) -> UpdateRule:
         InputError: if it is none of these, or cannot be read.
     """
     path = pathlib.Path(source)
+    if files.exists(path / artifacts.RULE_CARD):  # Whatever else is beside it.
+        return artifacts.load_rule(path)
     if tf1_checkpoint.is_checkpoint(path):
         return tf1_checkpoint.load_rule(path)
-    if path.is_dir():
+    if files.is_dir(path):
         return artifacts.load_rule(path)
-    if path.is_file():
+    if files.is_file(path):
         return l2l.load_rule(path)
     name = os.fspath(source)
     if name in list_pretrained():

@@ -11,13 +11,16 @@ DESCRIPTION = """\
 Draws loss curves from evaluation results, one of the paper's figures or all curves in one panel,
 and prints the table of their losses.
 
-usage: python -m l2o_tf.plot --results=DIR[,DIR...] --out=PNG [--figure=N [--published]]
+usage: python -m l2o_tf.plot --results=DIR[,DIR...] --out=FILE[,FILE...] [--figure=N [--published]]
 
 example: python -m l2o_tf.plot --results=runs/first --out=first.png
-         python -m l2o_tf.plot --figure=2 --results=runs/figure2 --out=figure2.png --published
+         python -m l2o_tf.plot --figure=2 --results=runs/figure2 --out=figure2.pdf --published
 
 A figure of the paper shows the natural log of the training loss as means over 100 steps and over
-seeds, with a band of one standard deviation; series that the results lack are named."""
+seeds, with a band of one standard deviation where there are two seeds. Series that the results
+lack are named, panels without any are left out. Else there is a panel for each optimizee."""
+
+FORMATS = (".png", ".pdf", ".svg")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,29 +46,42 @@ class PlotConfig(flags.CommandFlags):
     published_dir: str | None = flags.flag(
         None, "Where the published curves are. Default: data/published of the checkout.", "Input"
     )
-    out: str = flags.flag("", "The PNG file to write.", "Output")
+    panels: tuple[str, ...] = flags.flag(
+        (),
+        "Panels of the figure, by title or optimizee, such as MLP-orig,conv_mnist. Default: all.",
+        "Input",
+    )
+    out: tuple[str, ...] = flags.flag(
+        (),
+        "The files to write, separated by commas; endings decide: .png (300 dpi), .pdf or .svg.",
+        "Output",
+    )
 
     def __post_init__(self):
         if not self.results:
             raise errors.InputError("--results=DIR is missing: pass a directory of results")
-        if not self.out.endswith(".png"):
-            raise errors.InputError(f"--out={self.out} must name a file that ends in .png")
+        for name in self.out or ("",):
+            expected = f"the name of a file that ends in one of {', '.join(FORMATS)}"
+            flags.require(name.endswith(FORMATS), "out", name, expected)
         if self.published and self.figure is None:
             raise errors.InputError("--published needs --figure: it overlays a figure's curves")
+        if self.panels and self.figure is None:
+            raise errors.InputError("--panels needs --figure: it selects some of a figure's")
 
 
 def main(config: PlotConfig) -> None:
     """Prints the table of losses, draws the figure and says where it is and what is missing."""
     runs = results.load_all(config.results)
     missing = []
-    if config.figure is None:
-        figures.quick_look(runs, config.out)
-    else:
-        curves = None
-        if config.published:
-            curves = published.figure(config.figure, config.published_dir)
-        missing = figures.paper_figure(config.figure, runs, config.out, curves)
-    sys.stdout.write(f"{tables.table(runs)}wrote {config.out}\n")
+    curves = None
+    if config.published:
+        curves = published.figure(config.figure, config.published_dir)
+    for path in config.out:
+        if config.figure is None:
+            figures.quick_look(runs, path)
+        else:
+            missing = figures.paper_figure(config.figure, runs, path, curves, config.panels)
+    sys.stdout.write(f"{tables.table(runs)}wrote {', '.join(config.out)}\n")
     for series in missing:
         sys.stdout.write(f"missing from the results: {series}\n")
 

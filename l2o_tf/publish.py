@@ -1,6 +1,7 @@
 """Exports a trained rule with a full card: `python -m l2o_tf.publish`."""
 
 import dataclasses
+import math
 import pathlib
 
 from l2o_tf import cli
@@ -39,6 +40,8 @@ class PublishConfig(flags.CommandFlags):
         for name in ("run", "results", "label", "commit", "out"):
             if not getattr(self, name):
                 raise errors.InputError(f"--{name} is needed (--help says what for)")
+        hours = self.cpu_hours
+        flags.require(hours is None or 0 <= hours < math.inf, "cpu_hours", hours, "a number from 0")
 
 
 def main(config: PublishConfig) -> None:
@@ -66,7 +69,11 @@ def main(config: PublishConfig) -> None:
         "fit_for": config.fit_for,
         "baseline": config.baseline,
         "note": config.note,
-        "validations": metrics.read_validations(found[0] / "metrics.csv"),
+        # JSON has no NaN: a validation that diverged has no loss.
+        "validations": [
+            row | {"loss": row["loss"] if math.isfinite(row["loss"]) else None}
+            for row in metrics.read_validations(found[0] / "metrics.csv")
+        ],
         "results": {
             optimizee: tables.summary_at_decades(members)
             for (_, optimizee), members in statistics.group(runs).items()

@@ -28,6 +28,24 @@ pip_install() {
   PYTHONWARNINGS=ignore "$VENV_PYTHON" -m pip install --quiet --disable-pip-version-check "$@"
 }
 
+# Evaluates for one figure of the paper: evaluate_for_figure N RULES OPTIMIZEES [FLAGS]
+# The table is printed by draw_figure, once.
+evaluate_for_figure() {
+  local number=$1 rules=${RULES:-$2} optimizees=$3
+  shift 3
+  "$VENV_PYTHON" -m l2o_tf.evaluate --rules="$rules" --optimizees="$optimizees" \
+    --workdir="${WORKDIR:-runs/figure$number}" "$@" >/dev/null
+}
+
+# Draws one figure of the paper from its evaluation, as PNG and PDF, and prints the table.
+draw_figure() {
+  local number=$1 workdir=${WORKDIR:-runs/figure$1} published=()
+  case $number in 2 | 3 | 5 | 6) published=(--published) ;; esac
+  "$VENV_PYTHON" -m l2o_tf.plot --figure="$number" --results="$workdir" \
+    --out="$workdir/figure$number.png,$workdir/figure$number.pdf" \
+    ${published[@]+"${published[@]}"}
+}
+
 # Makes .venv and installs l2o_tf there with its test extra, unless that is done already.
 #
 # The install is editable, so that scripts and tests run the code of this checkout, and only a

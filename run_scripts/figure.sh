@@ -4,12 +4,8 @@
 # $RULES replaces the rules, such as RULES=dm=runs/my_dm,rnnprop; series without results are named.
 # FLAGS are evaluate's and come last, so they win: --num_seeds=2 --num_steps=1000 for a first look.
 set -euo pipefail
-number=$1 rules=${RULES:-$2} optimizees=$3
-shift 3
-workdir=${WORKDIR:-runs/figure$number}
-published=()
-case $number in 2 | 3 | 5 | 6) published=(--published) ;; esac
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-python -m l2o_tf.evaluate --rules="$rules" --optimizees="$optimizees" --workdir="$workdir" "$@"
-python -m l2o_tf.plot --figure="$number" --results="$workdir" --out="$workdir/figure$number.png" \
-  ${published[@]+"${published[@]}"}
+ensure_venv
+evaluate_for_figure "$@"
+draw_figure "$1"

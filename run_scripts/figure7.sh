@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Figure 7: against tuned analytical optimizers ([a], [b]) and on larger optimizees ([c], [d]).
+# FLAGS are evaluate's. Tuning three rules on two optimizees (11 learning rates, 2 seeds) takes 132
+# runs, once, beside the 100 runs of [a] and [b].
 set -euo pipefail
-"$(dirname "$0")/figure.sh" 7 \
-  dm,dm_cl_il,tuned:adam,tuned:rmsprop,tuned:sgd \
-  mlp,conv_mnist "$@"
-"$(dirname "$0")/figure.sh" 7 \
-  dm,dm_cl_il \
-  nas_cifar,lenet "$@"
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+ensure_venv
+evaluate_for_figure 7 dm,dm_cl_il,tuned:adam,tuned:rmsprop,tuned:sgd mlp,conv_mnist "$@"
+evaluate_for_figure 7 dm,dm_cl_il nas_cifar,lenet "$@"
+draw_figure 7

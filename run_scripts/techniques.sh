@@ -6,11 +6,14 @@
 # the evaluation (1000, 5), WORKDIR where all goes (runs/techniques), techniques.txt in it the table
 # with the budget. An interrupted comparison goes on where it was.
 set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+ensure_venv
 workdir=${WORKDIR:-runs/techniques} budget=${BUDGET:-40000} seed=${SEED:-0}
 rules=
 for system in dm dm_cl dm_il dm_cl_il dm_si; do
   run=$workdir/$system
-  python -m l2o_tf.train --flagfile="flags/l2o_$system.flags" --max_train_steps="$budget" \
+  "$VENV_PYTHON" -m l2o_tf.train --flagfile="flags/l2o_$system.flags" --max_train_steps="$budget" \
     --period_epochs=10 --validation_epochs=5 --seed="$seed" --workdir="$run" "$@"
   rules=$rules,$system=$run
 done
@@ -19,7 +22,7 @@ data=()
 for flag in "$@"; do
   case $flag in --dataset=* | --data_dir=*) data+=("$flag") ;; esac
 done
-python -m l2o_tf.evaluate --rules="${rules#,}" --optimizees=mlp,mlp_relu \
+"$VENV_PYTHON" -m l2o_tf.evaluate --rules="${rules#,}" --optimizees=mlp,mlp_relu \
   --num_steps="${STEPS:-1000}" --num_seeds="${SEEDS:-5}" --workdir="$workdir/evaluation" \
   ${data[@]+"${data[@]}"}
 {

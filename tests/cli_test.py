@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shlex
 import sys
 
 import pytest
@@ -139,3 +140,17 @@ def test_ctrl_c_before_a_command_has_begun_is_one_word(monkeypatch, capsys):
         cli.run(Config, "A command.", main)
     assert stopped.value.code == 130
     assert capsys.readouterr().err.strip() == "interrupted"
+
+
+@dataclasses.dataclass(frozen=True)
+class Paths:
+    one: str = flags.flag("", "A path.", "X")
+    many: tuple[str, ...] = flags.flag((), "Paths.", "X")
+
+
+def test_home_directories_and_commas_in_names(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    config = cli.parse(Paths, ["p", "--one=~/a,b", r"--many=~/a\,b,x=~/c,d=e~,~"])
+    assert config == Paths("/home/me/a,b", ("/home/me/a,b", "x=/home/me/c", "d=e~", "/home/me"))
+    typed = shlex.split(flags.to_flags(config))
+    assert cli.parse(Paths, ["p", *typed]) == config

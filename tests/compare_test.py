@@ -1,5 +1,6 @@
 """`python -m l2o_tf.compare` as a gate: exit codes, report and files."""
 
+import dataclasses
 import pickle
 import subprocess
 import sys
@@ -31,26 +32,31 @@ def test_exit_code_1_and_files(tmp_path):
         store(tmp_path / side, "dm", 0.0 if side == "a" else 0.01)
         store(tmp_path / side, "rnnprop", shift)
     store(tmp_path / "b", "scale", 0.0)
-    done = run_compare(tmp_path / "a", tmp_path / "b", f"--out={tmp_path / 'out'}")
+    out = tmp_path / "out"
+    done = run_compare(f"new={tmp_path / 'a'}", tmp_path / "b", f"--out={out}", "--tolerance=0.3")
     assert (done.returncode, done.stderr) == (1, "")
-    assert "The results differ in 1 of 2 series (tolerance 0.25 in ln loss)." in done.stdout
+    lines = done.stdout.splitlines()
+    assert "new - B" in lines[0]
+    assert [line.split()[-1] for line in lines[2:4]] == ["AGREE", "DIFFER"]
+    assert "Of 2 series 1 differ, 1 agree (tolerance 0.3)." in done.stdout
     assert "Only in B: scale on mlp." in done.stdout
-    assert (tmp_path / "out" / "comparison.txt").read_text() == done.stdout
-    names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == [
-        "01_dm_on_mlp.png", "02_rnnprop_on_mlp.png", "comparison.txt", "differences.csv"
-    ]  # fmt: skip
-    assert len((tmp_path / "out" / "differences.csv").read_text().splitlines()) == 1 + 2 * 10
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ["comparison.png", "comparison.txt", "differences.csv"]
+    text = (out / "comparison.txt").read_text()
+    assert text.startswith("\n".join(lines[:-1]) + "\n\nnew: dm on mlp (3 runs); mnist/test\n")
+    assert len((out / "differences.csv").read_text().splitlines()) == 1 + 2 * 10
 
 
-def test_exit_code_0_against_a_legacy_record(tmp_path, capsys):
+def test_exit_codes_against_a_legacy_record(tmp_path, capsys):
     store(tmp_path / "a", "dm", 0.0, num_seeds=10)
     record = tmp_path / "L2L_eval_loss_record.pickle-mnist"
     losses = np.exp(-np.arange(1000) / 500)
     record.write_bytes(pickle.dumps([float(loss) for loss in losses]))
     config = compare.CompareConfig(a=f"{tmp_path / 'a'}:mlp:dm", b=str(record), tolerance=0.3)
     assert compare.main(config) == 0
-    assert "Agree within the tolerance." in capsys.readouterr().out
+    assert "Of 1 series 1 agree (tolerance 0.3)." in capsys.readouterr().out
+    assert compare.main(dataclasses.replace(config, tolerance=0.1)) == 3
+    assert "seeds on each side would decide" in capsys.readouterr().out
     record.write_bytes(pickle.dumps([float(loss) for loss in 3 * losses]))
     assert compare.main(config) == 1
 
@@ -58,7 +64,8 @@ def test_exit_code_0_against_a_legacy_record(tmp_path, capsys):
 def test_exit_code_2_is_one_line(tmp_path):
     done = run_compare(tmp_path / "a", tmp_path / "b")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"error: {tmp_path / 'a'} not found: pass PATH[:OPTIMIZEE[:RULE]]\n"
+    where = f"{str(tmp_path / 'a')!r}"
+    assert done.stderr == f"error: {where} not found: pass [LABEL=]PATH[:OPTIMIZEE[:RULE]]\n"
 
 
 def test_sides_become_flags():
@@ -73,7 +80,9 @@ def test_sides_become_flags():
     [
         ({"a": "x"}, "two results are needed"),
         ({"a": "x", "b": "y", "window": 0}, "--window=0 must"),
+        ({"a": "x", "b": "y", "window": 10**9}, "--window=1000000000 must"),
         ({"a": "x", "b": "y", "tolerance": -1.0}, "--tolerance=-1.0 must"),
+        ({"a": "x", "b": "y", "tolerance": float("nan")}, "--tolerance=nan must"),
     ],
 )
 def test_flags_out_of_range(flags, message):

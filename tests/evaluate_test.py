@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import tensorflow as tf
 from l2o_tf import artifacts, cli, evaluate, optimizees, rules
 from l2o_tf.core import errors, seeds
 from l2o_tf.data import datasets
-from l2o_tf.evaluation import report, results, runner, session, statistics
+from l2o_tf.evaluation import report, results, runner, session, statistics, tuning
 from l2o_tf.evaluation.config import EvaluateConfig
 from tests import reference
 
@@ -63,7 +64,7 @@ def finished(tmp_path_factory):
 def test_an_evaluation_leaves_its_files(finished):
     assert {path.name for path in finished.iterdir()} == {
         "config.json", "runs", "losses.npz", "results.csv", "table.txt", "tensorboard",
-        "simple.png", "mlp.png",
+        "simple.png", "mlp.png", ".lock",
     }  # fmt: skip
     with np.load(finished / "losses.npz") as arrays:
         assert len(arrays.files) == NUM_RUNS
@@ -204,6 +205,78 @@ def test_a_retrained_rule_is_not_mixed_with_its_old_runs(tmp_path):
         run(tmp_path / "results", **flags)
 
 
+def test_a_label_does_not_mix_tuned_rates(tmp_path, capsys):
+    flags = {"rules": ("tuned:sgd",), "optimizees": ("simple",), "num_seeds": 1, "num_steps": 50}
+    flags["tuned_dir"] = str(tmp_path / "tuned")
+    cache, task = tuning.Cache(flags["tuned_dir"]), tuning.Task("simple", "", "", 50)
+    cache.add("sgd", task, tuning.Record(0.1, 2, {0.1: -1.0}))
+    assert run(tmp_path / "results", **flags) == 0
+    assert results.load(tmp_path / "results")[0].learning_rate == 0.1
+    assert "tuned:sgd (rate 0.1)" in capsys.readouterr().out
+    cache.add("sgd", task, tuning.Record(0.2, 2, {0.2: -2.0}))
+    with pytest.raises(
+        errors.InputError, match="tuned:sgd on simple with the learning rate 0.1, b"
+    ):
+        run(tmp_path / "results", **{**flags, "num_seeds": 2})
+    # Without the cache, what is there goes on with its rate.
+    shutil.rmtree(tmp_path / "tuned")
+    assert run(tmp_path / "results", **{**flags, "num_seeds": 2}) == 0
+    assert [r.learning_rate for r in results.load(tmp_path / "results")] == [0.1, 0.1]
+    results_csv = (tmp_path / "results" / "results.csv").read_text().splitlines()
+    assert results_csv[0].endswith(",learning_rate") and results_csv[1].endswith(",0.1")
+    shutil.rmtree(tmp_path / "results" / "runs")
+    assert [r.learning_rate for r in results.load(tmp_path / "results")] == [0.1, 0.1]
+
+
+def test_an_evaluation_interrupted_between_its_summaries_goes_on(finished, tmp_path):
+    workdir = tmp_path / "results"
+    shutil.copytree(finished, workdir)
+    (workdir / "results.csv").unlink()
+    (workdir / "losses.npz").write_bytes(b"")
+    assert run(workdir) == 0
+    for name in ("losses.npz", "results.csv", "table.txt"):
+        assert (workdir / name).read_bytes() == (finished / name).read_bytes()
+
+
+@pytest.mark.parametrize("label", ["../../escaped", "/abs"])
+def test_results_from_elsewhere_do_not_name_paths(tmp_path, label):
+    workdir, victim = tmp_path / "a" / "results", tmp_path / "escaped"
+    victim.mkdir()
+    (victim / "events.out.tfevents.1").write_text("mine")
+    losses = np.ones(120, np.float32)
+    results.append(workdir, results.Run("x", "simple", "", "", 0, losses))
+    (path,) = (workdir / "runs").iterdir()
+    np.savez(path, rule="x", optimizee=label, dataset="", split="", seed=0, losses=losses)
+    with pytest.raises(errors.InputError, match="it is no file name"):
+        run(workdir, optimizees=("simple",), num_seeds=1)
+    assert [p.read_text() for p in victim.iterdir()] == ["mine"]
+
+
+def test_rules_of_any_label_have_a_folder_of_their_own(tmp_path):
+    flags = {"optimizees": ("simple",), "num_seeds": 1}
+    labels = ["..", "a/b", "a_b", "a b"]
+    run(tmp_path / "results", rules=tuple(f"{label}=sgd:0.1" for label in labels), **flags)
+    folders = {p.parent.relative_to(tmp_path / "results" / "tensorboard").as_posix()
+               for p in tmp_path.rglob("events.out.tfevents.*")}  # fmt: skip
+    assert folders == {"_/simple", "a_b/simple", "a_b_2/simple", "a_b_3/simple"}
+
+
+def test_evaluations_in_one_directory_share_the_work(tmp_path, monkeypatch, capsys):
+    original, workdir = runner.Runner.run, tmp_path / "results"
+    flags = {"rules": ("sgd:0.1",), "optimizees": ("simple",), "num_seeds": 3}
+    other = results.Run("sgd:0.1", "simple", "", "", 1, np.ones(120, np.float32))
+
+    def meanwhile(self, *args):
+        results.append(workdir, other)
+        return original(self, *args)
+
+    monkeypatch.setattr(runner.Runner, "run", meanwhile)
+    assert run(workdir, **flags) == 0
+    assert capsys.readouterr().err.count(", seed ") == 2
+    stored = {r.seed: r.losses for r in results.load(workdir)}
+    assert stored.keys() == {0, 1, 2} and (stored[1] == 1).all()
+
+
 def test_divergence_is_a_result(tmp_path, capsys):
     flags = {"rules": ("sgd:1e30", "sgd:0.1"), "optimizees": ("simple",)}
     assert run(tmp_path / "results", **flags) == 0
@@ -259,6 +332,10 @@ def test_first_learning_rates_are_drawn_from_the_range_asked_for(tmp_path):
         ({"split": "valid"}, "--split=valid must be one of train, validation, test"),
         ({"init_lr_range": (0.1, 0.1)}, "--init_lr_range is for the rules scale and coord"),
         ({"num_seeds": 0}, "--num_seeds=0 must be at least 1"),
+        ({"num_steps": 10**9}, "--num_steps=1000000000 must be at most 100000000"),
+        ({"seed": 2**31}, "--seed=2147483648 must be from -2147483648 to 2147483646"),
+        ({"seed": -(2**31) - 1}, "--seed=-2147483649 must be from -2147483648 to "),
+        ({"rules": ("a" * 200 + "=sgd:0.1",)}, "labels of aaaa"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, flags, message):

@@ -254,3 +254,16 @@ def test_a_file_without_permission(tmp_path):
     export(tmp_path)
     (tmp_path / "rule.json").chmod(0)
     assert_one_line(tmp_path, "Permission denied")
+
+
+def test_a_rule_beside_a_checkpoints_index_is_a_rule(tmp_path):
+    rule = rules.create("rnnprop")
+    artifacts.save_rule(tmp_path, rule)
+    (tmp_path / "other.index").write_bytes(b"")
+    assert loading.load(tmp_path).registered_name == "rnnprop"
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b", "x/" * 3000])
+def test_names_that_the_system_refuses(name):
+    with pytest.raises(errors.InputError, match="^no rule "):
+        loading.load(name)

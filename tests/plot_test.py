@@ -8,7 +8,7 @@ import pytest
 
 from l2o_tf import plot
 from l2o_tf.core import errors
-from l2o_tf.evaluation import results
+from l2o_tf.evaluation import drawing, results
 
 
 @pytest.fixture
@@ -26,25 +26,30 @@ def run_plot(*flags):
 
 
 def test_paper_figure(directory, tmp_path):
-    out = tmp_path / "figure.png"
-    done = run_plot(f"--results={directory}", "--figure=2", "--published", f"--out={out}")
+    out, pdf = tmp_path / "figure.png", tmp_path / "figure.pdf"
+    done = run_plot(f"--results={directory}", "--figure=2", "--published", f"--out={out},{pdf}")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     table, lines = lines[:3], lines[3:]
     assert table[2].split()[:4] == ["mlp", "dm", "2", "0"]
-    assert lines[0] == f"wrote {out}"
-    assert lines[1] == (
-        "missing from the results: L2O-Scale-Meta (scale_meta) on "
-        "MLP-orig, MLP-ReLU, MLP-deeper, Conv-MNIST, Conv-CIFAR"
+    assert lines[0] == f"wrote {out}, {pdf}"
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert lines[1] == "missing from the results: L2O-Scale-Meta (scale_meta) on MLP-orig"
+    assert lines[5] == (
+        "missing from the results: all series on MLP-ReLU, MLP-deeper, Conv-MNIST, Conv-CIFAR: "
+        "left out"
     )
-    assert lines[5].endswith("L2O-DM (dm) on MLP-ReLU, MLP-deeper, Conv-MNIST, Conv-CIFAR")
     assert len(lines) == 6
     assert out.read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_endings_are_the_formats():
+    assert plot.FORMATS == tuple(f".{name}" for name in drawing.FORMATS)
+
+
 def test_quick_look(directory, tmp_path, capsys):
     out = tmp_path / "look.png"
-    plot.main(plot.PlotConfig(results=(str(directory),), out=str(out)))
+    plot.main(plot.PlotConfig(results=(str(directory),), out=(str(out),)))
     assert capsys.readouterr().out.splitlines()[-1] == f"wrote {out}"
     assert out.read_bytes().startswith(b"\x89PNG")
 
@@ -60,9 +65,11 @@ def test_bad_input_is_one_line(tmp_path):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        ({"out": "x.png"}, "--results=DIR is missing"),
-        ({"results": ("d",), "out": "x.pdf"}, "--out=x.pdf must"),
-        ({"results": ("d",), "out": "x.png", "published": True}, "--published needs --figure"),
+        ({"out": ("x.png",)}, "--results=DIR is missing"),
+        ({"results": ("d",)}, "--out= must be the name of a file"),
+        ({"results": ("d",), "out": ("y.png", "x.jpg")}, "--out=x.jpg must"),
+        ({"results": ("d",), "out": ("x.pdf",), "panels": ("mlp",)}, "--panels needs --figure"),
+        ({"results": ("d",), "out": ("x.png",), "published": True}, "--published needs --figure"),
     ],
 )
 def test_flags_that_do_not_fit(flags, message):

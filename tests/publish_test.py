@@ -60,3 +60,14 @@ def test_what_is_missing_is_named(trained, tmp_path):
         env={"PYTHONPATH": ":".join(sys.path)}, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (2, "error: results holds no rule 'other'\n")
+
+
+def test_validations_that_diverged_have_no_loss(trained, tmp_path):
+    (tmp_path / "run" / "metrics.csv").write_text(METRICS.replace("0.25,0.25", "nan,nan"))
+    flags = {"run": str(tmp_path / "run"), "results": str(tmp_path / "results"), "label": "mine",
+             "commit": "abc", "out": str(tmp_path / "out")}  # fmt: skip
+    publish.main(publish.PublishConfig(**flags))
+    card = files.read_json(tmp_path / "out" / artifacts.RULE_CARD)
+    assert [v["loss"] for v in card["validations"]] == [0.5, None]
+    with pytest.raises(errors.InputError, match="--cpu_hours=nan must be a number from 0"):
+        publish.PublishConfig(**flags, cpu_hours=float("nan"))

@@ -13,13 +13,15 @@ import os
 import pathlib
 import secrets
 import stat
-from collections.abc import Mapping
-from typing import Any
+import zipfile
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from l2o_tf.core import errors
 
+MAX_ARRAY_BYTES = 2**32  # All arrays of one file.
 # What the system says of a file that is not there or cannot be.
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _TEMPORARY, _ENDING = ".l2o-", ".tmp"
@@ -167,7 +169,7 @@ def _status(path: str | os.PathLike) -> os.stat_result | None:
     except OSError as error:
         if error.errno in _ABSENT:
             return None
-        raise errors.InputError(f"cannot look at {path}: {error.strerror or error}") from error
+        raise _cannot("use", path, error) from error
     except ValueError:  # A null character.
         return None
 
@@ -234,18 +236,93 @@ def write_arrays(
     write_atomically(path, buffer.getvalue())
 
 
+class ArrayHeader(NamedTuple):
+    """What a file says of an array before its numbers."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+def read_array_headers(path: str | os.PathLike) -> dict[str, ArrayHeader]:
+    """Reads what a .npz file holds by name, without its numbers, which may unpack to far more.
+
+    Raises:
+        InputError: if the file is missing, damaged, holds anything but plain arrays, or more
+            than `MAX_ARRAY_BYTES` of them.
+    """
+    with _reading(path):
+        return _headers(system.read(pathlib.Path(path)))
+
+
+def _headers(content: bytes) -> dict[str, ArrayHeader]:
+    headers, total = {}, 0
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for member in archive.infolist():
+            if not member.filename.endswith(".npy"):
+                raise ValueError(f"it holds {member.filename}, which is no array")
+            with archive.open(member) as file:
+                header = _read_header(file)
+                size = file.tell() + math.prod(header.shape) * header.dtype.itemsize
+            if size != member.file_size:
+                raise ValueError(f"{member.filename} has the wrong size")
+            total += size
+            if total > MAX_ARRAY_BYTES:
+                raise ValueError(f"its arrays are larger than {MAX_ARRAY_BYTES} bytes")
+            headers[member.filename.removesuffix(".npy")] = header
+    return headers
+
+
 def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads the arrays of a .npz file by name; never unpickles.
 
     Raises:
-        InputError: if the file is missing, damaged or holds anything but plain arrays.
+        InputError: as `read_array_headers`.
     """
-    try:
-        with np.load(io.BytesIO(system.read(pathlib.Path(path))), allow_pickle=False) as file:
+    with _reading(path):
+        content = system.read(pathlib.Path(path))
+        _headers(content)
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
+
+
+def read_array(path: str | os.PathLike) -> np.ndarray:
+    """Reads the array of a .npy file; never unpickles.
+
+    Raises:
+        InputError: as `read_array_headers`.
+    """
+    with _reading(path):
+        content = system.read(pathlib.Path(path))
+        file = io.BytesIO(content)
+        header = _read_header(file)
+        size = math.prod(header.shape) * header.dtype.itemsize
+        if file.tell() + size != len(content):
+            raise ValueError("it has the wrong size")
+        file.seek(0)
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+@contextlib.contextmanager
+def _reading(path: str | os.PathLike) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:  # Damage surfaces as any of a dozen types from zipfile and NumPy.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise errors.InputError(f"cannot read arrays from {path}: {reason}") from error
+
+
+def _read_header(file: BinaryIO) -> ArrayHeader:
+    version = np.lib.format.read_magic(file)
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in readers:
+        raise ValueError(f"version {version} of the format is unknown")
+    shape, _, dtype = readers[version](file)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are not read")
+    return ArrayHeader(shape, dtype)
 
 
 def write_json(path: str | os.PathLike, values: Any) -> None:

@@ -6,6 +6,7 @@ A field becomes an absl flag in `cli`; checks that need several fields are in th
 
 import dataclasses
 import math
+import re
 import shlex
 import typing
 from collections.abc import Collection
@@ -68,12 +69,18 @@ def kind(field: dataclasses.Field) -> Any:
     return options[0] if is_union else field.type
 
 
+def split_list(text: str) -> list[str]:
+    """The items of a list as it is typed: separated by commas, "\\," for a comma in an item."""
+    items = re.split(r"(?<!\\),", text)
+    return [item.strip().replace("\\,", ",") for item in items if item.strip()]
+
+
 def to_text(value: Any) -> str:
     """A value as it is typed after `--name=`; empty for None."""
     if value is None:
         return ""
     if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
+        return ",".join(str(item).replace(",", "\\,") for item in value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

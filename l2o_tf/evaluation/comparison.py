@@ -1,34 +1,43 @@
-"""Compares two results series by series: differences of ln loss with confidence intervals.
+"""Compares two results series by series: differences of ln loss, intervals, verdicts.
 
-Per window, the difference of the two means of ln loss gets Welch's interval over seeds. Where
-only one side has a spread over seeds (the other is one run, or a published mean of ten runs), the
-other is taken to have the same spread: with s of n runs here and a mean of m runs there, the
-standard error is s sqrt(1/n + 1/m) with n - 1 degrees of freedom. Where neither side has a spread
-there is no interval, and nothing is called significant.
+The difference of the two means of ln loss gets Welch's interval over seeds, per window and over
+all windows. Where only one side has a spread over seeds (the other is one run, or a published
+mean of ten runs), the other is taken to have the same spread: with s of n runs here and a mean of
+m runs there, the standard error is s sqrt(1/n + 1/m) with n - 1 degrees of freedom. Where neither
+side has a spread there is no interval.
 
-Many windows make chance findings: intervals shown are pointwise at 95 %, but "differs
-significantly" means that the Bonferroni interval, at 1 - 0.05 / num_windows, excludes 0. With
-that, two equal results show any significant window in at most 5 % of comparisons. Digitisation
-errors of published curves are not in the intervals: choose a tolerance above them.
+DIFFER: the difference over all windows is beyond the tolerance and its 95 % interval excludes 0;
+or that of a window is, with the Bonferroni interval at 1 - 0.05 / num_windows; or more runs
+diverge on one side, by Fisher's exact test at 5 %. AGREE: nothing differs, the interval over all
+windows is inside the tolerance and the same share of runs diverges. Else UNDECIDED.
+
+Windows are not judged where a side is one run: losses of single runs are too heavy-tailed for so
+small a probability, and the borrowed spread says nothing of that run. How often the verdicts are
+right is measured by `benchmarks/verdicts.py`. Digitisation errors of published curves are not in
+the intervals: choose a tolerance above them.
 """
 
-import csv
-import io
-import os
-import re
-from collections.abc import Mapping, Sequence
+import enum
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from scipy import special
 
-from l2o_tf.core import errors, files, text
+from l2o_tf.core import errors
 from l2o_tf.evaluation import sources, statistics
 
 LEVEL = 0.95
 DEFAULT_TOLERANCE = 0.25  # In ln loss, over all windows: well above digitisation and seed noise.
-_COLUMNS = ["a", "b", "step", "ln_a", "ln_b", "difference", "low", "high", "significant"]
-_SHOWN_STEPS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+MAX_SEEDS = 10_000  # The largest number of seeds that is looked for and named.
+
+
+class Verdict(enum.Enum):
+    """What a comparison says."""
+
+    AGREE = "AGREE"
+    DIFFER = "DIFFER"
+    UNDECIDED = "UNDECIDED"
 
 
 class Comparison(NamedTuple):
@@ -39,10 +48,14 @@ class Comparison(NamedTuple):
         b: the second side, cut to the common windows.
         difference: mean ln loss of `a` minus that of `b`.
         half_width: half the pointwise 95 % interval of `difference`; nan without one.
-        significant: whether the Bonferroni interval excludes 0.
-        overall: the difference of the means over all common windows.
+        significant: whether the Bonferroni interval excludes 0 and neither side is one run.
+        overall: the difference of the means over all windows; nan without a window in which all
+            runs are finite.
         overall_half_width: half its 95 % interval; nan without one.
-        reasons: why the two do not agree within the tolerance; empty if they do.
+        verdict: whether the two agree within the tolerance.
+        reasons: why they differ or why it is undecided; empty if they agree.
+        seeds: how many seeds on each side would decide if means and spread stay as they are;
+            None if it is decided, or no number up to `MAX_SEEDS` would.
     """
 
     a: sources.Source
@@ -52,12 +65,19 @@ class Comparison(NamedTuple):
     significant: np.ndarray
     overall: float
     overall_half_width: float
+    verdict: Verdict
     reasons: tuple[str, ...]
+    seeds: int | None
+
+    @property
+    def name(self) -> str:
+        """What is compared, by the names of both sides."""
+        return f"{self.a.name} / {self.b.name}"
 
     @property
     def agrees(self) -> bool:
-        """Whether the two sides agree within the tolerance."""
-        return not self.reasons
+        """Whether nothing speaks against it that the two agree: the verdict is not DIFFER."""
+        return self.verdict is not Verdict.DIFFER
 
     @property
     def first_difference(self) -> int | None:
@@ -72,18 +92,25 @@ def pair(
     """The series present in both results; two single series are a pair whatever their names.
 
     Raises:
-        InputError: if no series is in both.
+        InputError: if no series is in both, or losses would be compared with validations.
     """
     if len(a) == len(b) == 1:
-        return [(*a.values(), *b.values())]
-    common = [key for key in a if key in b]
-    if not common:
+        pairs = [(*a.values(), *b.values())]
+    else:
+        pairs = [(a[key], b[key]) for key in a if key in b]
+    if not pairs:
         names = [", ".join(source.name for source in side.values()) for side in (a, b)]
         raise errors.InputError(
             f"no series is in both results: one has {names[0]}; the other has {names[1]}; "
             "select one of each with PATH:OPTIMIZEE:RULE"
         )
-    return [(a[key], b[key]) for key in common]
+    for one, other in pairs:
+        if one.unit != other.unit:
+            raise errors.InputError(
+                f"{one.name} is over {one.unit}s and {other.name} over {other.unit}s: compare two "
+                "trainings or two evaluations"
+            )
+    return pairs
 
 
 def compare(
@@ -91,103 +118,121 @@ def compare(
 ) -> Comparison:
     """Compares one series.
 
-    The two agree within the tolerance if
-      * the same share of runs diverges and no window is finite on one side only,
-      * the difference of ln loss over all windows is within the tolerance, and
-      * no window is both beyond the tolerance and significant; where there is no interval, no
-        window is beyond the tolerance at all.
-
     Args:
         a: one side.
         b: the other side, on the same steps as far as both go.
         tolerance: the largest acceptable difference, in units of ln loss.
 
     Raises:
-        InputError: if the tolerance is negative, or the two have no finite window in common.
+        InputError: if the tolerance is negative, or the two have no window in common.
     """
     if not tolerance >= 0:
         raise errors.InputError(f"tolerance {tolerance} is not a number from 0: pass one")
-    reasons = _divergence(a, b)
+    differ, open_question, seeds = _divergence(a, b)
     a, b = _common_windows(a, b)
-    difference = np.nanmean(a.values, axis=0) - np.nanmean(b.values, axis=0)
+    difference = _mean(a) - _mean(b)
     error, df = _standard_error(a, b)
-    bonferroni = 1 - (1 - LEVEL) / len(difference)
-    levels = np.array([[LEVEL], [bonferroni]])
-    half_width, half_width_of_all = error * special.stdtrit(df, 0.5 + levels / 2)
-    significant = np.abs(difference) > half_width_of_all
-    overall, overall_half_width = _overall(a, b)
-    if abs(overall) > tolerance:
-        reasons.append(f"the difference over all windows, {overall:+.3f}, exceeds {tolerance:g}")
-    beyond = np.flatnonzero((np.abs(difference) > tolerance) & (significant | np.isnan(half_width)))
+    half_width = error * special.stdtrit(df, 0.5 + LEVEL / 2)
+    bonferroni = 1 - (1 - LEVEL) / max(1, len(difference))
+    significant = np.abs(difference) > error * special.stdtrit(df, 0.5 + bonferroni / 2)
+    significant &= not (_is_one_run(a) or _is_one_run(b))
+    overall, overall_error, overall_df = _overall(a, b)
+    overall_half_width = overall_error * float(special.stdtrit(overall_df, 0.5 + LEVEL / 2))
+    if abs(overall) > tolerance and abs(overall) > overall_half_width:
+        differ.append(f"the difference over all windows, {overall:+.3f}, exceeds {tolerance:g}")
+    beyond = np.flatnonzero((np.abs(difference) > tolerance) & significant)
     if beyond.size:
-        reasons.append(
+        differ.append(
             f"{beyond.size} of {len(difference)} windows differ by more than {tolerance:g}, "
-            f"the first at step {a.steps[beyond[0]]} by {difference[beyond[0]]:+.3f}"
+            f"the first at {a.unit} {a.steps[beyond[0]]} by {difference[beyond[0]]:+.3f}"
         )
+    same = len(difference) > 0 and np.array_equal(a.values, b.values, equal_nan=True)
+    inside = same or abs(overall) + overall_half_width <= tolerance
+    if not inside:
+        open_question.append(_why_open(overall, overall_half_width, tolerance))
+        needed = _seeds_for_interval(a, b, overall, tolerance)
+        seeds = None if needed is None or seeds is None else max(needed, seeds)
+    if differ:
+        verdict, reasons = Verdict.DIFFER, differ
+    elif open_question:
+        verdict, reasons = Verdict.UNDECIDED, open_question
+    else:
+        verdict, reasons = Verdict.AGREE, []
     return Comparison(
-        a, b, difference, half_width, significant, overall, overall_half_width, tuple(reasons)
+        a,
+        b,
+        difference,
+        half_width,
+        significant,
+        overall,
+        overall_half_width,
+        verdict,
+        tuple(reasons),
+        seeds if verdict is Verdict.UNDECIDED else None,
     )
 
 
-def report(comparisons: Sequence[Comparison], tolerance: float) -> str:
-    """A text report: per series a table at some steps, the significant windows, the verdict."""
-    blocks = [_report_one(comparison, tolerance) for comparison in comparisons]
-    bad = sum(not comparison.agrees for comparison in comparisons)
-    verdict = f"differ in {bad} of {len(comparisons)} series" if bad else "agree in every series"
-    blocks.append(f"The results {verdict} (tolerance {tolerance:g} in ln loss).")
-    return "\n\n".join(blocks) + "\n"
+def _mean(source: sources.Source) -> np.ndarray:
+    return np.nanmean(source.values, axis=0)
 
 
-def write_csv(comparisons: Sequence[Comparison], path: str | os.PathLike) -> None:
-    """Writes every window of every series: means, difference, 95 % interval, significance.
-
-    Raises:
-        InputError: if the file cannot be written.
-    """
-    content = io.StringIO()
-    writer = csv.writer(content, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for one in comparisons:
-        means = [np.nanmean(side.values, axis=0) for side in (one.a, one.b)]
-        low, high = one.difference - one.half_width, one.difference + one.half_width
-        numbers = np.stack([*means, one.difference, low, high], axis=1)
-        for step, row, flag in zip(one.a.steps, numbers, one.significant):
-            cells = ["" if np.isnan(value) else f"{value:.6g}" for value in row]
-            writer.writerow([one.a.name, one.b.name, step, *cells, int(flag)])
-    files.write_atomically(path, content.getvalue().encode())
+def _is_one_run(source: sources.Source) -> bool:
+    return len(source.values) * source.runs_per_row == 1
 
 
-def file_stem(comparison: Comparison, index: int) -> str:
-    """A file name, without ending, for the figure of the `index`-th comparison."""
-    return f"{index:02d}_" + re.sub(r"[^A-Za-z0-9.-]+", "_", comparison.a.name)[:80]
+def _why_open(overall: float, half_width: float, tolerance: float) -> str:
+    if np.isnan(overall):
+        return "no window has a finite loss in every run"
+    if np.isnan(half_width):
+        return "neither side has two runs, so that there is no interval"
+    interval = f"the interval of the difference, {overall:+.3f} ± {half_width:.3f},"
+    if abs(overall) > tolerance:
+        return f"{interval} is beyond the tolerance but holds 0"
+    return f"{interval} is not inside the tolerance"
 
 
-def _divergence(a: sources.Source, b: sources.Source) -> list[str]:
-    if a.num_diverged is None or b.num_diverged is None:
-        return []
-    reasons = []
-    if a.num_diverged * len(b.values) != b.num_diverged * len(a.values):
-        reasons.append(
-            f"{a.num_diverged} of {len(a.values)} runs diverge against "
-            f"{b.num_diverged} of {len(b.values)}"
-        )
-    steps = np.intersect1d(a.steps, b.steps)
-    alive = [np.isfinite(side.values[:, np.isin(side.steps, steps)]).any(axis=0) for side in (a, b)]
-    one_sided = np.flatnonzero(alive[0] != alive[1])
-    if one_sided.size:
-        reasons.append(f"from step {steps[one_sided[0]]} only one side has a finite loss")
-    return reasons
+def _divergence(a: sources.Source, b: sources.Source) -> tuple[list[str], list[str], int | None]:
+    """What the runs that diverge say: reasons to differ, open questions, seeds to decide those."""
+    if a.diverged_at is None or b.diverged_at is None:
+        return [], [], 0
+    times = np.unique(np.concatenate([a.diverged_at, b.diverged_at]))
+    times = times[np.isfinite(times)]
+    if not times.size:
+        return [], [], 0
+    counts = [[int((side.diverged_at <= time).sum()) for side in (a, b)] for time in times]
+    sizes = len(a.diverged_at), len(b.diverged_at)
+    p_values = [_fisher(count, sizes) for count in counts]
+    first = int(np.argmin(p_values))
+
+    def said(count):
+        return f"{count[0]} of {sizes[0]} runs diverge against {count[1]} of {sizes[1]}"
+
+    if p_values[first] * len(times) < 1 - LEVEL:
+        until = "" if counts[first] == counts[-1] else f" until {a.unit} {int(times[first])}"
+        return [said(counts[first]) + until], [], 0
+    shares = [count / size for count, size in zip(counts[-1], sizes)]
+    if shares[0] == shares[1]:
+        return [], [], 0
+    for seeds in np.unique(np.geomspace(max(sizes), MAX_SEEDS, 100).astype(int)):
+        grown = [round(share * seeds) for share in shares]
+        if _fisher(grown, (seeds, seeds)) < 1 - LEVEL:
+            return [], [f"{said(counts[-1])}, which may be chance"], int(seeds)
+    return [], [f"{said(counts[-1])}, which may be chance"], None
+
+
+def _fisher(counts, sizes) -> float:
+    from scipy import stats  # Late, because it takes a second.
+
+    rest = [size - count for count, size in zip(counts, sizes)]
+    return float(stats.fisher_exact([list(counts), rest]).pvalue)
 
 
 def _common_windows(a: sources.Source, b: sources.Source) -> tuple[sources.Source, sources.Source]:
     steps = np.intersect1d(a.steps, b.steps)
+    if not steps.size:
+        raise errors.InputError(f"{a.name} and {b.name} have no window in common")
     values = [side.values[:, np.isin(side.steps, steps)] for side in (a, b)]
     finite = np.logical_and(*(np.isfinite(part).any(axis=0) for part in values))
-    if not finite.any():
-        raise errors.InputError(
-            f"{a.name} and {b.name} have no window in which both have a finite loss: "
-            "nothing can be compared"
-        )
     values = [np.where(np.isfinite(part), part, np.nan)[:, finite] for part in values]
     return tuple(
         side._replace(steps=steps[finite], values=part) for side, part in zip((a, b), values)
@@ -212,79 +257,48 @@ def _standard_error(a: sources.Source, b: sources.Source) -> tuple[np.ndarray, n
     return error, np.where(np.isnan(error), np.nan, df)
 
 
-def _overall(a: sources.Source, b: sources.Source) -> tuple[float, float]:
-    """The difference of means over all windows and half its 95 % interval.
+def _over_windows(source: sources.Source, complete: np.ndarray) -> sources.Source:
+    return source._replace(values=source.values[:, complete].mean(axis=1, keepdims=True))
 
-    Only windows in which every run is finite count, so that all runs are averaged over the same
-    steps; nan where there are none.
-    """
-    complete = np.isfinite(np.concatenate([a.values, b.values])).all(axis=0)
+
+def _complete(a: sources.Source, b: sources.Source) -> np.ndarray:
+    """The windows in which every run is finite, so that all runs are averaged over the same."""
+    return np.isfinite(np.concatenate([a.values, b.values])).all(axis=0)
+
+
+def _overall(a: sources.Source, b: sources.Source) -> tuple[float, float, float]:
+    """The difference of means over all complete windows, its error and degrees of freedom."""
+    complete = _complete(a, b)
     if not complete.any():
-        return np.nan, np.nan
-    a, b = (
-        side._replace(values=side.values[:, complete].mean(axis=1, keepdims=True))
-        for side in (a, b)
-    )
+        return np.nan, np.nan, np.nan
+    a, b = _over_windows(a, complete), _over_windows(b, complete)
     error, df = _standard_error(a, b)
-    half_width = error * special.stdtrit(df, 0.5 + LEVEL / 2)
-    return float(a.values.mean() - b.values.mean()), float(half_width[0])
+    return float(a.values.mean() - b.values.mean()), float(error[0]), float(df[0])
 
 
-def _report_one(comparison: Comparison, tolerance: float) -> str:
-    a, b = comparison.a, comparison.b
-    lines = [f"A: {_describe(a)}", f"B: {_describe(b)}"]
-    rows = [("step", "ln loss A", "ln loss B", "A - B", "95 % interval", "")]
-    nearest = [int(np.abs(a.steps - step).argmin()) for step in _SHOWN_STEPS]
-    means = [np.nanmean(side.values, axis=0) for side in (a, b)]
-    for i in sorted({*nearest, len(a.steps) - 1}):
-        difference = comparison.difference[i]
-        rows.append(
-            (
-                str(a.steps[i]),
-                f"{means[0][i]:.3f}",
-                f"{means[1][i]:.3f}",
-                f"{difference:+.3f}",
-                _interval(difference, comparison.half_width[i]),
-                "significant" if comparison.significant[i] else "",
-            )
-        )
-    interval = _interval(comparison.overall, comparison.overall_half_width)
-    rows.append(("all", "", "", f"{comparison.overall:+.3f}", interval, ""))
-    lines += text.aligned(rows)
-    count = int(comparison.significant.sum())
-    if np.isnan(comparison.half_width).all():
-        lines.append("No side has two runs: there are no intervals, nothing is called significant.")
-    elif not count:
-        lines.append(f"No significant difference in {len(a.steps)} windows (Bonferroni, 5 %).")
-    else:
-        lines.append(
-            f"First significant difference at step {comparison.first_difference}; "
-            f"{count} of {len(a.steps)} windows (Bonferroni, 5 %)."
-        )
-    lines.append(_verdict(comparison, tolerance))
-    return "\n".join(lines)
+def _seeds_for_interval(
+    a: sources.Source, b: sources.Source, overall: float, tolerance: float
+) -> int | None:
+    """How many seeds on each side would put the interval inside the tolerance or off 0.
 
-
-def _verdict(comparison: Comparison, tolerance: float) -> str:
-    if not comparison.agrees:
-        return f"DIFFER: {'; '.join(comparison.reasons)}."
-    if comparison.overall_half_width > tolerance:
-        return (
-            "Agree within the tolerance, but that says little: the interval over all windows is "
-            "wider than the tolerance. More seeds narrow it."
-        )
-    return "Agree within the tolerance."
-
-
-def _describe(source: sources.Source) -> str:
-    if source.runs_per_row > 1:
-        runs = f"mean of {source.runs_per_row} runs"
-    else:
-        runs = f"{len(source.values)} run{'s' * (len(source.values) > 1)}"
-    return "; ".join([f"{source.name} ({runs})", *source.notes])
-
-
-def _interval(difference: float, half_width: float) -> str:
-    if np.isnan(half_width):
-        return "-"
-    return f"[{difference - half_width:+.3f}, {difference + half_width:+.3f}]"
+    A published mean cannot get more seeds.
+    """
+    complete = _complete(a, b)
+    if not complete.any():
+        return None
+    rows = [_over_windows(side, complete).values[:, 0] for side in (a, b)]
+    spreads = [row.std(ddof=1) if len(row) > 1 else np.nan for row in rows]
+    known = [spread for spread in spreads if np.isfinite(spread)]
+    room = abs(overall) if abs(overall) > tolerance else tolerance - abs(overall)
+    if not known or not room > 0:
+        return None
+    spreads = [spread if np.isfinite(spread) else known[0] for spread in spreads]
+    seeds = np.arange(2, MAX_SEEDS + 1)
+    fixed = [side.runs_per_row > 1 for side in (a, b)]
+    variance = sum(
+        spread**2 / (side.runs_per_row if is_fixed else seeds)
+        for spread, side, is_fixed in zip(spreads, (a, b), fixed)
+    )
+    df = (seeds - 1) * (1 if any(fixed) else 2)
+    enough = np.sqrt(variance) * special.stdtrit(df, 0.5 + LEVEL / 2) < room
+    return int(seeds[enough.argmax()]) if enough.any() else None

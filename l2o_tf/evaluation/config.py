@@ -5,6 +5,9 @@ import dataclasses
 from l2o_tf.core import errors
 from l2o_tf.core.flags import CommandFlags, flag, require, to_text
 from l2o_tf.data.datasets import SPLITS
+from l2o_tf.evaluation import results
+
+_MAX_SEEDS = 10**6
 
 _WHAT, _LENGTH, _FILES = "What to run", "How long", "Files"
 _RATES_HELP = "The grid of learning rates. Default: 0.0001, 0.0003, 0.001, ... 3, 10."
@@ -88,6 +91,8 @@ class EvaluateConfig(CommandFlags):
         if not self.workdir:
             raise errors.InputError("--workdir=DIR is needed: the directory of the results")
         _check_common(self)
+        last = 2**31 - self.num_seeds
+        require(-(2**31) <= self.seed <= last, "seed", self.seed, f"from -2147483648 to {last}")
 
     def identity(self) -> dict:
         """What all results of one directory have in common."""
@@ -217,6 +222,6 @@ def _check_common(config: EvaluateConfig | TuneConfig | SelectConfig) -> None:
         raise errors.InputError("--optimizees names one twice: remove it")
     if config.split not in (*SPLITS, None):
         raise errors.InputError(f"--split={config.split} must be one of {', '.join(SPLITS)}")
-    for name in ("num_steps", "num_seeds"):
-        if getattr(config, name) < 1:
-            raise errors.InputError(f"--{name}={getattr(config, name)} must be at least 1")
+    for name, most in (("num_steps", results.MAX_STEPS), ("num_seeds", _MAX_SEEDS)):
+        require(getattr(config, name) >= 1, name, getattr(config, name), "at least 1")
+        require(getattr(config, name) <= most, name, getattr(config, name), f"at most {most}")

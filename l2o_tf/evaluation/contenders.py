@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from l2o_tf import loading, rules
-from l2o_tf.core import errors
+from l2o_tf.core import errors, files
 from l2o_tf.evaluation import results, tuning
 
 _TUNED = "tuned:"
@@ -59,9 +59,8 @@ def _sources(entries: Iterable[str]) -> dict[str, str]:
 
 
 def _label_and_source(entry: str) -> tuple[str, str]:
-    path = pathlib.Path(entry)
-    if path.exists():
-        return path.resolve().name, entry
+    if files.exists(entry):
+        return pathlib.Path(entry).resolve().name, entry
     label, equals, source = entry.partition("=")
     return (label, source) if equals else (entry, entry)
 

@@ -3,7 +3,10 @@
 Source: Chen et al., "Training Stronger Baselines for Learning to Optimize", NeurIPS 2020.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from l2o_tf.core import errors
 
 
 class Series(NamedTuple):
@@ -125,6 +128,20 @@ FIGURES: dict[int, PaperFigure] = {
         published=False,
     ),
 }
+
+
+def select(number: int, names: Sequence[str]) -> tuple[Panel, ...]:
+    """The panels of a figure that have these titles or optimizees, or all without any name.
+
+    Raises:
+        InputError: if the figure has no panel of a name.
+    """
+    panels = FIGURES[number].panels
+    for name in names:
+        if not any(name in (panel.title, panel.optimizee) for panel in panels):
+            known = ", ".join(f"{panel.title} ({panel.optimizee})" for panel in panels)
+            raise errors.InputError(f"figure {number} has no panel {name!r}: it has {known}")
+    return tuple(p for p in panels if not names or {p.title, p.optimizee} & set(names))
 
 
 def labels_of(panel: str, series: str) -> tuple[str, str] | None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from l2o_tf.core import errors, shipped
+from l2o_tf.core import errors, files, shipped
 from l2o_tf.evaluation import paper_figures
 
 DIRECTORY = shipped.folder("published")
@@ -76,7 +76,7 @@ def figure(number: int, directory: str | os.PathLike | None = None) -> dict[tupl
             f"figure {number} has no published numbers: only figures {', '.join(known)} have"
         )
     path = pathlib.Path(directory or DIRECTORY) / f"figure{number}.csv"
-    if not path.exists():
+    if not files.exists(path):
         raise errors.InputError(
             f"published curves {path} not found: work in a clone of the repository or pass the "
             "directory that holds them"

@@ -44,11 +44,25 @@ def write(directory: pathlib.Path, optimizees: Iterable[str]) -> None:
 
 def _write_tensorboard(directory: pathlib.Path, runs: list[results.Run]) -> None:
     """A run per rule, a curve per optimizee: means of ln loss over 100 steps and over seeds."""
+    names = _file_names(dict.fromkeys(run.rule for run in runs))
     for (rule, optimizee), group in statistics.group(runs).items():
-        events = directory / "tensorboard" / re.sub(r"[^\w.-]", "_", rule) / optimizee
+        events = directory / "tensorboard" / names[rule] / optimizee
         for old in events.glob("events.out.tfevents.*"):
             old.unlink()
         means = statistics.over_seeds([statistics.mean_of_log(run.losses) for run in group]).mean
         with tf.summary.create_file_writer(str(events)).as_default():
             for k, value in enumerate(means, 1):
                 tf.summary.scalar("ln_loss", value, step=k * results.WINDOW)
+
+
+def _file_names(labels: Iterable[str]) -> dict[str, str]:
+    """A different file name for each label, as like it as can be."""
+    names: dict[str, str] = {}
+    for label in labels:
+        name = plain = re.sub(r"[^\w.-]", "_", label).lstrip(".") or "_"
+        number = 1
+        while name in names.values():
+            number += 1
+            name = f"{plain}_{number}"
+        names[label] = name
+    return names

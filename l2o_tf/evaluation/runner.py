@@ -1,6 +1,9 @@
 """Long runs of rules on optimizees, without meta-training: what evaluate and tune measure with."""
 
+import collections
 import json
+import time
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +14,9 @@ from l2o_tf.rules.base import UpdateRule
 from l2o_tf.training import unrolls
 
 _CHUNK = 100  # Steps per XLA-compiled unroll; the loop over chunks is in the graph as well.
-_CHUNKS_PER_CALL = 10  # Ctrl-C has to wait for the end of a call.
+# Ctrl-C has to wait for the end of a call: its number of chunks doubles until it takes a second.
+_MAX_CHUNKS_PER_CALL = 64
+_SECONDS_PER_CALL = 1.0
 
 
 class Runner:
@@ -23,9 +28,18 @@ class Runner:
     def __init__(self, optimizee: Optimizee):
         self._optimizee = optimizee
         self._compiled = {}
+        self._chunks_per_call = collections.defaultdict(lambda: 1)
 
-    def run(self, rule: UpdateRule, seed: seeds.Seed, num_steps: int) -> np.ndarray:
+    def run(
+        self,
+        rule: UpdateRule,
+        seed: seeds.Seed,
+        num_steps: int,
+        progress: Callable[[int], None] = lambda steps: None,
+    ) -> np.ndarray:
         """Optimizes for `num_steps` steps from the trajectory `seed`, int32 [2].
+
+        `progress` is given the number of steps that are done, every second or so.
 
         Source: the legacy `evaluate_dm.py`: every step is scored after its update, on a fresh
         batch.
@@ -40,13 +54,18 @@ class Runner:
         # Outside the shared loop, because the first state may depend on this rule's weights.
         trajectory = unrolls.start(self._optimizee, rule, seed)
         weights, num_chunks = rule.weights(), -(-num_steps // _CHUNK)
-        losses = []
-        for first in range(0, num_chunks, _CHUNKS_PER_CALL):
-            number = min(_CHUNKS_PER_CALL, num_chunks - first)
+        losses, first = [], 0
+        while first < num_chunks:
+            number = min(self._chunks_per_call[architecture], num_chunks - first)
+            started = time.monotonic()
             trajectory, part = self._compiled[architecture](
                 weights, trajectory, seed, tf.constant(first), tf.constant(number)
             )
             losses.append(part.numpy().ravel())
+            first += number
+            progress(min(first * _CHUNK, num_steps))
+            if time.monotonic() - started < _SECONDS_PER_CALL / 2:
+                self._chunks_per_call[architecture] = min(2 * number, _MAX_CHUNKS_PER_CALL)
         return np.concatenate(losses)[:num_steps]
 
     def _compile(self, rule: UpdateRule):

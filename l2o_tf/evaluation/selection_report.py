@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from l2o_tf import artifacts
 from l2o_tf.core import files, text
-from l2o_tf.evaluation import figures, results, selection, tuning
+from l2o_tf.evaluation import drawing, results, selection, tuning
 from l2o_tf.evaluation.config import SelectConfig
 
 _BEST = 10  # Rows of the table that is printed.
@@ -170,7 +170,7 @@ def draw(rungs: Sequence[selection.Rung], path: str | os.PathLike, title: str) -
         InputError: if the file cannot be written.
     """
     names = sorted({snapshot.run for rung in rungs for snapshot in rung.scores})
-    styles = figures.styles_of(names)
+    styles = drawing.styles(names)
     size = max(5.6, 4.2 * len(rungs)), 4.4 + 0.1 * len(names)
     figure = Figure(figsize=size, layout="constrained")
     for axis, rung in zip(np.atleast_1d(figure.subplots(1, len(rungs))), rungs):
@@ -183,11 +183,11 @@ def draw(rungs: Sequence[selection.Rung], path: str | os.PathLike, title: str) -
                 edge, top = np.full(np.sum(~finite), 0.97), axis.get_xaxis_transform()
                 axis.plot(x[~finite], edge, "X", color=color, ms=7, transform=top)
         axis.set_title(f"after {rung.num_steps:,} steps", fontsize=10)
-        figures.label_axes(axis, "training epochs", "training loss (ln), last tenth")
+        drawing.label(axis, "training epochs", "training loss (ln), last tenth")
     figure.suptitle(title, fontsize=11)
-    handles = [figures.handle(style, name) for name, style in styles.items()]
-    figures.legend_below(figure, handles, "Mean over optimizees and seeds; crosses: diverged.")
-    figures.save(figure, path)
+    handles = [drawing.handle(style, name) for name, style in styles.items()]
+    drawing.legend_below(figure, handles, "Mean over optimizees and seeds; crosses: diverged.")
+    drawing.save(figure, path)
 
 
 def _lines(rung: selection.Rung) -> dict[str, list[tuple[int, float]]]:

@@ -2,15 +2,16 @@
 
 import contextlib
 import functools
+import itertools
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from l2o_tf import optimizees, rules
 from l2o_tf.core import errors, files, flags, seeds
 from l2o_tf.data import datasets
-from l2o_tf.evaluation import contenders, report, results, runner, tuning
+from l2o_tf.evaluation import contenders, progress, report, results, runner, tuning
 from l2o_tf.evaluation.config import EvaluateConfig, TuneConfig
 
 
@@ -42,13 +43,17 @@ class Workbench:
             self._datasets[name] = datasets.load(name, self._config.split, self._config.data_dir)
         return self._datasets.get(name)
 
+    def known_rate(self, rule: str, optimizee: str) -> float | None:
+        """The tuned learning rate of a rule in the cache; None where there is none."""
+        record = tuning.Cache(self._config.tuned_dir).read(rule, self.task(optimizee))
+        return None if record is None else record.learning_rate
+
     def tuned(self, rule: str, optimizee: str) -> float:
         """The tuned learning rate of a rule: from the cache, or searched now."""
-        record = tuning.Cache(self._config.tuned_dir).read(rule, self.task(optimizee))
-        if record is not None and record.learning_rate is not None:
-            return record.learning_rate
-        rate = self.tune(rule, optimizee, tuning.RATES, tuning.DEFAULT_NUM_SEEDS)
-        self._tell(_winner(rule, optimizee, rate, tuning.RATES))
+        rate = self.known_rate(rule, optimizee)
+        if rate is None:
+            rate = self.tune(rule, optimizee, tuning.RATES, tuning.DEFAULT_NUM_SEEDS)
+            self._tell(_winner(rule, optimizee, rate, tuning.RATES))
         return rate
 
     def tune(self, rule: str, optimizee: str, rates: tuple[float, ...], num_seeds: int) -> float:
@@ -99,25 +104,37 @@ def _resumable(command: str, config: EvaluateConfig | TuneConfig) -> Iterator[No
 def _evaluate(config: EvaluateConfig, tell: Callable[[str], None]) -> None:
     loaded = contenders.load(config.rules, config.init_lr_range)
     bench = Workbench(config, tell)
+    _check_keys(config, loaded)
     fingerprints = {label: contenders.fingerprint(rule) for label, rule in loaded.items()}
-    record = _check_workdir(config, fingerprints)
-    seconds, num_steps_run = 0.0, 0
-    for label, optimizee, seed in _missing(config, loaded):
+    _check_workdir(config, fingerprints)
+    stored = results.stored(config.workdir)
+    rates = _rates(config, bench, loaded, stored.values())
+    missing = [key for key in _all_runs(config, loaded) if _run_key(*key) not in stored]
+    shown = progress.Progress(tell, len(missing), config.num_steps)
+    started, num_steps_run = time.monotonic(), 0
+    for label, optimizee, seed in missing:
         # Data that cannot be used are found out before anything is written, and a directory that
         # cannot be written before the first long run.
         rule, task, on = loaded[label], bench.task(optimizee), bench.runner(optimizee)
         if not num_steps_run:
-            files.write_json(_record_path(config), record)
+            with results.lock(config.workdir):
+                record = _check_workdir(config, fingerprints)
+                files.write_json(_record_path(config), record)
+        if results.is_stored(config.workdir, _run_key(label, optimizee, seed)):
+            shown.skip()  # By another evaluation in the same directory.
+            continue
+        rate = None
         if isinstance(rule, tuning.Tuned):
-            rule = rules.create(rule.name, learning_rate=bench.tuned(rule.name, optimizee))
-        started = time.monotonic()
-        losses = on.run(rule, seeds.make_seed(seed, "evaluation"), config.num_steps)
-        seconds += time.monotonic() - started
-        run = results.Run(label, task.optimizee, task.dataset, task.split, seed, losses)
+            rate = rates.get((label, optimizee)) or bench.tuned(rule.name, optimizee)
+            rule = rules.create(rule.name, learning_rate=rate)
+        shown.start(f"{label} on {optimizee}, seed {seed}")
+        losses = on.run(rule, seeds.make_seed(seed, "evaluation"), config.num_steps, shown)
+        run = results.Run(label, task.optimizee, task.dataset, task.split, seed, losses, rate)
         results.append(config.workdir, run)
         num_steps_run += config.num_steps
         tell(f"{label} on {optimizee}, seed {seed}: {report.outcome(run)}")
     if num_steps_run:
+        seconds = time.monotonic() - started
         tell(f"{num_steps_run / seconds:.0f} optimizee steps per second")
     report.write(pathlib.Path(config.workdir), map(optimizees.label, config.optimizees))
 
@@ -138,6 +155,51 @@ def _winner(rule: str, optimizee: str, rate: float, rates: tuple[float, ...]) ->
     return f"{rule} on {optimizee}: learning rate {rate:g}{tuning.edge(rate, rates)}"
 
 
+def _run_key(label: str, optimizee: str, seed: int) -> str:
+    return results.run_key(label, optimizees.label(optimizee), seed)
+
+
+def _check_keys(config: EvaluateConfig, labels: Iterable[str]) -> None:
+    """Finds out labels that cannot be stored before the first run."""
+    last = config.seed + config.num_seeds - 1
+    for optimizee in config.optimizees:
+        results.check_label("optimizee", optimizees.label(optimizee))
+        for label in labels:
+            results.check_key(_run_key(label, optimizee, last))
+
+
+def _rates(
+    config: EvaluateConfig,
+    bench: Workbench,
+    loaded: Mapping[str, contenders.Contender],
+    stored: Iterable[results.Run],
+) -> dict[tuple[str, str], float]:
+    """The learning rates that runs of tuned rules have, by label and optimizee.
+
+    Raises:
+        InputError: if a tuning since then has found another, which one label would mix.
+    """
+    rates: dict[tuple[str, str], set[float]] = {}
+    for run in stored:
+        if run.learning_rate is not None:
+            rates.setdefault((run.rule, run.optimizee), set()).add(run.learning_rate)
+    found = {}
+    for label, rule in loaded.items():
+        for optimizee in config.optimizees:
+            used = rates.get((label, optimizees.label(optimizee)))
+            if not used or not isinstance(rule, tuning.Tuned):
+                continue
+            known = bench.known_rate(rule.name, optimizee)
+            if known is not None and used != {known}:
+                raise errors.InputError(
+                    f"{config.workdir} holds runs of {label} on {optimizee} with the learning rate "
+                    f"{', '.join(f'{rate:g}' for rate in sorted(used))}, but {known:g} is tuned "
+                    f"now: write newname=tuned:{rule.name} or use another --workdir"
+                )
+            found[label, optimizee] = max(used)
+    return found
+
+
 def _record_path(config: EvaluateConfig) -> pathlib.Path:
     return pathlib.Path(config.workdir) / "config.json"
 
@@ -146,8 +208,9 @@ def _check_workdir(config: EvaluateConfig, fingerprints: dict[str, str]) -> dict
     """What config.json is to hold: what all runs share, and which rule a label stands for."""
     path = _record_path(config)
     identity = config.identity()
-    known = files.read_json(path) if path.exists() else identity
-    if not isinstance(known, dict) or not identity.keys() <= known.keys():
+    known = files.read_json(path) if files.exists(path) else identity
+    is_record = isinstance(known, dict) and identity.keys() <= known.keys()
+    if not is_record or not isinstance(known.get("rules", {}), dict):
         raise errors.InputError(f"{config.workdir} holds no evaluation: use another --workdir")
     for name, value in identity.items():
         if known[name] != value:
@@ -165,10 +228,7 @@ def _check_workdir(config: EvaluateConfig, fingerprints: dict[str, str]) -> dict
     return {**identity, "rules": {**evaluated, **fingerprints}}
 
 
-def _missing(config: EvaluateConfig, labels: Iterable[str]) -> Iterator[tuple[str, str, int]]:
-    done = results.done(config.workdir)
-    for optimizee in config.optimizees:
-        for label in labels:
-            for seed in range(config.seed, config.seed + config.num_seeds):
-                if results.run_key(label, optimizees.label(optimizee), seed) not in done:
-                    yield label, optimizee, seed
+def _all_runs(config: EvaluateConfig, labels: Iterable[str]) -> Iterator[tuple[str, str, int]]:
+    seed_range = range(config.seed, config.seed + config.num_seeds)
+    for optimizee, label, seed in itertools.product(config.optimizees, labels, seed_range):
+        yield label, optimizee, seed

@@ -1,38 +1,54 @@
-"""Reads results of any kind for comparison: ours, legacy loss records, published curves."""
+"""Reads whatever can be compared: results, trainings, published curves, files of curves."""
 
+import csv
+import itertools
+import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from l2o_tf.core import errors
-from l2o_tf.evaluation import paper_figures, published, results, statistics
-from l2o_tf.legacy import loss_records
+from l2o_tf.core import errors, files, flags
+from l2o_tf.evaluation import curves, paper_figures, published, results, statistics
+
+_METRICS = "metrics.csv"
+_METRICS_BEGIN = "event,kind,epoch,"
 
 
 class Source(NamedTuple):
-    """The curves of one rule on one optimizee.
+    """The curves of one rule on one optimizee, or the validations of one training.
 
     Attributes:
         name: what to call it, such as "dm on mlp".
-        steps: int [num_windows], the last step of each window.
+        steps: int [num_windows], the last step of each window, or the epochs of validations.
         values: float64 [num_rows, num_windows], mean of ln loss per window; nan where it is
             missing or not finite.
         runs_per_row: how many runs one row is the mean of: 1, or 10 for a published curve.
-        num_diverged: how many rows have a loss that is not finite; None where unknown.
+        diverged_at: float [num_rows], the first step whose loss is not finite, inf without one;
+            None where unknown.
         notes: what a reader of a comparison should know, such as the data.
+        unit: what `steps` counts: "step" or "epoch".
     """
 
     name: str
     steps: np.ndarray
     values: np.ndarray
     runs_per_row: int
-    num_diverged: int | None
+    diverged_at: np.ndarray | None
     notes: tuple[str, ...]
+    unit: str = "step"
 
 
 Key = tuple[str, str]  # (rule, optimizee)
+
+
+def label_and_spec(text: str) -> tuple[str, str]:
+    """Parts `label=SPEC`; the label is empty without one, also where a path holds the "="."""
+    label, equals, spec = text.partition("=")
+    if not equals or _split(text)[0] is not None or "/" in label:
+        return "", text
+    return label, spec
 
 
 def read(spec: str, window: int = results.WINDOW) -> dict[Key, Source]:
@@ -40,34 +56,40 @@ def read(spec: str, window: int = results.WINDOW) -> dict[Key, Source]:
 
     Args:
         spec: `PATH`, `PATH:OPTIMIZEE` or `PATH:OPTIMIZEE:RULE`. A path is a results directory, a
-            run directory with one results directory in it, a CSV of published curves (then with
-            the paper's panel and series in place of optimizee and rule), or one or several
-            legacy loss records, separated by commas, which count as seeds of one series.
+            run directory with one results directory in it, a run directory (or one that holds
+            runs of several seeds), a CSV of published curves (then with the paper's panel and
+            series in place of optimizee and rule), or a file that `curves.read` takes. Several
+            of the last three, separated by commas, count as seeds of one series.
         window: the number of steps per window; published curves are on windows of 100.
 
     Returns:
-        The series by (rule, optimizee). A loss record does not say what it is of: its key is
-        ("", file name).
+        The series by (rule, optimizee). A file of curves does not say what it is of: its keys
+        are ("", name of the array or of the file). A training's are ("training", "validation on
+        N steps").
 
     Raises:
         InputError: if nothing is there, it cannot be read, or it has no such series.
     """
     path, selection = _split(spec)
     if path is None:
-        paths = [pathlib.Path(part) for part in spec.split(",")]
-        absent = [str(part) for part in paths if not part.is_file()]
-        if absent:
-            raise errors.InputError(f"{absent[0]} not found: pass PATH[:OPTIMIZEE[:RULE]]")
-        return _from_records(paths, window)
+        paths = [pathlib.Path(os.path.expanduser(part)) for part in flags.split_list(spec)]
+        absent = [str(part) for part in paths if not files.exists(part)]
+        if absent or not paths:
+            name = (absent or [spec])[0]
+            name = name if len(name) < 300 else f"{name[:300]}..."
+            raise errors.InputError(f"{name!r} not found: pass [LABEL=]PATH[:OPTIMIZEE[:RULE]]")
+        return _several(paths, window)
     if path.name in ("results.csv", "losses.npz"):
         path = path.parent
-    if path.is_dir():
-        return _from_results(spec, _results_directory(path), selection, window)
-    if path.suffix == ".csv":
+    if files.is_dir(path):
+        directory = _results_directory(path)
+        if directory is not None:
+            return _from_results(spec, directory, selection, window)
+    elif path.suffix == ".csv" and published.is_published(path):
         return _from_published(spec, path, selection, window)
     if selection:
-        raise errors.InputError(f"{path} is a single loss record: remove :{':'.join(selection)}")
-    return _from_records([path], window)
+        raise errors.InputError(f"{path} holds a single series: remove :{':'.join(selection)}")
+    return _several([path], window)
 
 
 def _split(spec: str) -> tuple[pathlib.Path | None, list[str]]:
@@ -75,16 +97,19 @@ def _split(spec: str) -> tuple[pathlib.Path | None, list[str]]:
     parts = spec.split(":")
     for end in range(len(parts), 0, -1):
         path = pathlib.Path(":".join(parts[:end]))
-        if path.exists():
+        if files.exists(path):
             optimizee, rule = parts[end : end + 1], ":".join(parts[end + 1 :])
             return path, [*optimizee, *([rule] if rule else [])]
     return None, []
 
 
-def _results_directory(path: pathlib.Path) -> pathlib.Path:
+def _results_directory(path: pathlib.Path) -> pathlib.Path | None:
+    """The results in a directory; None for a training without any."""
     if results.holds_results(path):
         return path
     inside = sorted(child for child in path.iterdir() if results.holds_results(child))
+    if not inside and _trainings([path]):
+        return None
     if len(inside) != 1:
         found = ", ".join(map(str, inside)) or "none"
         raise errors.InputError(f"{path} has no results; directories with results in it: {found}")
@@ -94,14 +119,16 @@ def _results_directory(path: pathlib.Path) -> pathlib.Path:
 def _from_results(
     spec: str, directory: pathlib.Path, selection: list[str], window: int
 ) -> dict[Key, Source]:
+    grouped = statistics.group(results.load(directory))
+    chosen = _select(spec, {(key[1], key[0]): key for key in grouped}, selection)
     sources = {}
-    for (rule, optimizee), runs in statistics.group(results.load(directory)).items():
+    for rule, optimizee in chosen.values():
+        runs = grouped[rule, optimizee]
         data = "/".join(filter(None, [runs[0].dataset, runs[0].split]))
         sources[rule, optimizee] = _from_losses(
             f"{rule} on {optimizee}", [run.losses for run in runs], window, (data,) if data else ()
         )
-    chosen = _select(spec, {(key[1], key[0]): key for key in sources}, selection)
-    return {key: sources[key] for key in chosen.values()}
+    return sources
 
 
 def _from_published(
@@ -112,26 +139,108 @@ def _from_published(
             f"published curves are on windows of {results.WINDOW} steps, not {window}: "
             "use the default window"
         )
-    curves = published.read(path)
+    found = published.read(path)
     sources = {}
-    for (panel, series), key in _select(spec, {key: key for key in curves}, selection).items():
-        curve = curves[panel, series]
+    for panel, series in _select(spec, {key: key for key in found}, selection):
+        curve = found[panel, series]
         labels = paper_figures.labels_of(panel, series) or (series, panel)
         sources[labels] = Source(
             name=f"published {series} on {panel}",
             steps=curve.steps,
             values=curve.ln_loss[None],
             runs_per_row=published.NUM_RUNS,
-            num_diverged=None,
+            diverged_at=None,
             notes=(curve.doubt,) if curve.doubt else (),
         )
     return sources
 
 
-def _from_records(paths: list[pathlib.Path], window: int) -> dict[Key, Source]:
-    name = paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more"
-    losses = [loss_records.read(path) for path in paths]
-    return {("", paths[0].name): _from_losses(name, losses, window, ())}
+def _several(paths: Sequence[pathlib.Path], window: int) -> dict[Key, Source]:
+    """Trainings or files of curves as seeds of one series."""
+    trainings = [path for path in paths if files.is_dir(path) or _is_metrics(path)]
+    if trainings:
+        if len(trainings) < len(paths):
+            raise errors.InputError(
+                "run directories and files of losses cannot be one series: name them separately"
+            )
+        return _from_trainings(paths)
+    losses: dict[str, list[np.ndarray]] = {}
+    for path in paths:
+        for name, runs in curves.read(path).items():
+            losses.setdefault(name, []).extend(runs)
+    title = paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more"
+    single = len(losses) == 1
+    return {
+        ("", paths[0].name if single else name): _from_losses(
+            title if single else f"{name} of {title}", rows, window, ()
+        )
+        for name, rows in losses.items()
+    }
+
+
+def _is_metrics(path: pathlib.Path) -> bool:
+    if path.suffix != ".csv":
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(_METRICS_BEGIN)) == _METRICS_BEGIN.encode()
+
+
+def _trainings(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+    """The metrics files at paths: in a run directory, or in those that it holds."""
+    found = []
+    for path in paths:
+        if files.is_file(path):
+            found.append(path)
+        elif files.is_file(path / _METRICS):
+            found.append(path / _METRICS)
+        else:
+            found += sorted(path.glob(f"*/{_METRICS}"))
+    return found
+
+
+def _from_trainings(paths: Sequence[pathlib.Path]) -> dict[Key, Source]:
+    """The validation losses of trainings over epochs, a series per number of steps."""
+    metrics = _trainings(paths)
+    if not metrics:
+        raise errors.InputError(f"{paths[0]} has neither results nor a {_METRICS}")
+    by_length: dict[int, list[dict[int, float]]] = {}
+    for path in metrics:
+        for num_steps, row in _validations(path).items():
+            by_length.setdefault(num_steps, []).append(row)
+    if not by_length:
+        raise errors.InputError(f"{metrics[0]} has no validations yet")
+    name = paths[0].name if paths[0].name != _METRICS else paths[0].parent.name
+    sources = {}
+    for num_steps, rows in sorted(by_length.items()):
+        epochs = np.array(sorted(set(itertools.chain(*rows))))
+        losses = np.array([[row.get(epoch, np.nan) for epoch in epochs] for row in rows])
+        values = np.where(np.isfinite(losses), statistics.ln(losses), np.nan)
+        bad = [[e for e, loss in row.items() if not np.isfinite(loss)] for row in rows]
+        sources["training", f"validation on {num_steps} steps"] = Source(
+            name=f"{name}, validation on {num_steps} steps",
+            steps=epochs,
+            values=values,
+            runs_per_row=1,
+            diverged_at=np.array([min(epochs, default=np.inf) for epochs in bad], float),
+            notes=(),
+            unit="epoch",
+        )
+    return sources
+
+
+def _validations(path: pathlib.Path) -> dict[int, dict[int, float]]:
+    """The validation losses in a metrics file by number of steps and epoch."""
+    found: dict[int, dict[int, float]] = {}
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file, strict=True):
+                if row["kind"] in ("validation", "baseline"):
+                    losses = found.setdefault(int(row["num_steps"]), {})
+                    losses[int(row["epoch"])] = float(row["loss"])
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        reason = " ".join(str(error).split())
+        raise errors.InputError(f"cannot read the validations in {path}: {reason}") from error
+    return found
 
 
 def _from_losses(
@@ -142,12 +251,13 @@ def _from_losses(
         raise errors.InputError(
             f"{name} is shorter than one window of {window} steps: pass a smaller window"
         )
+    bad = [np.flatnonzero(~np.isfinite(row)) for row in losses]
     return Source(
         name=name,
         steps=statistics.window_ends(max(map(len, losses)), window),
         values=statistics.pad(rows),
         runs_per_row=1,
-        num_diverged=sum(not np.isfinite(row).all() for row in losses),
+        diverged_at=np.array([steps[0] + 1 if steps.size else np.inf for steps in bad], float),
         notes=notes,
     )
 

@@ -31,7 +31,9 @@ def table(runs: Sequence[results.Run]) -> str:
         statistics.group(runs).items(), key=lambda item: (item[0][1], item[0][0])
     ):
         bad = [run for run in members if run.diverged_at]
-        cells = [optimizee, rule, str(len(members)), str(len(bad))]
+        rates = learning_rates(members)
+        name = f"{rule} (rate {rates})" if rates else rule
+        cells = [optimizee, name, str(len(members)), str(len(bad))]
         for step in steps:
             cells += [
                 _cell(members, step, window, f)
@@ -44,6 +46,19 @@ def table(runs: Sequence[results.Run]) -> str:
         ]
     lines = text.aligned(rows, left=2)
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], *diverged]) + "\n"
+
+
+def learning_rates(runs: Sequence[results.Run]) -> str:
+    """The tuned learning rates of runs of one rule, such as "0.01 on mlp, 0.1 on lenet"."""
+    rates: dict[str, list[float]] = {}
+    for run in runs:
+        if run.learning_rate is not None:
+            found = rates.setdefault(f"{run.learning_rate:g}", [])
+            if run.optimizee not in found:
+                found.append(run.optimizee)
+    if len(rates) == 1:
+        return next(iter(rates))
+    return ", ".join(f"{rate} on {' and '.join(where)}" for rate, where in rates.items())
 
 
 def summary_at_decades(runs: Sequence[results.Run]) -> dict[str, Any]:

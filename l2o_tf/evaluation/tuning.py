@@ -8,14 +8,15 @@ repeated with more rates, runs only what is new.
 
 import math
 import pathlib
+import urllib.parse
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from l2o_tf import rules
-from l2o_tf.core import errors, files, seeds
-from l2o_tf.evaluation import runner, statistics
+from l2o_tf.core import errors, files, locks, seeds
+from l2o_tf.evaluation import progress, runner, statistics
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
 DEFAULT_NUM_SEEDS = 2
@@ -61,7 +62,12 @@ def check_tunable(name: str) -> None:
 
 
 def measure(
-    rule: str, learning_rate: float, on: runner.Runner, num_steps: int, num_seeds: int
+    rule: str,
+    learning_rate: float,
+    on: runner.Runner,
+    num_steps: int,
+    num_seeds: int,
+    shown: progress.Progress,
 ) -> float:
     """The mean score of one learning rate over tuning seeds; infinite if a run diverged.
 
@@ -71,10 +77,15 @@ def measure(
         on: runs rules on the optimizee.
         num_steps: optimizee steps per run.
         num_seeds: the number of runs.
+        shown: says how far the runs are.
     """
-    candidate = rules.create(rule, learning_rate=learning_rate)
-    runs = [on.run(candidate, seeds.make_seed(i, "tuning"), num_steps) for i in range(num_seeds)]
-    return float(np.mean([score(losses) for losses in runs]))
+    candidate, scores = rules.create(rule, learning_rate=learning_rate), []
+    for seed in range(num_seeds):
+        shown.start(
+            f"tuning {rule}, learning rate {learning_rate:g}, run {seed + 1} of {num_seeds}"
+        )
+        scores.append(score(on.run(candidate, seeds.make_seed(seed, "tuning"), num_steps, shown)))
+    return float(np.mean(scores))
 
 
 def score(losses: np.ndarray) -> float:
@@ -116,7 +127,8 @@ class Cache:
 
     def path(self, rule: str, task: Task) -> pathlib.Path:
         """The file of one rule and task."""
-        return self.directory / ("-".join(filter(None, [rule, *map(str, task)])) + ".json")
+        parts = [urllib.parse.quote(str(part), safe="") for part in (rule, *task) if part != ""]
+        return self.directory / ("-".join(parts) + ".json")
 
     def read(self, rule: str, task: Task) -> Record | None:
         """What is known; None where nothing is.
@@ -125,7 +137,7 @@ class Cache:
             InputError: if the file is damaged.
         """
         path = self.path(rule, task)
-        if not path.exists():
+        if not files.exists(path):
             return None
         try:
             record = _parse(files.read_json(path))
@@ -133,8 +145,19 @@ class Cache:
             raise errors.InputError(f"{path} is damaged: delete it to tune again") from None
         return record
 
-    def write(self, rule: str, task: Task, record: Record) -> None:
-        """Stores what is known, in place of what was."""
+    def add(self, rule: str, task: Task, record: Record) -> None:
+        """Stores what is new beside what is known from as many seeds; a winner replaces one.
+
+        Several searches may share a directory.
+        """
+        with locks.exclusive(self.directory / ".lock", f"{self.directory}", wait=True):
+            known = self.read(rule, task)
+            if known and known.num_seeds == record.num_seeds:
+                winner = record.learning_rate or known.learning_rate
+                record = Record(winner, record.num_seeds, {**known.scores, **record.scores})
+            self._write(rule, task, record)
+
+    def _write(self, rule: str, task: Task, record: Record) -> None:
         scores = {str(rate): None if math.isinf(s) else s for rate, s in record.scores.items()}
         content = {"rule": rule, **task._asdict(), **record._asdict(), "scores": scores}
         files.write_json(self.path(rule, task), content)
@@ -166,18 +189,24 @@ def search(
     Raises:
         InputError: if every rate diverged, or the file in the cache is damaged.
     """
-    known = cache.read(rule, task)
-    scores = dict(known.scores) if known and known.num_seeds == num_seeds else {}
+    scores: dict[float, float] = {}
+    shown = progress.Progress(tell, len(rates) * num_seeds, task.num_steps)
     for number, rate in enumerate(rates, 1):
-        if rate not in scores:
-            scores[rate] = measure(rule, rate, runner_of_task(), task.num_steps, num_seeds)
-            cache.write(rule, task, Record(None, num_seeds, scores))
-            tell(
-                f"tuning {rule} on {task.optimizee}: learning rate {rate:g} "
-                f"({number} of {len(rates)}): ln loss {scores[rate]:.3f}"
-            )
-    winner = best({rate: scores[rate] for rate in rates})
-    cache.write(rule, task, Record(winner, num_seeds, scores))
+        # Read each time: another search in the same directory may have run it meanwhile.
+        known = cache.read(rule, task)
+        if known and known.num_seeds == num_seeds and rate in known.scores:
+            scores[rate] = known.scores[rate]
+            for _ in range(num_seeds):
+                shown.skip()
+            continue
+        scores[rate] = measure(rule, rate, runner_of_task(), task.num_steps, num_seeds, shown)
+        cache.add(rule, task, Record(None, num_seeds, {rate: scores[rate]}))
+        tell(
+            f"tuning {rule} on {task.optimizee}: learning rate {rate:g} "
+            f"({number} of {len(rates)}): ln loss {scores[rate]:.3f}"
+        )
+    winner = best(scores)
+    cache.add(rule, task, Record(winner, num_seeds, scores))
     return winner
 
 

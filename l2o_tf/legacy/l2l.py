@@ -2,7 +2,8 @@
 
 Such a file is a pickle, made by dill, of {module: {variable: array}} with the modules
 `input_projection` (RNNprop only), `lstm_1`, `lstm_2`, ... and `linear`. The legacy code reads
-it with `dill.load` (networks.py, `factory`).
+it with `dill.load` (networks.py, `factory`). For its toy problems (util.py, `get_config`) the
+input is the gradient itself and the output is not scaled; for `simple` there is no LSTM layer.
 """
 
 import os
@@ -20,6 +21,7 @@ from l2o_tf.rules import base
 
 # LogAndSign of a gradient (L2O-DM) or its two moment ratios (RNNprop).
 NUM_FEATURES = 2
+MAX_LAYERS = 64
 # The position of numpy's internals in every version that Python 3.6 can run, and an alias in
 # the newer ones.
 _OLD_GLOBAL = b"cnumpy.core.multiarray\n"
@@ -38,8 +40,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             lstm_i/w_gates [inputs + hidden_i, 4 * hidden_i], lstm_i/b_gates [4 * hidden_i]
             linear/w [hidden, 1], linear/b [1]
         where the inputs of a layer are the outputs of the one before, 2 features for lstm_1 of
-        L2O-DM. The gates are in the order input, candidate, forget, output; the forget bias 1 is
-        not part of b_gates.
+        L2O-DM or 1, the gradient. With 1, there may be no LSTM layer at all. The gates are in
+        the order input, candidate, forget, output; the forget bias 1 is not part of b_gates.
 
     Raises:
         InputError: if the file cannot be read or does not hold exactly these finite arrays.
@@ -59,6 +61,8 @@ def load_rule(path: str | os.PathLike[str]) -> base.UpdateRule:
     options = {"units": [weights[f"lstm_{i}/b_gates"].size // 4 for i in range(1, layers + 1)]}
     if name == "rnnprop":
         options["num_projected"] = weights["input_projection/b"].size
+    elif _num_features(weights) == 1:
+        options |= {"preprocess": "identity", "output_scale": 1.0}
     rule = rules.create(name, **options)
     rule.assign(weights)
     return rule
@@ -96,7 +100,7 @@ def write(path: str | os.PathLike[str], weights: Mapping[str, Any]) -> None:
 
 def _flatten(where: str, content: Any) -> dict[str, np.ndarray]:
     modules = content if isinstance(content, dict) else {"": content}
-    for module, variables in modules.items():
+    for variables in modules.values():
         for value in variables.values() if isinstance(variables, dict) else [variables]:
             if not isinstance(variables, dict) or not isinstance(value, np.ndarray):
                 raise errors.InputError(
@@ -130,14 +134,15 @@ def _validate(where: str, weights: Mapping[str, np.ndarray]) -> None:
 def _expected_shapes(weights: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the rule that `weights` seem to be, its sizes read off the biases."""
     shapes: dict[str, tuple[int, ...]] = {}
-    inputs = NUM_FEATURES
-    if any(name.startswith("input_projection/") for name in weights):
+    inputs = _num_features(weights)
+    modules = {name.partition("/")[0] for name in weights}
+    if "input_projection" in modules:
         outputs = _bias_size(weights, "input_projection/b")
         shapes["input_projection/w"] = (inputs, outputs)
         shapes["input_projection/b"] = (outputs,)
         inputs = outputs
     layer = 1
-    while layer == 1 or any(name.startswith(f"lstm_{layer}/") for name in weights):
+    while layer <= MAX_LAYERS and (f"lstm_{layer}" in modules or layer == 1 and inputs > 1):
         hidden = max(1, _bias_size(weights, f"lstm_{layer}/b_gates") // 4)
         shapes[f"lstm_{layer}/w_gates"] = (inputs + hidden, 4 * hidden)
         shapes[f"lstm_{layer}/b_gates"] = (4 * hidden,)
@@ -146,6 +151,17 @@ def _expected_shapes(weights: Mapping[str, np.ndarray]) -> dict[str, tuple[int, 
     shapes["linear/w"] = (inputs, 1)
     shapes["linear/b"] = (1,)
     return shapes
+
+
+def _num_features(weights: Mapping[str, np.ndarray]) -> int:
+    """1 where the first layer takes one input, else 2."""
+    if not any(name.startswith(("input_projection/", "lstm_")) for name in weights):
+        one = "linear/w" in weights and weights["linear/w"].shape == (1, 1)
+    else:
+        rows = weights["lstm_1/w_gates"].shape[:1] if "lstm_1/w_gates" in weights else ()
+        one = rows == (_bias_size(weights, "lstm_1/b_gates") // 4 + 1,)
+        one &= not any(name.startswith("input_projection/") for name in weights)
+    return 1 if one else NUM_FEATURES
 
 
 def _bias_size(weights: Mapping[str, np.ndarray], name: str) -> int:

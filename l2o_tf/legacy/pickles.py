@@ -8,11 +8,14 @@ not restrict its memory and stack: one large memo index or one dictionary key ma
 tuples suffices to kill the process.
 """
 
+import codecs
 import dataclasses
+import io
 import math
 import os
 import pickletools
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,7 +30,8 @@ _MAX_DIMENSIONS = 8
 
 _NAMES = {
     "builtins": ["dict"],
-    "collections": ["defaultdict"],
+    "__builtin__": ["dict"],
+    "collections": ["defaultdict", "OrderedDict"],
     "_codecs": ["encode"],
     "numpy": ["ndarray", "dtype"],
     "dill._dill": ["_load_type", "_import_module", "_get_attr", "_create_array"],
@@ -40,7 +44,7 @@ _DTYPES = re.compile(r"f[248]|[iu][1248]")
 
 _LITERALS = frozenset(
     "INT BININT BININT1 BININT2 LONG LONG1 FLOAT BINFLOAT UNICODE SHORT_BINUNICODE BINUNICODE "
-    "SHORT_BINBYTES BINBYTES BINBYTES8 BYTEARRAY8".split()
+    "STRING BINSTRING SHORT_BINSTRING SHORT_BINBYTES BINBYTES BINBYTES8 BYTEARRAY8".split()
 )
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _PUTS = frozenset(["PUT", "BINPUT", "LONG_BINPUT"])
@@ -52,7 +56,7 @@ def read(path: str | os.PathLike[str]) -> Any:
     """Rebuilds the object pickled in a file.
 
     Args:
-        path: a pickle of at most `MAX_BYTES` bytes, of any protocol that Python 3 writes.
+        path: a pickle of at most `MAX_BYTES` bytes, of any protocol, by Python 2 or 3.
 
     Returns:
         A nest of dicts with string keys, lists, tuples, strings, bytes, numbers, None and NumPy
@@ -122,7 +126,7 @@ class _Interpreter:
 
     def run(self, data: bytes) -> Any:
         """Executes a whole pickle and returns the object that it leaves."""
-        for count, (opcode, argument, position) in enumerate(pickletools.genops(data)):
+        for count, (opcode, argument, position) in enumerate(_instructions(data)):
             if count >= MAX_OPCODES:
                 raise ValueError(f"it has more than {MAX_OPCODES} instructions")
             if opcode.name == "STOP":
@@ -130,7 +134,7 @@ class _Interpreter:
                     raise ValueError("the pickle is damaged, it ends at the wrong place")
                 return self._stack.pop()
             self._execute(opcode.name, argument)
-        raise ValueError("the pickle has no end")
+        raise AssertionError("the last instruction is STOP")
 
     def _execute(self, name: str, argument: Any) -> None:
         if name in _LITERALS:
@@ -205,6 +209,10 @@ class _Interpreter:
                 return _Global("dict")
             case "defaultdict", (_Global("dict"),):
                 return {}
+            case "OrderedDict", ():
+                return {}
+            case "OrderedDict", (list(pairs),):  # Of Python 2.
+                return self._ordered(pairs)
             case "_import_module", (str(module),):
                 return _Module(module)
             case "_get_attr", (_Module(module), str(name)):
@@ -219,17 +227,29 @@ class _Interpreter:
                 array = self._reduce(reconstruct, creation)
                 self._build(array, state)
                 return array
-            case "scalar", (_Dtype() as dtype, bytes(data)):
-                return self._fill(_empty(), (), dtype, False, data)[()]
+            case "scalar", (_Dtype() as dtype, bytes() | str() as data):
+                return self._fill(_empty(), (), dtype, False, _to_bytes(data))[()]
             case "_frombuffer", (bytes(data), _Dtype() as dtype, tuple(shape), str(order)):
                 return self._fill(_empty(), shape, dtype, order == "F", data)
         raise ValueError(f"the arguments of {function.name} are not those of an array of numbers")
 
+    def _ordered(self, pairs: list[Any]) -> dict[str, Any]:
+        if not all(isinstance(p, list | tuple) and len(p) == 2 for p in pairs):
+            raise ValueError("the pickle is damaged, an OrderedDict holds no pairs")
+        self._push_dict([part for pair in pairs for part in pair])
+        return self._stack.pop()
+
     def _build(self, target: Any, state: Any) -> None:
         """Stands in for `target.__setstate__(state)`."""
         match target, state:
-            case np.ndarray(), (int(), tuple(shape), _Dtype() as dtype, int(fortran), bytes(data)):
-                self._fill(target, shape, dtype, bool(fortran), data)
+            case np.ndarray(), (
+                int(),
+                tuple(shape),
+                _Dtype() as dtype,
+                int(fortran),
+                bytes() | str() as data,
+            ):
+                self._fill(target, shape, dtype, bool(fortran), _to_bytes(data))
             case _Dtype(), (int(), str("<" | ">" | "=" | "|" as order), None, None, None, _, _, _):
                 target.order = order
             case _:
@@ -258,8 +278,35 @@ class _Interpreter:
         return data
 
 
+def _instructions(data: bytes) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int]]:
+    """As `pickletools.genops`, which takes no bytes beyond ASCII in text of Python 2."""
+    stream = io.BytesIO(data)
+    while True:
+        position = stream.tell()
+        code = stream.read(1)
+        if not code:
+            raise ValueError("the pickle is exhausted before its end")
+        opcode = pickletools.code2op.get(code.decode("latin1"))
+        if opcode is None:
+            raise ValueError(f"at position {position}, instruction {code!r} is unknown")
+        argument = None
+        if opcode.name == "STRING":
+            text = pickletools.read_stringnl(stream, decode=False)
+            argument = codecs.escape_decode(text)[0].decode("latin1")
+        elif opcode.arg is not None:
+            argument = opcode.arg.reader(stream)
+        yield opcode, argument, position
+        if opcode.name == "STOP":
+            return
+
+
 def _empty() -> np.ndarray:
     return np.ndarray(0, np.int8)
+
+
+def _to_bytes(data: bytes | str) -> bytes:
+    """The bytes of Python 2's text, which `pickletools` decodes as Latin-1."""
+    return data.encode("latin1") if isinstance(data, str) else data
 
 
 def _global(module: Any, name: Any) -> _Global:

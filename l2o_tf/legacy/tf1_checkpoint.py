@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf.core import errors
+from l2o_tf.core import errors, files
+from l2o_tf.legacy import tensor_bundle
 from l2o_tf.rules import base, hierarchical_rnn, scale_small
 
 _SCOPE = "LOL/"
@@ -25,9 +26,7 @@ def _hierarchical_names() -> dict[str, str]:
         "level0/from_global": "PerTensor/Layer0_RNN/Global",
         "level1/from_global": "PerTensor/Layer1_RNN",
     }
-    for level, scope in enumerate(
-        ("PerTensor/Layer0_RNN", "PerTensor/Layer1_RNN", "Layer2_RNN")
-    ):
+    for level, scope in enumerate(("PerTensor/Layer0_RNN", "PerTensor/Layer1_RNN", "Layer2_RNN")):
         for part in ("gates", "candidate"):
             affine[f"level{level}/{part}"] = f"{scope}/BiasGRUCell/{part}"
     return {
@@ -100,14 +99,13 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """
     path = _FILE_ENDING.sub("", os.fspath(path))
     try:
-        reader = tf.train.load_checkpoint(path)
-        names = [
-            name
-            for name in sorted(reader.get_variable_to_shape_map())
-            if name.startswith(_SCOPE) and not _SLOT.search(name)
-        ]
-        variables = {name: reader.get_tensor(name) for name in names}
-    except (ValueError, IndexError, RuntimeError, tf.errors.OpError) as error:
+        prefix = tf.train.latest_checkpoint(path) if files.is_dir(path) else path
+        if prefix is None:
+            raise ValueError("the folder has no file named checkpoint")
+        variables = tensor_bundle.read(
+            prefix, lambda name: name.startswith(_SCOPE) and not _SLOT.search(name)
+        )
+    except (OSError, ValueError) as error:
         raise errors.InputError(
             f"cannot read a TensorFlow 1 checkpoint at {path}: there must be undamaged files "
             f"{os.path.basename(path)}.index and {os.path.basename(path)}.data-*"
@@ -157,9 +155,9 @@ def load(rule: base.UpdateRule, path: str | os.PathLike) -> None:
 def is_checkpoint(path: str | os.PathLike) -> bool:
     """Whether there are files of a TensorFlow 1 checkpoint; `path` as in `read`."""
     path = pathlib.Path(path)
-    if path.is_dir():
+    if files.is_dir(path):
         return any(path.glob("*.index"))
-    return bool(_FILE_ENDING.search(path.name)) or path.with_name(path.name + ".index").exists()
+    return bool(_FILE_ENDING.search(path.name)) or files.exists(f"{path}.index")
 
 
 def load_rule(path: str | os.PathLike) -> base.UpdateRule:

@@ -1,15 +1,19 @@
 """L2O-DM: the coordinate-wise LSTM of Andrychowicz et al. 2016."""
 
+from l2o_tf.core import errors, seeds
+from l2o_tf.rules import base, recurrent, recurrent_rule
+from l2o_tf.rules import preprocess as preprocessing
 
-from l2o_tf.core import seeds
-from l2o_tf.rules import base, preprocess, recurrent, recurrent_rule
+_NUM_FEATURES = {"log_and_sign": 2, "identity": 1}
 
 
 @base.register("dm")
 class DM(recurrent_rule.RecurrentRule):
     """u = 0.01 (w . LSTM(LogAndSign(g)) + b), a state per coordinate, weights shared.
 
-    Source: paper section 5, "L2O-DM"; legacy `networks.py`, StandardDeepLSTM.
+    Source: paper section 5, "L2O-DM"; legacy `networks.py`, StandardDeepLSTM. Without
+    preprocessing (`preprocess="identity"`) and with an output scale of 1 it is the rule of the
+    legacy code's toy problems.
     """
 
     def __init__(
@@ -17,16 +21,30 @@ class DM(recurrent_rule.RecurrentRule):
         seed: seeds.Seed | None = None,
         units: tuple[int, ...] = (20, 20),
         output_scale: float = 0.01,
+        preprocess: str = "log_and_sign",
         name: str | None = None,
     ):
-        """Draws initial weights from `seed` (int32 [2]) for LSTM layers of the given `units`."""
+        """Draws initial weights from `seed` (int32 [2]) for LSTM layers of the given `units`.
+
+        Raises:
+            InputError: if `preprocess` is neither "log_and_sign" nor "identity".
+        """
+        if preprocess not in _NUM_FEATURES:
+            raise errors.InputError(
+                f"preprocess {preprocess!r} is unknown: choose one of {', '.join(_NUM_FEATURES)}"
+            )
         seed = seeds.make_seed(0, "rule") if seed is None else seed
-        super().__init__(recurrent.initial_weights(seed, 2, units), name=name)
+        num_features = _NUM_FEATURES[preprocess]
+        super().__init__(recurrent.initial_weights(seed, num_features, units), name=name)
         self.units = tuple(units)
         self.output_scale = output_scale
+        self.preprocess = preprocess
 
     def options(self):
-        return {"units": list(self.units), "output_scale": self.output_scale}
+        options = {"units": list(self.units), "output_scale": self.output_scale}
+        # Named where it is not the default only: cards and fingerprints of before stay valid.
+        changed = self.preprocess != "log_and_sign"
+        return options | ({"preprocess": self.preprocess} if changed else {})
 
     def init_coordinates(self, num_coordinates, dtype):
         return recurrent.initial_state(self.units, num_coordinates, dtype)
@@ -38,7 +56,9 @@ class DM(recurrent_rule.RecurrentRule):
         return lstm
 
     def features(self, grads, feature_state):
-        return preprocess.log_and_sign(grads), ()
+        if self.preprocess == "identity":
+            return grads[..., None, :], ()
+        return preprocessing.log_and_sign(grads), ()
 
     def activation(self, outputs):
         return outputs * self.output_scale

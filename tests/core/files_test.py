@@ -115,3 +115,40 @@ def test_damaged_json_is_reported(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(errors.InputError, match="cannot read .*a.json"):
         files.read_json(tmp_path / "a.json")
+
+
+def test_what_is_there(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert files.exists(tmp_path) and files.is_dir(tmp_path) and not files.is_file(tmp_path)
+    path = tmp_path / "file"
+    assert files.exists(path) and files.is_file(path) and not files.is_dir(path)
+    for absent in ("a" * 300, "a\0b", "x/" * 3000, path / "below"):
+        assert not files.exists(absent) and not files.is_file(absent) and not files.is_dir(absent)
+
+
+def test_what_the_system_does_not_say(monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(errors.InputError, match="^cannot use x: Permission denied$"):
+        files.exists("x")
+
+
+def test_arrays_that_unpack_to_too_much_are_refused_unread(tmp_path, monkeypatch):
+    files.write_arrays(tmp_path / "x.npz", {"a": np.zeros(10**6)}, compressed=True)
+    assert files.read_array_headers(tmp_path / "x.npz") == {"a": ((10**6,), np.dtype(float))}
+    monkeypatch.setattr(files, "MAX_ARRAY_BYTES", 10**6)
+    monkeypatch.setattr(np, "load", None)
+    with pytest.raises(errors.InputError, match="are larger than 1000000 bytes"):
+        files.read_arrays(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 10**5, "[1e999]", "[NaN]", "[-Infinity]", "[1" + "0" * 5000 + "]"]
+)
+def test_json_that_python_takes_and_others_do_not(tmp_path, content):
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(errors.InputError, match="cannot read") as caught:
+        files.read_json(tmp_path / "x.json")
+    assert len(str(caught.value)) < 300

@@ -4,15 +4,20 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from l2o_tf.core import errors
-from l2o_tf.evaluation import comparison, sources
+from l2o_tf.evaluation import comparison, comparison_report, sources
+from l2o_tf.evaluation.comparison import Verdict
 
 
-def make(values, name="x", runs_per_row=1, num_diverged=0, steps=None):
+def make(values, name="x", runs_per_row=1, diverged_at=None, steps=None):
     values = np.array(values, float)
     steps = 100 * np.arange(1, values.shape[1] + 1) if steps is None else np.array(steps)
-    return sources.Source(name, steps, values, runs_per_row, num_diverged, ())
+    if runs_per_row == 1:
+        never = np.full(len(values), np.inf)
+        diverged_at = never if diverged_at is None else np.array(diverged_at, float)
+    return sources.Source(name, steps, values, runs_per_row, diverged_at, ())
 
 
 def column(*numbers):
@@ -40,31 +45,65 @@ def test_a_single_run_borrows_the_spread_of_the_other_side():
     mirrored = comparison.compare(column(5), column(1, 2, 3))
     assert mirrored.half_width[0] == compared.half_width[0]
     assert mirrored.difference[0] == -compared.difference[0] == 3
-    published = make([[5.0]], runs_per_row=10, num_diverged=None)
+    published = make([[5.0]], runs_per_row=10)
     compared = comparison.compare(column(1, 2, 3), published)
     assert compared.half_width[0] == pytest.approx(4.302652730 * math.sqrt(1 / 3 + 0.1), rel=1e-8)
 
 
-def test_one_run_on_each_side():
-    a, b = make([[0.0, 1.0, 2.0]]), make([[0.0, 1.0, 2.4]])
+def test_one_run_on_each_side_is_undecided_unless_they_are_equal():
+    a, b = make([[0.0, 1.0, 2.0]]), make([[0.0, 1.0, 9.0]])
     compared = comparison.compare(a, b, tolerance=0.3)
     assert np.isnan(compared.half_width).all() and compared.first_difference is None
-    assert compared.reasons == (
-        "1 of 3 windows differ by more than 0.3, the first at step 300 by -0.400",
-    )
-    assert comparison.compare(a, b, tolerance=0.5).agrees
-    assert comparison.compare(a, a, tolerance=0.0).agrees
-    assert "no intervals" in comparison.report([compared], 0.3)
+    assert (compared.verdict, compared.seeds) == (Verdict.UNDECIDED, None)
+    assert compared.reasons == ("neither side has two runs, so that there is no interval",)
+    assert comparison.compare(a, a, tolerance=0.0).verdict is Verdict.AGREE
 
 
 def test_identical_runs_agree_with_tolerance_zero():
     values = np.random.default_rng(0).normal(size=[3, 20])
     compared = comparison.compare(make(values), make(values), tolerance=0.0)
-    assert compared.agrees and compared.overall == 0 and not compared.significant.any()
+    assert compared.verdict is Verdict.AGREE
+    assert compared.overall == 0 and not compared.significant.any()
     constant = make(np.ones([3, 4]))
-    assert comparison.compare(constant, constant, 0.0).agrees
+    assert comparison.compare(constant, constant, 0.0).verdict is Verdict.AGREE
     shifted = comparison.compare(constant, make(np.ones([3, 4]) + 1e-9), tolerance=0.0)
-    assert not shifted.agrees and shifted.first_difference == 100
+    assert shifted.verdict is Verdict.DIFFER and shifted.first_difference == 100
+
+
+@pytest.mark.parametrize(
+    "shift, tolerance, verdict",
+    [
+        (1e-6, 2.5, Verdict.AGREE),  # The half width is 2.27: inside the tolerance.
+        (1e-6, 2.0, Verdict.UNDECIDED),
+        (0.3, 2.5, Verdict.UNDECIDED),  # 0.3 + 2.27 is beyond 2.5.
+        (2.2, 2.0, Verdict.UNDECIDED),  # Beyond the tolerance, but the interval holds 0.
+        (2.4, 2.0, Verdict.DIFFER),
+        (2.4, 2.5, Verdict.UNDECIDED),  # Significant, but not known to be within.
+    ],
+)
+def test_verdicts_by_the_interval(shift, tolerance, verdict):
+    one, other = column(1, 2, 3), column(1 - shift, 2 - shift, 3 - shift)
+    compared = comparison.compare(one, other, tolerance)
+    assert compared.overall_half_width == pytest.approx(2.776445105 * math.sqrt(2 / 3), rel=1e-8)
+    assert compared.verdict is verdict
+    assert (verdict is Verdict.AGREE) == (compared.reasons == ())
+    assert compared.agrees == (verdict is not Verdict.DIFFER)
+
+
+def test_the_seeds_that_would_decide():
+    # s = 1 on both sides; SciPy's t quantiles: 2.10 sqrt(2 / 10) = 0.94, 2.07 sqrt(2 / 12) = 0.85.
+    compared = comparison.compare(column(1, 2, 3), column(1, 2, 3.0 + 1e-9), tolerance=0.9)
+    assert (compared.verdict, compared.seeds) == (Verdict.UNDECIDED, 11)
+    # Beyond the tolerance, the interval has to leave 0: the same numbers for 0.9 and 0.
+    compared = comparison.compare(column(1, 2, 3), column(0.1, 1.1, 2.1), tolerance=0.5)
+    assert (compared.verdict, compared.seeds) == (Verdict.UNDECIDED, 11)
+    # A published mean of ten: 2.012 sqrt(1 / 48 + 1 / 10) = 0.6993 < 0.7.
+    published = make([[1.3]], runs_per_row=10)
+    compared = comparison.compare(column(1, 2, 3), published, tolerance=0.5)
+    assert compared.seeds == 48
+    # No number of seeds here makes up for its own error of 0.316.
+    compared = comparison.compare(column(1, 2, 3), make([[2.0]], runs_per_row=10), tolerance=0.5)
+    assert (compared.verdict, compared.seeds) == (Verdict.UNDECIDED, None)
 
 
 def test_the_first_difference_is_where_the_curves_part():
@@ -91,6 +130,17 @@ def test_equal_results_rarely_show_any_significant_window():
     assert found > 0, "the simulation can find something"
 
 
+def test_windows_of_a_single_run_are_not_judged():
+    rest = np.random.default_rng(4).normal(scale=0.1, size=[9, 50])
+    one = np.zeros([1, 50])
+    one[0, 7] = 5.0
+    compared = comparison.compare(make(rest), make(one), tolerance=0.25)
+    assert abs(compared.difference[7]) > 10 * compared.half_width[7]
+    assert not compared.significant.any() and compared.verdict is Verdict.AGREE
+    published = comparison.compare(make(rest), make(one, runs_per_row=10), tolerance=0.25)
+    assert published.first_difference == 800 and published.verdict is Verdict.DIFFER
+
+
 def test_the_overall_difference_gates_what_no_single_window_shows():
     # Too noisy for any window, but always on the same side.
     noise = np.random.default_rng(3).normal(size=[3, 50])
@@ -108,20 +158,42 @@ def test_overall_interval_is_over_seed_means():
     assert compared.overall_half_width == pytest.approx(2.776445105 * math.sqrt(2 / 3), rel=1e-8)
 
 
-def test_divergence():
-    finite = np.zeros([2, 3])
-    half = np.array([[0.0, 0.0, 0.0], [0.0, np.nan, np.nan]])
-    compared = comparison.compare(make(half, num_diverged=1), make(finite))
-    assert compared.reasons == ("1 of 2 runs diverge against 0 of 2",)
-    assert comparison.compare(make(half, num_diverged=1), make(half, num_diverged=1)).agrees
-    every = np.array([[0.0, 0.0, np.nan]] * 2)
-    later = np.array([[0.0, np.nan, np.nan]] * 2)
-    compared = comparison.compare(make(every, num_diverged=2), make(later, num_diverged=2))
-    assert compared.reasons == ("from step 200 only one side has a finite loss",)
-    # A gap in a published curve is not a divergence.
-    published = make([[0.0, np.nan, 0.0]], runs_per_row=10, num_diverged=None)
-    compared = comparison.compare(make(finite), published)
-    assert compared.agrees
+def test_divergence_by_fishers_exact_test():
+    def half(num_runs, num_diverged):
+        values = np.zeros([num_runs, 3])
+        values[:num_diverged, 1:] = np.nan
+        return make(values, diverged_at=[150] * num_diverged + [np.inf] * (num_runs - num_diverged))
+
+    compared = comparison.compare(half(2, 1), half(2, 0))
+    assert compared.verdict is Verdict.UNDECIDED
+    assert compared.reasons == ("1 of 2 runs diverge against 0 of 2, which may be chance",)
+    # 6 of 10 against 1 of 10: p = 0.057; 7 of 10: p = 0.0198.
+    assert comparison.compare(half(10, 6), half(10, 1)).verdict is Verdict.UNDECIDED
+    compared = comparison.compare(half(10, 7), half(10, 1))
+    assert compared.verdict is Verdict.DIFFER
+    assert compared.reasons == ("7 of 10 runs diverge against 1 of 10",)
+    assert comparison.compare(half(4, 2), half(2, 1)).verdict is Verdict.AGREE
+    # The same share, but not at the same time: 5 against 0 until step 150, p = 0.0079.
+    late = make(np.zeros([5, 3]), diverged_at=[290] * 5)
+    compared = comparison.compare(half(5, 5), late)
+    assert compared.reasons == ("5 of 5 runs diverge against 0 of 5 until step 150",)
+
+
+def test_runs_that_all_diverge_at_once_leave_the_rest_comparable():
+    dead = make(np.full([5, 3], np.nan), diverged_at=[1] * 5)
+    compared = comparison.compare(dead, make(np.zeros([5, 3])))
+    assert compared.verdict is Verdict.DIFFER and compared.difference.shape == (0,)
+    both = comparison.compare(dead, dead)
+    assert both.verdict is Verdict.UNDECIDED
+    assert both.reasons == ("no window has a finite loss in every run",)
+    text = comparison_report.summary([compared, both], ("A", "B"), 0.25)
+    assert "5 of 5 runs diverge against 0 of 5" in text
+
+
+def test_a_gap_in_a_published_curve_is_not_a_divergence():
+    published = make([[0.0, np.nan, 0.0]], runs_per_row=10)
+    compared = comparison.compare(make(np.zeros([2, 3])), published)
+    assert compared.verdict is Verdict.AGREE
     np.testing.assert_array_equal(compared.a.steps, [100, 300])
 
 
@@ -131,10 +203,8 @@ def test_common_windows_only():
     )
     np.testing.assert_array_equal(compared.a.steps, [300])
     assert compared.difference.tolist() == [0.0]
-    with pytest.raises(errors.InputError, match="no window in which both"):
+    with pytest.raises(errors.InputError, match="no window in common"):
         comparison.compare(make([[1.0]]), make([[1.0]], steps=[200]))
-    with pytest.raises(errors.InputError, match="no window in which both"):
-        comparison.compare(make([[np.nan]]), make([[np.nan]]))
 
 
 @pytest.mark.parametrize("tolerance", [-0.1, math.nan])
@@ -150,24 +220,40 @@ def test_pairs():
     assert comparison.pair(many, {("b", "m"): one, ("c", "m"): two}) == [(two, one)]
     with pytest.raises(errors.InputError, match="no series is in both"):
         comparison.pair(many, {("", "record"): one})
+    with pytest.raises(errors.InputError, match="x is over steps and x over epochs"):
+        comparison.pair({("a", "m"): one}, {("", "r"): two._replace(unit="epoch")})
 
 
 def test_report_and_csv(tmp_path):
     a, b = make([[0.0, 1.0], [2.0, 1.0]], "mine"), make([[5.0, 1.0], [7.0, 1.5]], "theirs")
     compared = [comparison.compare(a, b, 0.3)]
-    text = comparison.report(compared, 0.3)
-    lines = [line.split() for line in text.splitlines()]
-    assert lines[0] == ["A:", "mine", "(2", "runs)"]
+    lines = comparison_report.details(compared, ("ours", "B")).splitlines()
+    assert lines[0] == "ours: mine (2 runs)"
     half = 4.302652730 * math.sqrt(2)
     interval = [f"[{-5 - half:+.3f},", f"{-5 + half:+.3f}]"]
-    assert lines[3] == ["100", "1.000", "6.000", "-5.000", *interval]
-    assert "DIFFER: the difference over all windows" in text
-    assert text.endswith("The results differ in 1 of 1 series (tolerance 0.3 in ln loss).\n")
-    # Equal means of two runs each, far apart: nothing is shown either way.
-    vague = comparison.report([comparison.compare(column(0, 9), column(9, 0), 0.3)], 0.3)
-    assert "Agree within the tolerance, but that says little" in vague
-    comparison.write_csv(compared, tmp_path / "x.csv")
+    assert lines[3].split() == ["100", "1.000", "6.000", "-5.000", *interval]
+    lines = comparison_report.summary(compared, ("ours", "B"), 0.3).splitlines()
+    assert lines[0].split("  ")[0] == "series" and "ours - B" in lines[0]
+    low, high = stats.ttest_ind([0.5, 1.5], [3, 4.25], equal_var=False).confidence_interval()
+    cells = [
+        "mine",
+        "/",
+        "theirs",
+        "2,",
+        "2",
+        "1.000",
+        "3.625",
+        "-2.625",
+        f"[{low:+.3f},",
+        f"{high:+.3f}]",
+    ]
+    assert lines[2].split() == [*cells, "UNDECIDED"]
+    assert lines[4] == (
+        "mine / theirs: UNDECIDED: the interval of the difference, -2.625 ± 3.608, is beyond the "
+        "tolerance but holds 0; about 3 seeds on each side would decide."
+    )
+    assert lines[5] == "Of 1 series 1 are undecided (tolerance 0.3)."
+    comparison_report.write_csv(compared, tmp_path / "x.csv")
     header, first, _ = (tmp_path / "x.csv").read_text().splitlines()
     assert header == "a,b,step,ln_a,ln_b,difference,low,high,significant"
     assert first == f"mine,theirs,100,1,6,-5,{-5 - half:.6g},{-5 + half:.6g},0"
-    assert comparison.file_stem(compared[0], 3) == "03_mine"

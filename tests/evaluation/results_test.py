@@ -17,7 +17,8 @@ def make_run(rule="dm", optimizee="mlp", seed=0, num_steps=250, **changes) -> re
 
 
 def assert_same(actual: list[results.Run], expected: list[results.Run]) -> None:
-    assert [run[:-1] for run in actual] == [run[:-1] for run in expected]
+    labels = [[run._replace(losses=None) for run in runs] for runs in (actual, expected)]
+    assert labels[0] == labels[1]
     for one, other in zip(actual, expected):
         assert one.losses.dtype == np.float32
         np.testing.assert_array_equal(one.losses, other.losses)
@@ -27,7 +28,7 @@ RUNS = [
     make_run("adam:0.01", "quadratic", 3, dataset="", split=""),
     make_run("dm", "mlp", 0),
     make_run("dm", "mlp", 1, num_steps=7),
-    make_run("path/to ünïcode %2F", "conv_cifar", 12),
+    make_run("path/to ünïcode %2F", "conv_cifar", 12, learning_rate=0.1 + 0.2),
 ]
 
 
@@ -122,6 +123,76 @@ def test_consolidation_cut_between_its_two_files_is_repaired(tmp_path):
     assert_same(results.load(tmp_path), RUNS[1:3])
 
 
+@pytest.mark.parametrize("damage", ["absent", "torn", "binary", "emptied"])
+@pytest.mark.parametrize("names", [["losses.npz"], ["results.csv"], ["losses.npz", "results.csv"]])
+def test_summaries_that_runs_can_replace_stop_nobody(tmp_path, names, damage):
+    for run in RUNS:
+        results.append(tmp_path, run)
+    results.consolidate(tmp_path)
+    whole = {name: (tmp_path / name).read_bytes() for name in ("losses.npz", "results.csv")}
+    for name in names:
+        path = tmp_path / name
+        match damage:
+            case "absent":
+                path.unlink()
+            case "torn":
+                path.write_bytes(whole[name][: len(whole[name]) // 2])
+            case "binary":
+                path.write_bytes(b"\xff\xfe\0" * 100)
+            case "emptied":
+                path.write_bytes(b"")
+    assert results.done(tmp_path) == {run.key for run in RUNS}
+    results.consolidate(tmp_path)
+    assert whole == {name: (tmp_path / name).read_bytes() for name in whole}
+
+
+@pytest.mark.parametrize("name", ["losses.npz", "results.csv"])
+def test_a_run_that_only_a_damaged_summary_may_hold_is_not_dropped(tmp_path, name):
+    for run in RUNS:
+        results.append(tmp_path, run)
+    results.consolidate(tmp_path)
+    sorted((tmp_path / "runs").iterdir())[0].unlink()
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(errors.InputError, match=f"cannot read .* from .*{name}"):
+        results.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "labels, message",
+    [
+        ({"optimizee": "../../x"}, "optimizee label '../../x' cannot be stored"),
+        ({"optimizee": "/abs"}, "optimizee label '/abs'"),
+        ({"rule": "a\nb"}, "rule label"),
+        ({"learning_rate": -1.0}, "no positive number"),
+        ({"learning_rate": "fast"}, "no positive number"),
+    ],
+)
+def test_labels_of_foreign_results_are_checked(tmp_path, labels, message):
+    (tmp_path / "runs").mkdir()
+    fields = {**make_run()._asdict(), "learning_rate": 0.1, **labels}
+    np.savez(tmp_path / "runs" / "x.npz", **fields)
+    with pytest.raises(errors.InputError, match=message) as caught:
+        results.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_losses_that_unpack_to_far_more_are_refused_unread(tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    fields = {**make_run()._asdict(), "losses": np.zeros(2000, np.float32)}
+    del fields["learning_rate"]
+    np.savez_compressed(tmp_path / "runs" / "x.npz", **fields)
+    monkeypatch.setattr(results, "MAX_STEPS", 1999)
+    monkeypatch.setattr(np, "load", None)
+    with pytest.raises(errors.InputError, match=r"losses of x are float32 \[2000\], not float32"):
+        results.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b", "x/" * 3000])
+def test_names_that_the_system_refuses(name):
+    with pytest.raises(errors.InputError, match="no results in|cannot"):
+        results.load(name)
+
+
 def test_no_results(tmp_path):
     assert results.done(tmp_path / "not there yet") == set()
     assert not results.holds_results(tmp_path)
@@ -135,6 +206,9 @@ def test_no_results(tmp_path):
         (make_run(rule="a|b"), "rule label 'a|b' cannot be stored"),
         (make_run(rule=""), "rule label '' cannot"),
         (make_run(optimizee="a\nb"), "optimizee label"),
+        (make_run(optimizee="../a"), "optimizee label '../a' cannot be stored: it is no file name"),
+        (make_run(optimizee="/abs"), "no file name"),
+        (make_run(optimizee=".."), "no file name"),
         (make_run(rule="x" * 300), "too long"),
         (make_run(losses=np.zeros([2, 3])), r"shape \[2, 3\]"),
         (make_run(losses=np.zeros([0])), r"shape \[0\]"),

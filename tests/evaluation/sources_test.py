@@ -22,10 +22,10 @@ def test_results_directory(tmp_path):
     assert list(read) == [("dm", "mlp"), ("tuned:adam", "mlp")]
     dm = read["dm", "mlp"]
     assert (dm.name, dm.notes) == ("dm on mlp", ("mnist/test",))
-    assert (dm.runs_per_row, dm.num_diverged) == (1, 0)
+    assert (dm.runs_per_row, dm.unit, dm.diverged_at.tolist()) == (1, "step", [np.inf] * 2)
     np.testing.assert_array_equal(dm.steps, [100, 200, 300])
     np.testing.assert_allclose(dm.values, [[0, 0, 0], [1, 1, 1]], atol=1e-6)
-    assert read["tuned:adam", "mlp"].num_diverged == 1
+    assert read["tuned:adam", "mlp"].diverged_at.tolist() == [1]
 
 
 def test_selection_by_optimizee_and_rule(tmp_path):
@@ -61,7 +61,7 @@ def test_published_curves_get_our_labels():
     assert len(sources.read(str(path))) == 25
     ((key, source),) = sources.read(f"{path}:MLP-orig:L2O-DM").items()
     assert key == ("dm", "mlp") and source.name == "published L2O-DM on MLP-orig"
-    assert source.runs_per_row == 10 and source.num_diverged is None
+    assert source.runs_per_row == 10 and source.diverged_at is None
     expected = published.read(path)["MLP-orig", "L2O-DM"].ln_loss
     np.testing.assert_array_equal(source.values[0], expected)
     doubtful = sources.read(f"{path.with_name('figure5.csv')}:Conv-CIFAR:L2O-DM-CL")
@@ -81,7 +81,7 @@ def test_loss_records_count_as_seeds(tmp_path):
     ).items()
     np.testing.assert_allclose(both.values, [[0, 0], [1, 1]], atol=1e-12)
     assert both.name == "seed0.pickle-mnist and 1 more"
-    with pytest.raises(errors.InputError, match="single loss record: remove :mlp"):
+    with pytest.raises(errors.InputError, match="holds a single series: remove :mlp"):
         sources.read(f"{tmp_path}/seed0.pickle-mnist:mlp")
     with pytest.raises(errors.InputError, match="shorter than one window of 300 steps"):
         sources.read(str(tmp_path / "seed0.pickle-mnist"), window=300)
@@ -89,5 +89,129 @@ def test_loss_records_count_as_seeds(tmp_path):
 
 @pytest.mark.parametrize("spec", ["nowhere", "nowhere:mlp:dm", "nowhere,else"])
 def test_absent(spec):
-    with pytest.raises(errors.InputError, match="^nowhere.* not found"):
+    with pytest.raises(errors.InputError, match="^'nowhere.* not found"):
         sources.read(spec)
+
+
+def test_labels():
+    assert sources.label_and_spec("ours=runs/a:mlp") == ("ours", "runs/a:mlp")
+    assert sources.label_and_spec("runs/lr=1/x") == ("", "runs/lr=1/x")
+    assert sources.label_and_spec("x") == ("", "x")
+
+
+def test_a_path_with_an_equals_sign_is_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store(tmp_path / "lr=1")
+    assert sources.label_and_spec("lr=1") == ("", "lr=1")
+    assert sources.label_and_spec("lr=1:mlp:dm") == ("", "lr=1:mlp:dm")
+
+
+LOSSES = np.exp(np.arange(6.0).reshape(2, 3)).repeat(100, axis=1)  # Means of ln: 0 1 2, 3 4 5.
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.txt", "x.csv", "x.pickle"])
+@pytest.mark.parametrize("num_runs", [1, 2])
+def test_files_of_curves(tmp_path, name, num_runs):
+    path, losses = tmp_path / name, LOSSES[:num_runs]
+    losses = losses[0] if num_runs == 1 else losses
+    match path.suffix:
+        case ".npy":
+            np.save(path, losses)
+        case ".npz":
+            np.savez(path, anything=losses)
+        case ".txt":
+            np.savetxt(path, losses, fmt="%.17g")
+        case ".csv":
+            np.savetxt(path, losses, delimiter=",", fmt="%.17g")
+        case ".pickle":
+            path.write_bytes(pickle.dumps([*losses]))
+    ((key, source),) = sources.read(str(path)).items()
+    assert key == ("", name)
+    np.testing.assert_allclose(source.values, [[0, 1, 2], [3, 4, 5]][:num_runs], atol=1e-12)
+    ((_, twice),) = sources.read(f"{path},{path}").items()
+    assert twice.values.shape == (2 * num_runs, 3)
+
+
+def test_arrays_of_one_file_are_series(tmp_path):
+    np.savez(tmp_path / "x.npz", a=LOSSES, b=LOSSES[0])
+    read = sources.read(str(tmp_path / "x.npz"))
+    assert {key: source.values.shape for key, source in read.items()} == {
+        ("", "a"): (2, 3), ("", "b"): (1, 3)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("x.txt", b"step loss\n1 2\n", "expected nothing but numbers, a run a line"),
+        ("x.csv", b"1,2\n3\n", "cannot read .*x.csv"),
+        ("x.txt", b"", "expected numbers"),
+        ("x.npy", b"no", "cannot read arrays from .*x.npy"),
+        ("x.npy", np.ones([2, 2, 2]), r"is float64 \[2, 2, 2\]: expected"),
+        ("x.npy", np.array(["a"]), "expected numbers"),
+        ("x.npy", np.array([{}]), "Python objects"),
+        ("x.csv", b"event,kind,epoch,num_steps,loss\n", "has no validations yet"),
+        ("x.csv", b"event,kind,epoch,\n1,validation,x\n", "cannot read the validations in"),
+    ],
+)
+def test_files_that_hold_no_curves(tmp_path, name, content, message):
+    if isinstance(content, bytes):
+        (tmp_path / name).write_bytes(content)
+    else:
+        np.save(tmp_path / name, content)
+    with pytest.raises(errors.InputError, match=message) as caught:
+        sources.read(str(tmp_path / name))
+    assert "\n" not in str(caught.value)
+
+
+def write_metrics(directory, losses, num_steps=200):
+    directory.mkdir(parents=True)
+    lines = ["event,kind,epoch,stage,num_steps,loss,last_loss,gradient_norm,skipped,decision"]
+    for epoch, loss in losses.items():
+        lines.append(f"{epoch},meta_loss,{epoch},0,100,9,9,0,0,")
+        lines.append(f"{epoch},validation,{epoch},0,{num_steps},{loss},{loss},,0,new best")
+    (directory / "metrics.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_trainings_by_their_validations(tmp_path):
+    write_metrics(tmp_path / "runs" / "seed_0", {25: 1.0, 50: np.e})
+    write_metrics(tmp_path / "runs" / "seed_1", {25: np.e**2, 50: "nan", 75: 1.0})
+    ((key, both),) = sources.read(str(tmp_path / "runs")).items()
+    assert key == ("training", "validation on 200 steps") and both.unit == "epoch"
+    np.testing.assert_array_equal(both.steps, [25, 50, 75])
+    np.testing.assert_allclose(both.values, [[0, 1, np.nan], [2, np.nan, 0]], atol=1e-12)
+    assert both.diverged_at.tolist() == [np.inf, 50]
+    seeds = [str(tmp_path / "runs" / f"seed_{seed}") for seed in range(2)]
+    ((_, listed),) = sources.read(",".join(seeds)).items()
+    np.testing.assert_array_equal(listed.values, both.values)
+    ((_, one),) = sources.read(seeds[0] + "/metrics.csv").items()
+    np.testing.assert_allclose(one.values, [[0, 1]], atol=1e-12)
+    np.save(tmp_path / "x.npy", LOSSES)
+    with pytest.raises(errors.InputError, match="cannot be one series"):
+        sources.read(f"{seeds[0]},{tmp_path / 'x.npy'}")
+
+
+def test_many_files_in_one_argument(tmp_path):
+    paths = []
+    for seed in range(40):
+        paths.append(tmp_path / f"seed{seed}_eval_loss_record.pickle-mnist_conv")
+        paths[-1].write_bytes(pickle.dumps([1.0] * 100))
+    spec = ",".join(map(str, paths))
+    assert len(spec) > 4096 - 255
+    ((_, source),) = sources.read(spec).items()
+    assert source.values.shape == (40, 1)
+
+
+def test_a_comma_in_a_path_is_escaped_in_a_list(tmp_path):
+    (tmp_path / "a,b").mkdir()
+    np.save(tmp_path / "a,b" / "x.npy", LOSSES)
+    assert len(sources.read(str(tmp_path / "a,b" / "x.npy"))) == 1
+    escaped = str(tmp_path / "a,b" / "x.npy").replace(",", "\\,")
+    ((_, source),) = sources.read(f"{escaped},{escaped}").items()
+    assert source.values.shape == (4, 3)
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b", "x/" * 3000])
+def test_names_that_the_system_refuses(name):
+    with pytest.raises(errors.InputError, match="not found"):
+        sources.read(name)

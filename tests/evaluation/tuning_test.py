@@ -32,9 +32,9 @@ def rates_run(monkeypatch):
     """The learning rates of the runs that are made."""
     run, rates = runner.Runner.run, []
 
-    def recording(self, rule, seed, num_steps):
+    def recording(self, rule, *args):
         rates.append(rule.learning_rate)
-        return run(self, rule, seed, num_steps)
+        return run(self, rule, *args)
 
     monkeypatch.setattr(runner.Runner, "run", recording)
     return rates
@@ -103,10 +103,10 @@ def test_evaluation_takes_the_winner_of_any_grid(tmp_path, rates_run):
 def test_an_interrupted_search_goes_on(tmp_path, monkeypatch, rates_run, capsys):
     run = runner.Runner.run
 
-    def interrupted(self, rule, seed, num_steps):
+    def interrupted(self, *args):
         if len(rates_run) == 2:
             raise KeyboardInterrupt
-        return run(self, rule, seed, num_steps)
+        return run(self, *args)
 
     with monkeypatch.context() as patch:
         patch.setattr(runner.Runner, "run", interrupted)
@@ -118,6 +118,35 @@ def test_an_interrupted_search_goes_on(tmp_path, monkeypatch, rates_run, capsys)
     assert tune(tmp_path) == 0
     assert rates_run == list(RATES)
     assert json.loads((tmp_path / FILE).read_text())["learning_rate"] == 0.2
+
+
+def test_searches_in_one_directory_lose_nothing(tmp_path):
+    task, cache = tuning.Task("simple", "", "", 50), tuning.Cache(str(tmp_path))
+    cache.add("sgd", task, tuning.Record(None, 2, {0.1: -1.0}))
+    cache.add("sgd", task, tuning.Record(0.2, 2, {0.2: -2.0}))
+    cache.add("sgd", task, tuning.Record(None, 2, {0.3: math.inf}))
+    assert cache.read("sgd", task) == (0.2, 2, {0.1: -1.0, 0.2: -2.0, 0.3: math.inf})
+    cache.add("sgd", task, tuning.Record(None, 1, {0.4: -3.0}))  # Of other seeds: incomparable.
+    assert cache.read("sgd", task) == (None, 1, {0.4: -3.0})
+
+
+def test_a_search_takes_over_what_another_ran_meanwhile(tmp_path, monkeypatch, rates_run):
+    run, other = runner.Runner.run, tuning.Cache(str(tmp_path))
+
+    def meanwhile(self, *args):
+        task = tuning.Task("simple", "", "", 50)
+        other.add("sgd", task, tuning.Record(None, 1, {0.2: -100.0}))
+        return run(self, *args)
+
+    monkeypatch.setattr(runner.Runner, "run", meanwhile)
+    tune(tmp_path)
+    assert rates_run == [0.05, 0.1, 0.9]
+    assert json.loads((tmp_path / FILE).read_text())["scores"]["0.2"] == -100.0
+
+
+def test_a_name_of_a_task_is_no_path(tmp_path):
+    task = tuning.Task("simple", "../../x", "test", 50)
+    assert tuning.Cache(str(tmp_path)).path("sgd", task).parent == tmp_path
 
 
 @pytest.mark.parametrize(
@@ -208,6 +237,7 @@ def test_a_damaged_cache_file_is_named(tmp_path, rates_run, content):
         ({"rates": (0.1, -1.0)}, "--rates=-1.0 must be positive numbers"),
         ({"rates": (math.nan,)}, "--rates=nan must be positive numbers"),
         ({"num_seeds": 0}, "--num_seeds=0 must be at least 1"),
+        ({"num_steps": 10**9}, "--num_steps=1000000000 must be at most 100000000"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, flags, message):

@@ -4,9 +4,11 @@ import hashlib
 import pathlib
 import pickle
 import pickletools
+import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from l2o_tf.core import errors
 from l2o_tf.legacy import l2l
@@ -299,3 +301,37 @@ def test_damaged_files_give_valid_weights_or_one_line(tmp_path, protocol):
     data = pickle.dumps(_nested(_weights(SMALL_SHAPES)), protocol)
     read, refused = _fuzz(tmp_path / "file", data, 200)
     assert read >= 10 and refused >= 50
+
+
+ONE_FEATURE = DM_SHAPES | {"lstm_1/w_gates": (21, 80)}
+
+
+@pytest.mark.parametrize("shapes", [ONE_FEATURE, {"linear/w": (1, 1), "linear/b": (1,)}])
+def test_rules_of_the_toy_problems_take_the_gradient_itself(tmp_path, shapes):
+    weights = _weights(shapes)
+    path = _pickled(tmp_path / "cw.l2l-0", _nested(weights))
+    _assert_same(l2l.read(path), weights)
+    rule = l2l.load_rule(path)
+    assert (rule.preprocess, rule.output_scale) == ("identity", 1.0)
+    grads = np.float32([0.3, -2.0])
+    updates, _ = rule.update([tf.constant(grads)], rule.init([tf.zeros(2)]), [tf.zeros(2)])
+    inputs = grads[None].astype(np.float64)
+    for layer in range(1, 1 + len(rule.units)):  # From a state of zeros.
+        w, b = weights[f"lstm_{layer}/w_gates"], weights[f"lstm_{layer}/b_gates"]
+        i, j, _, o = np.split(w[: len(inputs)].T @ inputs + b[:, None], 4)
+        inputs = np.tanh(np.tanh(j) / (1 + np.exp(-i))) / (1 + np.exp(-o))
+    expected = (weights["linear/w"].T @ inputs + weights["linear/b"][:, None])[0]
+    np.testing.assert_allclose(updates[0], expected, rtol=1e-5)
+    l2l.write(tmp_path / "again", rule.weights())
+    _assert_same(l2l.read(tmp_path / "again"), weights)
+
+
+def test_thousands_of_layers_are_refused_at_once(tmp_path):
+    layers = {f"lstm_{i}": {"w_gates": np.zeros((2, 4)), "b_gates": np.zeros(4)}
+              for i in range(1, 3000)}  # fmt: skip
+    linear = {"w": np.zeros((1, 1)), "b": np.zeros(1)}
+    path = _pickled(tmp_path / "x", {**layers, "linear": linear})
+    started = time.process_time()
+    with pytest.raises(errors.InputError, match="unknown: 'lstm_65/w_gates'"):
+        l2l.read(path)
+    assert time.process_time() - started < 5

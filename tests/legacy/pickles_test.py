@@ -1,5 +1,6 @@
 """The restricted pickle reader rebuilds numbers exactly and never runs what a file asks for."""
 
+import collections
 import marshal
 import os
 import pathlib
@@ -93,6 +94,42 @@ def test_the_spelling_of_dill_is_understood(tmp_path):
     np.testing.assert_array_equal(result["a"], [1, 2])
 
 
+def test_python_2_is_understood(tmp_path):
+    # What Python 2.7 writes of {'a': np.array([1, 2], 'f4')} and [np.float32(0.1), 0.5].
+    data = np.array([1, 2], "<f4").tobytes()
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\np1\n(cnumpy\nndarray\np2\n(I0\ntp3\nS'b'\np4\n"
+        b"tp5\nRp6\n(I1\n(I2\ntp7\ncnumpy\ndtype\np8\n(S'f4'\np9\nI0\nI1\ntp10\nRp11\n"
+        b"(I3\nS'<'\np12\nNNNI-1\nI-1\nI0\ntp13\nbI00\nS" + repr(data)[1:].encode() + b"\np14\ntp15\nb"
+    )  # fmt: skip
+    result = _read(tmp_path, b"(dp0\nS'a'\np16\n" + array + b"s.")
+    assert result["a"].dtype == np.float32 and result["a"].tolist() == [1, 2]
+    scalar = np.float32(0.1).tobytes()
+    losses = (
+        b"\x80\x02]q\x00(cnumpy.core.multiarray\nscalar\nq\x01cnumpy\ndtype\nq\x02U\x02f4q\x03K\x00K\x01"
+        b"\x87q\x04Rq\x05(K\x03U\x01<q\x06NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tq\x07bU\x04"
+        + scalar + b"\x86q\x08Rq\tG?\xe0\x00\x00\x00\x00\x00\x00e."
+    )  # fmt: skip
+    assert _read(tmp_path, losses) == [np.float32(0.1), 0.5]
+    text = b"S'caf\\xe9'\n."
+    assert _read(tmp_path, text) == "caf\xe9"
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_ordered_dictionaries(tmp_path, protocol):
+    value = collections.OrderedDict(b=1.0, a=collections.OrderedDict(x=2.0))
+    result = _read(tmp_path, pickle.dumps(value, protocol))
+    assert result == {"b": 1.0, "a": {"x": 2.0}} and list(result) == ["b", "a"]
+
+
+def test_ordered_dictionaries_of_python_2(tmp_path):
+    begin = b"ccollections\nOrderedDict\n("
+    assert _read(tmp_path, begin + b"(lp0\n(lp1\nS'a'\naF1.5\naatR.") == {"a": 1.5}
+    for damaged in (b"(lp0\nI1\natR.", b"(lp0\n(lp1\nI1\naI1\naatR."):
+        with pytest.raises(errors.InputError, match="cannot read"):
+            _read(tmp_path, begin + damaged)
+
+
 class _RunsOnCall:
     def __init__(self, command):
         self.command = command
@@ -123,12 +160,21 @@ def _calls(command: str) -> dict[str, bytes]:
     name = os.system.__module__
     return {
         "GLOBAL, REDUCE": b"cos\nsystem\n(" + _text(command) + b"tR.",
-        "STACK_GLOBAL": b"\x80\x04" + _text("os") + _text("system") + b"\x93" + _text(command)
+        "STACK_GLOBAL": b"\x80\x04"
+        + _text("os")
+        + _text("system")
+        + b"\x93"
+        + _text(command)
         + b"\x85R.",
         "INST": b"(" + _text(command) + b"ios\nsystem\n.",
         "OBJ": b"(c" + f"{name}\nsystem\n".encode() + _text(command) + b"o.",
-        "getattr": b"cbuiltins\ngetattr\n(cbuiltins\n__import__\n(" + _text("os") + b"tR"
-        + _text("system") + b"tR(" + _text(command) + b"tR.",
+        "getattr": b"cbuiltins\ngetattr\n(cbuiltins\n__import__\n("
+        + _text("os")
+        + b"tR"
+        + _text("system")
+        + b"tR("
+        + _text(command)
+        + b"tR.",
         "eval": b"cbuiltins\neval\n(" + _text(f"__import__('os').system({command!r})") + b"tR.",
         "__reduce__": pickle.dumps({"lstm_1": _RunsOnCall(command)}),
         "object array": pickle.dumps(np.array([1, _RunsOnCall(command)], object), 4),

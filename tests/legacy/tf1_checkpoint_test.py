@@ -1,14 +1,17 @@
 """The import of TensorFlow 1 checkpoints of L2O-Scale."""
 
+import pathlib
 import shutil
+import struct
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import tensor_bundle_pb2
 
 from l2o_tf import loading
 from l2o_tf.core import errors
-from l2o_tf.legacy import tf1_checkpoint
+from l2o_tf.legacy import tensor_bundle, tf1_checkpoint
 from l2o_tf.rules import analytical, hierarchical_rnn, scale_small
 from tests import reference
 
@@ -154,3 +157,99 @@ def test_missing_damaged_and_foreign_checkpoints_are_input_errors(tmp_path):
     with pytest.raises(errors.InputError, match="no variables under LOL/") as raised:
         tf1_checkpoint.load(rule, path)
     assert_one_line(raised)
+
+
+def test_the_numbers_are_those_of_tensorflows_reader(tmp_path):
+    rng = np.random.default_rng(0)
+    names = ["LOL/a", "LOL/a/b", "LOL/ab", "LOL/scalar", *(f"LOL/x{i:03d}" for i in range(300))]
+    variables = {name: rng.normal(size=(i % 4, 3)[: i % 3]).astype(np.float32)
+                 for i, name in enumerate(names)}  # fmt: skip
+    variables["other"] = np.ones(3, np.float64)
+    path = write_checkpoint(tmp_path, variables)
+    reader = tf.train.load_checkpoint(str(path))
+    read = tf1_checkpoint.read(path)
+    assert read.keys() == set(names)
+    for name, value in read.items():
+        np.testing.assert_array_equal(value, reader.get_tensor(name))
+        assert value.shape == variables[name].shape and value.dtype == np.float32
+
+
+@pytest.mark.parametrize("ending", [".index", ".data-00000-of-00001"])
+def test_damaged_files_give_one_line_and_no_other_numbers(tmp_path, ending):
+    variables = {f"LOL/x{i}": np.arange(i + 1, dtype=np.float32) for i in range(20)}
+    path = write_checkpoint(tmp_path, variables)
+    file = pathlib.Path(f"{path}{ending}")
+    good, rng, refused = file.read_bytes(), np.random.default_rng(0), 0
+    for trial in range(150):
+        bad = bytearray(good)
+        if trial % 3 == 0:
+            del bad[rng.integers(len(bad)) :]
+        else:
+            bad[rng.integers(len(bad))] ^= 1 << rng.integers(8)
+        file.write_bytes(bad)
+        try:
+            for name, value in tf1_checkpoint.read(path).items():
+                np.testing.assert_array_equal(value, variables[name])
+        except errors.InputError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused >= 120
+
+
+def _varint(number: int) -> bytes:
+    low, high = number & 0x7F, number >> 7
+    return bytes([low | 0x80]) + _varint(high) if high else bytes([low])
+
+
+def _crafted(entry: bytes) -> bytes:
+    """An index of one entry whose checksums are right."""
+
+    def block(pairs):
+        body = b"".join(
+            b"\0" + _varint(len(key)) + _varint(len(value)) + key + value for key, value in pairs
+        )
+        body += struct.pack("<II", 0, 1)
+        return body + b"\0" + struct.pack("<I", tensor_bundle._masked_checksum(body + b"\0"))
+
+    header = tensor_bundle_pb2.BundleHeaderProto(num_shards=1).SerializeToString()
+    data = block([(b"", header), (b"LOL/x", entry)])
+    index = block([(b"LOL/y", b"\0" + _varint(len(data) - 5))])
+    footer = b"\0\0" + _varint(len(data)) + _varint(len(index) - 5)
+    return data + index + footer.ljust(40, b"\0") + tensor_bundle._MAGIC
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"dtype": 1, "size": 2**40, "shape": [2**38]},
+        {"dtype": 1, "size": 4, "shape": [-1]},
+        {"dtype": 1, "size": 4, "shape": [1], "offset": -8},
+        {"dtype": 1, "size": 4, "shape": [1], "offset": 2**40},
+        {"dtype": 1, "size": 4, "shape": [1], "shard_id": 7},
+        {"dtype": 7, "size": 4, "shape": [1]},
+        {"dtype": 99, "size": 4, "shape": [1]},
+        {"dtype": 1, "size": 4, "shape": [1] * 300},
+    ],
+)
+def test_crafted_entries_do_not_reach_tensorflow(tmp_path, fields):
+    fields = dict(fields)
+    shape = fields.pop("shape")
+    entry = tensor_bundle_pb2.BundleEntryProto(**fields)
+    for size in shape:
+        entry.shape.dim.add(size=size)
+    (tmp_path / "x.ckpt.index").write_bytes(_crafted(entry.SerializeToString()))
+    (tmp_path / "x.ckpt.data-00000-of-00001").write_bytes(bytes(4))
+    with pytest.raises(errors.InputError, match="cannot read a TensorFlow 1") as raised:
+        tf1_checkpoint.read(tmp_path / "x.ckpt")
+    assert_one_line(raised)
+
+
+def test_a_crafted_index_that_is_right_is_read(tmp_path):
+    data = np.float32([3.5]).tobytes()
+    entry = tensor_bundle_pb2.BundleEntryProto(
+        dtype=1, size=4, crc32c=tensor_bundle._masked_checksum(data)
+    )
+    entry.shape.dim.add(size=1)
+    (tmp_path / "x.ckpt.index").write_bytes(_crafted(entry.SerializeToString()))
+    (tmp_path / "x.ckpt.data-00000-of-00001").write_bytes(data)
+    assert tf1_checkpoint.read(tmp_path / "x.ckpt")["LOL/x"].tolist() == [3.5]

@@ -1,0 +1,33 @@
+"""The figure of a comparison shows the numbers of the comparison."""
+
+import numpy as np
+
+from l2o_tf.evaluation import comparison, comparison_figure, drawing, sources
+
+
+def test_both_curves_over_their_difference(monkeypatch):
+    saved = []
+    monkeypatch.setattr(drawing, "save", lambda figure, path: saved.append(figure))
+    steps = np.array([100, 200])
+    never = np.full(2, np.inf)
+    a, b = (
+        sources.Source("dm on mlp", steps, np.array(values), 1, never, ())
+        for values in ([[1.0, 2.0], [3.0, 4.0]], [[0.0, 0.0], [0.0, 0.2]])
+    )
+    compared = [comparison.compare(a, b, 0.5)] * 6
+    comparison_figure.draw(compared, ("mine", "B"), 0.5, "unused")
+    (figure,) = saved
+    assert len(figure.axes) == 12
+    top, bottom = figure.axes[-2:]
+    assert top.get_title() == "dm on mlp\nUNDECIDED"
+    np.testing.assert_allclose(top.lines[0].get_ydata(), [2.0, 3.0])
+    np.testing.assert_allclose(top.lines[1].get_ydata(), [0.0, 0.1])
+    np.testing.assert_allclose(bottom.lines[0].get_ydata(), [2.0, 2.9])
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[:3] == ["mine", "B", "tolerance 0.5"]
+
+
+def test_a_series_without_windows_is_drawn_empty(tmp_path):
+    dead = sources.Source("x", np.array([100]), np.full([2, 1], np.nan), 1, np.ones(2), ())
+    comparison_figure.draw([comparison.compare(dead, dead)], ("A", "B"), 0.5, tmp_path / "x.png")
+    assert (tmp_path / "x.png").stat().st_size > 1000
