@@ -33,6 +33,15 @@ class Curve(NamedTuple):
     doubt: str
 
 
+def is_published(path: str | os.PathLike) -> bool:
+    """Whether a CSV file has the columns of a digitised figure."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.readline().strip().split(",") == _COLUMNS
+    except (OSError, ValueError):
+        return False
+
+
 def read(path: str | os.PathLike) -> dict[tuple[str, str], Curve]:
     """Reads one digitised figure.
 
