@@ -65,8 +65,7 @@ class Programs:
         self._epochs = epochs.Epochs(rule, optimizee, meta_optimizer)
         self._like = [tf.zeros([*shape]) for shape in mlp.shapes(optimizee.layer_sizes)]
         self._num_coordinates = coordinates.count(self._like)
-        rows = -(-self._num_coordinates // (num_blocks * _ALIGNMENT)) * _ALIGNMENT
-        self._block_size = rows
+        self._block_size = -(-self._num_coordinates // (num_blocks * _ALIGNMENT)) * _ALIGNMENT
 
     # What lanes start from.
 
