@@ -44,9 +44,7 @@ def record(
     def body(t, carry, arrays):
         carry, outputs = step(carry, t)
         tf.nest.assert_same_structure(arrays, outputs)
-        written = [
-            a.write(t, o) for a, o in zip(tf.nest.flatten(arrays), tf.nest.flatten(outputs))
-        ]
+        written = [a.write(t, o) for a, o in zip(tf.nest.flatten(arrays), tf.nest.flatten(outputs))]
         return t + 1, carry, tf.nest.pack_sequence_as(arrays, written)
 
     _, carry, arrays = tf.while_loop(
@@ -64,10 +62,40 @@ def scan(
     num_steps: int | tf.Tensor,
     like: Any = (),
     goes_on: Callable[[Carry, tf.Tensor], tf.Tensor] | None = None,
+    vectorizable: bool = False,
 ) -> tuple[Carry, Any]:
-    """Like `record`, but returns the outputs stacked to [num_steps, ...]."""
+    """Like `record`, but returns the outputs stacked to [num_steps, ...].
+
+    A `vectorizable` loop can be in a `tf.vectorized_map` under XLA, which takes no tensor arrays;
+    each of its steps writes all outputs of all steps anew.
+    """
+    if vectorizable:
+        return _scan_without_arrays(step, carry, num_steps, like, goes_on)
     carry, arrays = record(step, carry, num_steps, like, goes_on)
     return carry, tf.nest.map_structure(lambda a: a.stack(), arrays)
+
+
+def _scan_without_arrays(step, carry, num_steps, like, goes_on):
+    def zeros(spec):
+        return tf.zeros([num_steps, *spec.shape], spec.dtype)
+
+    def body(t, carry, stacks):
+        carry, outputs = step(carry, t)
+        is_now = tf.equal(tf.range(num_steps), t)
+
+        def write(stack, output):
+            now = tf.reshape(is_now, [num_steps, *[1] * output.shape.rank])
+            return tf.where(now, output[None], stack)
+
+        return t + 1, carry, tf.nest.map_structure(write, stacks, outputs)
+
+    _, carry, stacks = tf.while_loop(
+        lambda t, carry, _: (t < num_steps) & (True if goes_on is None else goes_on(carry, t)),
+        body,
+        (tf.constant(0), carry, tf.nest.map_structure(zeros, like)),
+        maximum_iterations=num_steps,
+    )
+    return carry, stacks
 
 
 def reverse(

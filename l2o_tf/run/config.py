@@ -159,6 +159,12 @@ class TrainConfig(ObjectiveFlags, CommandFlags):
         0.01, "Standard deviation of the noise that es and pes add to the weights.", _META
     )
 
+    evolution_together: bool = flag(
+        False,
+        "Run all perturbed unrolls of es and pes as one batch: faster for rules of many small "
+        "operations, such as mlp, slower for LSTMs.",
+        _META,
+    )
     weight_average: float = flag(
         0.0,
         "Validate and export a moving average of the rule's weights over epochs, with this decay: "

@@ -17,128 +17,140 @@ from l2o_tf.core import loops, seeds
 from l2o_tf.rules.base import Weights
 from l2o_tf.training import estimators, meta_loss
 
-_FLAGS = {"num_pairs": "evolution_pairs", "stddev": "evolution_stddev"}
-
-
-@estimators.register("es", flags=_FLAGS)
-@dataclasses.dataclass(frozen=True)
-class TruncatedES(estimators.Estimator):
-    """ES for each unroll by itself: 1 / (2 stddev^2) mean (L(w + eps) - L(w - eps)) eps.
-
-    All perturbed unrolls start where the trajectory of the unperturbed weights stands. The
-    expectation is the gradient of the unroll's smoothed meta-loss E[L(w + eps)].
-
-    Attributes:
-        num_pairs: antithetic pairs per unroll.
-        stddev: the standard deviation of the noise.
-    """
-
-    num_pairs: int = 8
-    stddev: float = 0.01
-
-    def step(self, segment, carry, weights, seed):
-        def run(weights):
-            return meta_loss.evaluate(segment, carry, weights)
-
-        def add_pair(total, pair):
-            noise = _noise(seeds.fold(seed, pair), weights, self.stddev)
-            plus, minus = (run(_moved(weights, noise, sign)).objective for sign in (1, -1))
-            return _add(total, noise, plus - minus), ()
-
-        total, _ = loops.scan(add_pair, _zeros(weights), self.num_pairs)
-        unroll = run(weights)
-        return meta_loss.MetaGradient(gradient=_scaled(total, self), **unroll._asdict())
+_FLAGS = {
+    "num_pairs": "evolution_pairs",
+    "stddev": "evolution_stddev",
+    "together": "evolution_together",
+}
 
 
 class Particles(NamedTuple):
     """Pairs of perturbed trajectories.
 
     Attributes:
-        trajectories: two nests, for plus and minus, of tensors [num_pairs, ...].
+        trajectories: a nest of tensors [2 num_pairs, ...]: those for plus, then those for minus.
         noise: the sum of a pair's perturbations so far, by name: [num_pairs, *shape].
     """
 
-    trajectories: tuple[Any, Any]
+    trajectories: Any
     noise: Weights
+
+
+@dataclasses.dataclass(frozen=True)
+class _Evolution(estimators.Estimator):
+    """What the strategies share.
+
+    Attributes:
+        num_pairs: antithetic pairs per unroll.
+        stddev: the standard deviation of the noise.
+        together: whether all perturbed unrolls run as one batch, not one after the other: the
+            same numbers up to rounding, faster where the steps are many small operations.
+    """
+
+    num_pairs: int = 8
+    stddev: float = 0.01
+    together: bool = False
+
+    def _draw(self, weights: Weights, seed: seeds.Seed) -> Weights:
+        """New noise, [num_pairs, *shape] by name."""
+
+        def one(nothing, pair):
+            pair_seed = seeds.fold(seed, pair)
+            noise = {
+                name: seeds.normal(seeds.fold(pair_seed, i), value.shape, self.stddev, value.dtype)
+                for i, (name, value) in enumerate(weights.items())
+            }
+            return nothing, noise
+
+        return loops.scan(one, (), self.num_pairs, weights)[1]
+
+    def _evaluate(self, segment, weights, noise, trajectories=None, trajectory=None):
+        """The perturbed unrolls, each from its own of `trajectories` or all from `trajectory`.
+
+        Returns:
+            Losses [2 num_pairs, max_steps + 1], objectives [2 num_pairs], ends [2 num_pairs, ...].
+        """
+        moved = {
+            name: tf.concat([value + noise[name], value - noise[name]], axis=0)
+            for name, value in weights.items()
+        }
+
+        def one(own):
+            start, perturbed = own
+            start = start if trajectory is None else trajectory
+            ran = meta_loss.evaluate(segment, start, perturbed, vectorizable=self.together)
+            return ran.losses, ran.objective, ran.end
+
+        inputs = (() if trajectories is None else trajectories, moved)
+        if self.together:
+            return tf.vectorized_map(one, inputs)
+
+        def step(nothing, i):
+            return nothing, one(tf.nest.map_structure(lambda x: x[i], inputs))
+
+        first = trajectory
+        if first is None:
+            first = tf.nest.map_structure(lambda x: x[0], trajectories)
+        scalar = tf.TensorSpec([], first.params[0].dtype)
+        like = (tf.TensorSpec([segment.max_steps + 1], scalar.dtype), scalar, first)
+        return loops.scan(step, (), 2 * self.num_pairs, like)[1]
+
+    def _estimate(self, noise: Weights, objectives: tf.Tensor) -> Weights:
+        """1 / (2 stddev^2) mean (plus - minus) noise."""
+        plus, minus = tf.split(objectives, 2)
+        factors = (plus - minus) / (2 * self.stddev**2 * self.num_pairs)
+        return {
+            name: tf.tensordot(tf.cast(factors, value.dtype), value, axes=1)
+            for name, value in noise.items()
+        }
+
+
+@estimators.register("es", flags=_FLAGS)
+@dataclasses.dataclass(frozen=True)
+class TruncatedES(_Evolution):
+    """ES for each unroll by itself: 1 / (2 stddev^2) mean (L(w + eps) - L(w - eps)) eps.
+
+    All perturbed unrolls start where the trajectory of the unperturbed weights stands. The
+    expectation is the gradient of the unroll's smoothed meta-loss E[L(w + eps)].
+    """
+
+    def step(self, segment, carry, weights, seed):
+        noise = self._draw(weights, seed)
+        _, objectives, _ = self._evaluate(segment, weights, noise, trajectory=carry)
+        unroll = meta_loss.evaluate(segment, carry, weights)
+        gradient = self._estimate(noise, objectives)
+        return meta_loss.MetaGradient(gradient=gradient, **unroll._asdict())
 
 
 @estimators.register("pes", flags=_FLAGS)
 @dataclasses.dataclass(frozen=True)
-class PersistentES(estimators.Estimator):
+class PersistentES(_Evolution):
     """PES: perturbed trajectories go on over all unrolls of an epoch.
 
     In unroll k each pair draws new noise and goes on from its own states; its estimate is
     1 / (2 stddev^2) mean (L_k(plus) - L_k(minus)) (eps_1 + ... + eps_k). The sum over the unrolls
     has the gradient of the whole trajectory's smoothed loss as its expectation: no truncation
     bias.
-
-    Attributes:
-        num_pairs: antithetic pairs, each with two trajectories.
-        stddev: the standard deviation of the noise.
     """
 
-    num_pairs: int = 8
-    stddev: float = 0.01
-
     def start(self, trajectory, weights):
-        def repeated(x):
-            return tf.repeat(x[None], self.num_pairs, axis=0)
+        def repeated(number):
+            return lambda x: tf.repeat(x[None], number, axis=0)
 
-        particles = tf.nest.map_structure(repeated, trajectory)
-        return Particles((particles, particles), tf.nest.map_structure(repeated, _zeros(weights)))
-
-    def step(self, segment, carry, weights, seed):
-        def add_pair(total, pair):
-            fresh = _noise(seeds.fold(seed, pair), weights, self.stddev)
-            noise = {name: carry.noise[name][pair] + fresh[name] for name in fresh}
-            plus, minus = (
-                meta_loss.evaluate(
-                    segment,
-                    tf.nest.map_structure(lambda x: x[pair], particles),
-                    _moved(weights, fresh, sign),
-                )
-                for particles, sign in zip(carry.trajectories, (1, -1))
-            )
-            total = _add(total, noise, plus.objective - minus.objective)
-            means = [(a + b) / 2 for a, b in zip((plus.losses, plus.objective),
-                                                 (minus.losses, minus.objective))]  # fmt: skip
-            return total, (*means, Particles((plus.end, minus.end), noise))
-
-        one = tf.nest.map_structure(lambda x: x[0], carry)
-        scalar = tf.TensorSpec([], _dtype(carry))
-        like = (tf.TensorSpec([segment.max_steps + 1], _dtype(carry)), scalar, one)
-        total, (*means, carry) = loops.scan(add_pair, _zeros(weights), self.num_pairs, like)
-        losses, objective = (tf.reduce_mean(x, axis=0) for x in means)
-        return meta_loss.MetaGradient(
-            losses, _scaled(total, self), carry, objective, segment.planned_steps
+        zeros = tf.nest.map_structure(tf.zeros_like, weights)
+        return Particles(
+            tf.nest.map_structure(repeated(2 * self.num_pairs), trajectory),
+            tf.nest.map_structure(repeated(self.num_pairs), zeros),
         )
 
-
-def _noise(seed: seeds.Seed, weights: Weights, stddev: float) -> Weights:
-    return {
-        name: seeds.normal(seeds.fold(seed, i), value.shape, stddev, value.dtype)
-        for i, (name, value) in enumerate(weights.items())
-    }
-
-
-def _moved(weights: Weights, noise: Weights, sign: int) -> Weights:
-    return {name: value + sign * noise[name] for name, value in weights.items()}
-
-
-def _zeros(weights: Weights) -> Weights:
-    return {name: tf.zeros_like(value) for name, value in weights.items()}
-
-
-def _add(total: Weights, noise: Weights, difference: tf.Tensor) -> Weights:
-    return {
-        name: total[name] + tf.cast(difference, noise[name].dtype) * noise[name] for name in total
-    }
-
-
-def _scaled(total: Weights, estimator: TruncatedES | PersistentES) -> Weights:
-    factor = 1 / (2 * estimator.stddev**2 * estimator.num_pairs)
-    return {name: factor * value for name, value in total.items()}
-
-
-def _dtype(carry: Particles) -> tf.DType:
-    return carry.trajectories[0].params[0].dtype
+    def step(self, segment, carry, weights, seed):
+        fresh = self._draw(weights, seed)
+        noise = {name: carry.noise[name] + fresh[name] for name in fresh}
+        losses, objectives, ends = self._evaluate(segment, weights, fresh, carry.trajectories)
+        return meta_loss.MetaGradient(
+            tf.reduce_mean(losses, axis=0),
+            self._estimate(noise, objectives),
+            Particles(ends, noise),
+            tf.reduce_mean(objectives),
+            segment.planned_steps,
+        )

@@ -99,8 +99,12 @@ def evaluate(
     trajectory: unrolls.Trajectory,
     weights: Weights,
     second_derivatives: bool = False,
+    vectorizable: bool = False,
 ) -> Evaluation:
-    """Runs an unroll; the objective can be differentiated. The arguments are `meta_gradient`'s."""
+    """Runs an unroll; the objective can be differentiated.
+
+    The arguments are `meta_gradient`'s; what is `vectorizable` is said in `loops.scan`.
+    """
     rule, optimizee, objective = segment.rule, segment.optimizee, segment.objective
 
     def score(point, t):
@@ -134,6 +138,7 @@ def evaluate(
         unrolls.Watch(observe=observe, penalty=segment.penalty),
         constant_gradients=not second_derivatives,
         goes_on=goes_on,
+        vectorizable=vectorizable,
     )
     end_loss = tf.zeros_like(run.losses[0])
     if objective.scores_end:

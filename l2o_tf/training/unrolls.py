@@ -114,6 +114,7 @@ def unroll(
     watch: Watch = Watch(),
     constant_gradients: bool = False,
     goes_on: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
+    vectorizable: bool = False,
 ) -> Unroll:
     """Runs `rule` on `optimizee`.
 
@@ -130,6 +131,7 @@ def unroll(
             whoever differentiates the unroll.
         goes_on: maps the last recorded loss (0 before the first) and t to whether to take step
             t; all by default.
+        vectorizable: see `loops.scan`.
     """
     params = list(trajectory.params)
 
@@ -166,7 +168,7 @@ def unroll(
     )
     first = Trajectory(params, trajectory.rule_state)
     if goes_on is None:
-        end, records = loops.scan(step, first, num_steps, like)
+        end, records = loops.scan(step, first, num_steps, like, vectorizable=vectorizable)
         return Unroll(end, *records, taken=num_steps)
 
     def counted(carry, t):
@@ -175,6 +177,6 @@ def unroll(
 
     carry = (first, tf.zeros([], params[0].dtype), tf.constant(0))
     (end, _, taken), records = loops.scan(
-        counted, carry, num_steps, like, lambda carry, t: goes_on(carry[1], t)
+        counted, carry, num_steps, like, lambda carry, t: goes_on(carry[1], t), vectorizable
     )
     return Unroll(end, *records, taken=taken)

@@ -1,11 +1,13 @@
 """Evolution strategies against exact gradients on quadratics, within their standard errors."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from l2o_tf import rules
-from l2o_tf.core import seeds
+from l2o_tf.core import loops, seeds
 from l2o_tf.training import estimators, evolution, meta_loss, unrolls
 from l2o_tf.training.segment import Segment
 from tests.training import problems
@@ -93,11 +95,29 @@ def test_its_mean_is_the_exact_gradient(name, estimator, truncated):
     assert np.abs(other).max() > 6, "the other estimator's gradient is told apart"
 
 
+@pytest.mark.parametrize("kind", [evolution.TruncatedES, evolution.PersistentES])
+def test_unrolls_together_are_those_one_after_the_other(kind):
+    rule = RULES["sgd"]()
+    weights, results = rule.weights(), []
+    for together in (False, True):
+        estimator = kind(num_pairs=3, stddev=0.1, together=together)
+
+        @loops.compiled
+        def step(carry, seed, estimator=estimator):
+            return tuple(estimator.step(segment_of(rule), carry, weights, seed)[:4])
+
+        carry = estimator.start(start_of(rule), weights)
+        first = step(carry, seeds.make_seed(0, "a"))
+        results.append((first, step(first[2], seeds.make_seed(0, "b"))))
+    compare = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+    tf.nest.map_structure(compare, *results)
+    assert max(np.abs(x).max() for x in results[0][1][1].values()) > 0.1
+
+
 def test_more_pairs_have_proportionally_less_variance():
     rule = RULES["sgd"]()
     variances = [
-        samples(rule, evolution.PersistentES(num_pairs=n, stddev=1e-3)).var(ddof=1)
-        for n in (1, 8)
+        samples(rule, evolution.PersistentES(num_pairs=n, stddev=1e-3)).var(ddof=1) for n in (1, 8)
     ]
     # The variance of a sample variance of a heavy-tailed square of a normal number, generously.
     assert variances[0] / variances[1] == pytest.approx(8, rel=0.3)
