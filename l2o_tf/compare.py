@@ -78,11 +78,11 @@ class CompareConfig(flags.CommandFlags):
 
 def main(config: CompareConfig) -> int:
     """Compares, reports on stdout and in `--out`; returns the exit code."""
-    named = [sources.label_and_spec(side) for side in (config.a, config.b)]
-    labels = tuple(label or default for (label, _), default in zip(named, "AB"))
+    (label_a, spec_a), (label_b, spec_b) = map(sources.label_and_spec, (config.a, config.b))
+    labels = label_a or "A", label_b or "B"
     if labels[0] == labels[1]:
         raise errors.InputError(f"both sides are labelled {labels[0]}: give them two labels")
-    a, b = (sources.read(spec, config.window) for _, spec in named)
+    a, b = (sources.read(spec, config.window) for spec in (spec_a, spec_b))
     pairs = comparison.pair(a, b)
     compared = [comparison.compare(*pair, config.tolerance) for pair in pairs]
     summary = comparison_report.summary(compared, labels, config.tolerance)

@@ -74,7 +74,7 @@ def main(config: PlotConfig) -> None:
     runs = results.load_all(config.results)
     missing = []
     curves = None
-    if config.published:
+    if config.published and config.figure is not None:
         curves = published.figure(config.figure, config.published_dir)
     for path in config.out:
         if config.figure is None:

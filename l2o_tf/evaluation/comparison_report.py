@@ -32,7 +32,8 @@ def summary(
         tolerance: what they were judged by.
     """
     a, b = labels
-    rows = [("series", "seeds", f"ln {a}", f"ln {b}", f"{a} - {b}", "95 % interval", "verdict")]
+    header = ("series", "seeds", f"ln {a}", f"ln {b}", f"{a} - {b}", "95 % interval", "verdict")
+    rows: list[Sequence[str]] = [header]
     for one in compared:
         means = [f"{np.nanmean(side.values):.3f}" if side.steps.size else "-" for side in one[:2]]
         seeds = f"{_num_runs(one.a)}, {_num_runs(one.b)}"
