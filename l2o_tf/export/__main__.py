@@ -28,7 +28,7 @@ _WHAT, _SPEED = "What to export", "Speed"
 
 
 @dataclasses.dataclass(frozen=True)
-class ExportConfig:
+class ExportConfig(flags.CommandFlags):
     """The flags of `python -m l2o_tf.export`.
 
     Raises:

@@ -1,11 +1,18 @@
 """Plug-ins: what is imported, when, and what is said if it cannot be."""
 
+import dataclasses
+import importlib
+import operator
+import pathlib
+import re
 import sys
 
 import pytest
 
 from l2o_tf import cli
 from l2o_tf.core import errors, flags, plugins
+
+PACKAGE = pathlib.Path(cli.__file__).parent
 
 
 @pytest.fixture
@@ -76,3 +83,14 @@ def test_a_file_that_names_plugins_imports_none_of_them(modules):
 def test_the_home_of_a_class_is_a_name_to_import():
     assert plugins.home(flags.CommandFlags) is None
     assert plugins.home(pytest.fixture) == "_pytest.fixtures"
+
+
+def test_every_command_takes_plugins():
+    checked = []
+    for path in [*PACKAGE.glob("*.py"), PACKAGE / "export" / "__main__.py"]:
+        for name in re.findall(r"cli\.run\(([\w.]+)", path.read_text(encoding="utf-8")):
+            module = ".".join(("l2o_tf", *path.relative_to(PACKAGE).with_suffix("").parts))
+            config = operator.attrgetter(name)(importlib.import_module(module))
+            assert "plugins" in {field.name for field in dataclasses.fields(config)}, module
+            checked.append(module)
+    assert len(checked) >= 9
