@@ -117,7 +117,12 @@ class UpdateRule(snt.Module):
         return self.update_tensors(grads, state, params, self._given_or_own(weights))
 
     def replay(
-        self, grads: Params, state: State, params: Params, weights: Weights | None = None
+        self,
+        grads: Params,
+        state: State,
+        params: Params,
+        weights: Weights | None = None,
+        points: Params | None = None,
     ) -> tuple[Params, State]:
         """Computes the updates for a recorded sequence of gradients.
 
@@ -130,6 +135,8 @@ class UpdateRule(snt.Module):
             state: the state before the first of them.
             params: tensors [*shape_i]; only their shapes and dtypes matter.
             weights: as in `update`.
+            points: tensors [num_steps, *shape_i], the parameters at each of the gradients, for
+                rules that look at them; `params` throughout by default.
 
         Returns:
             The updates, tensors [num_steps, *shape_i], and the state after the last step.
@@ -137,7 +144,7 @@ class UpdateRule(snt.Module):
         weights = self._given_or_own(weights)
         if self.differentiator is not None:
             return self.differentiator.replay(grads, state, params, weights)
-        return step_by_step(self, grads, state, params, weights)
+        return step_by_step(self, grads, state, params, weights, points)
 
     def init_tensors(self, params: Params, seed: seeds.Seed | None, weights: Weights) -> State:
         """What `init` returns, which every rule defines; the weights are always given."""
@@ -184,12 +191,18 @@ class UpdateRule(snt.Module):
 
 
 def step_by_step(
-    rule: UpdateRule, grads: Params, state: State, params: Params, weights: Weights
+    rule: UpdateRule,
+    grads: Params,
+    state: State,
+    params: Params,
+    weights: Weights,
+    points: Params | None = None,
 ) -> tuple[Params, State]:
     """`UpdateRule.replay` by calls of `update`, for any rule."""
 
     def step(state, t):
-        updates, state = rule.update([g[t] for g in grads], state, params, weights)
+        at = params if points is None else [p[t] for p in points]
+        updates, state = rule.update([g[t] for g in grads], state, at, weights)
         return state, updates
 
     state, updates = loops.scan(step, state, grads[0].shape[0], like=list(params))

@@ -80,11 +80,13 @@ def imitation_gradient(
         after the lesson.
     """
     params = lesson.end.params
+    # Where the teacher stood: from its end back by the changes that were still to come.
+    points = [p - tf.cumsum(label, reverse=True) for p, label in zip(params, lesson.labels)]
     num_coordinates = coordinates.count(params)
     with tf.GradientTape() as tape:
         tape.watch(weights)
         state = state if first_state is None else first_state(weights, state)
-        updates, state = student.replay(lesson.gradients, state, params, weights)
+        updates, state = student.replay(lesson.gradients, state, params, weights, points)
         losses = tf.add_n(
             [
                 tf.reduce_sum(tf.square(label - u), axis=list(range(1, u.shape.rank)))

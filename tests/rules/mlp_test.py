@@ -7,6 +7,7 @@ import tensorflow as tf
 from l2o_tf import rules
 from l2o_tf.core import errors
 from l2o_tf.rules import mlp
+from l2o_tf.training import imitation, unrolls
 from tests import reference
 
 NAMES = ("scalar", "bias", "kernel", "wide", "conv", "stack")
@@ -133,3 +134,30 @@ def test_options_out_of_range_are_refused(options, message):
 def test_a_routing_of_another_number_of_tensors_is_refused(tensors):
     with pytest.raises(errors.InputError, match="for 2 tensors .* but there are 3"):
         rules.create("mlp", adam=[True, False]).init(tensors[0])
+
+
+def test_tensors_without_a_gradient_keep_their_state(tensors):
+    params, grads = tensors
+    rule = rules.create("mlp", adam=[False, True, False])
+    _, before = rule.update(grads, rule.init(params), params)
+    _, after = rule.update([grads[0], 0 * grads[1], 0 * grads[2]], before, params)
+    held = rule.hold(before, after, params, [True, False, False])
+    tf.nest.map_structure(np.testing.assert_array_equal, held.tensors[0], after.tensors[0])
+    tf.nest.map_structure(np.testing.assert_array_equal, held.tensors[1:], before.tensors[1:])
+
+
+def test_imitation_shows_where_the_teacher_stood(tensors):
+    """One step per lesson and all of them in one are the same losses only at the right points."""
+    params, grads = tensors
+    rule = rules.create("mlp", seed=tf.constant([3, 4]), learning_rate=1.0)
+    labels = [tf.stack([1.0 * tf.ones_like(p), -0.5 * tf.ones_like(p)]) for p in params]
+    end = [p + tf.reduce_sum(label, axis=0) for p, label in zip(params, labels)]
+    recorded = [tf.stack([g, -g]) for g in grads]
+    lesson = imitation.Lesson(recorded, labels, unrolls.Trajectory(end, ()))
+    losses, *_ = imitation.imitation_gradient(rule, rule.init(params), lesson, rule.weights())
+    state, at = rule.init(params), params
+    for t in range(2):
+        updates, state = rule.update([g[t] for g in recorded], state, at)
+        squares = [np.sum((u - label[t]) ** 2) for u, label in zip(updates, labels)]
+        np.testing.assert_allclose(losses[t], sum(squares) / (2 * 16), rtol=1e-5)
+        at = [p + label[t] for p, label in zip(at, labels)]
