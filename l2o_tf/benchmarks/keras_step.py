@@ -21,6 +21,7 @@ OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
     # What the weights are does not matter to the time.
     "dm": lambda: keras_optimizer.LearnedOptimizer(rules.create("dm")),
     "rnnprop": lambda: keras_optimizer.LearnedOptimizer(rules.create("rnnprop")),
+    "mlp": lambda: keras_optimizer.LearnedOptimizer(rules.create("mlp", adam="vectors")),
 }
 
 
