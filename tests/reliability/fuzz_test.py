@@ -103,8 +103,10 @@ def test_flagfiles(tmp_path_factory, content):
 
 
 OPTIONS = st.dictionaries(
-    st.sampled_from(["units", "level_sizes", "init_lr_range", "use_attention", "seed", "output_scale",
-                     "num_projected", "initial_rate", "learning_rate", "self", "name"])
+    st.sampled_from(
+        ["units", "level_sizes", "init_lr_range", "use_attention", "seed", "output_scale",
+         "num_projected", "initial_rate", "learning_rate", "self", "name"]
+    )
     | st.text(string.ascii_lowercase, max_size=4),
     JSON | st.sampled_from([[10**6], [0], [2.5], [-3], "3", [], [[1]], 1e300, 0]),
     max_size=2,
