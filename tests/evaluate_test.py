@@ -138,7 +138,7 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_bytes(
     flags = message.partition("l2o_tf.evaluate ")[2].split()
     assert len(list(workdir.glob("runs/*"))) == num_runs
     session.evaluate(cli.parse(EvaluateConfig, ["evaluate", *flags]), cli.say)
-    assert capsys.readouterr().err.count(", seed ") == NUM_RUNS - num_runs
+    assert capsys.readouterr().err.count(" over the last tenth") == NUM_RUNS - num_runs
     for name in ("losses.npz", "results.csv", "table.txt"):
         assert (workdir / name).read_bytes() == (finished / name).read_bytes()
 
@@ -272,7 +272,7 @@ def test_evaluations_in_one_directory_share_the_work(tmp_path, monkeypatch, caps
 
     monkeypatch.setattr(runner.Runner, "run", meanwhile)
     assert run(workdir, **flags) == 0
-    assert capsys.readouterr().err.count(", seed ") == 2
+    assert capsys.readouterr().err.count(" over the last tenth") == 2
     stored = {r.seed: r.losses for r in results.load(workdir)}
     assert stored.keys() == {0, 1, 2} and (stored[1] == 1).all()
 

@@ -11,7 +11,7 @@ from tests.reliability import faults
 COMMON = {"optimizees": ("simple",), "num_steps": 120, "num_seeds": 2}
 
 
-def losses_of(rule, seed, num_steps):
+def losses_of(rule, seed, num_steps, progress):
     """What a run of a rule gives, made up but different for each."""
     rate = float(rule.options()["learning_rate"])
     curve = np.exp(-rate * np.arange(num_steps)) + 0.01 * int(seed[0])
