@@ -96,8 +96,7 @@ def help_page(config_class: type, description: str) -> str:
     """The text of --help: the description, then the flags by group with their defaults."""
     lines = [description.strip(), ""]
     groups: dict[str, list[dataclasses.Field]] = {}
-    own = vars(config_class).get("__annotations__", {})
-    for field in sorted(dataclasses.fields(config_class), key=lambda field: field.name not in own):
+    for field in dataclasses.fields(config_class):
         groups.setdefault(field.metadata["group"], []).append(field)
     for group, fields in groups.items():
         lines.append(f"{group}:")

@@ -6,182 +6,18 @@ import math
 from l2o_tf.core import errors
 from l2o_tf.core.flags import CommandFlags, check_numbers, flag, require, to_text
 from l2o_tf.run.objective_flags import ObjectiveFlags
+from l2o_tf.run.recipe_flags import LengthFlags, TechniqueFlags, WhatFlags
 from l2o_tf.training.curriculum import Schedule, default_validation_steps
 
 _SCORES = ("last_unroll", "final_minibatch")
 _CHOICES = ("epoch", "unroll")
-_WHAT, _LENGTH, _CURRICULUM = "What to train", "How long", "Curriculum (paper, Algorithm 1)"
-_IMITATION, _META, _FILES = "Imitation (paper, Algorithm 2)", "Meta-optimization", "Files"
-_MIXING = "Self-improving (paper, section 4.2)"
+_FILES = "Files"
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig(ObjectiveFlags, CommandFlags):
-    """The flags of meta-training; a value of None is replaced by the one that follows from others.
+class FileFlags:
+    """Where a run is, and what it leaves there."""
 
-    Raises:
-        InputError: for a value out of range; the message names the flag.
-    """
-
-    rule: str = flag(
-        "dm",
-        "The update rule to train: dm (L2O-DM), rnnprop, scale (L2O-Scale's hierarchical RNN) or "
-        "coordinatewise_rnn, global_learning_rate, learning_rate_schedule, trainable_adam. Your "
-        "own is module:Class, or its registered name with --plugins=module.",
-        _WHAT,
-    )
-    init_from: str | None = flag(
-        None,
-        "Train on from this rule: a run's directory, an exported rule, a legacy .l2l file or a "
-        "pretrained name. Default: fresh weights, drawn from --seed.",
-        _WHAT,
-    )
-    optimizee: tuple[str, ...] = flag(
-        ("mlp",),
-        "What to train it on: mlp, mlp_relu, mlp_deeper, conv_mnist, quadratic, ...; several, "
-        "separated by commas, are drawn from for each epoch (validation is on the first). Your "
-        "own is module:make, a function make(dataset, batch_size) that returns an optimizee.",
-        _WHAT,
-    )
-    optimizee_weights: tuple[float, ...] | None = flag(
-        None, "How often each optimizee is drawn, up to a factor. Default: equally often.", _WHAT
-    )
-    dataset: str = flag(
-        "mnist", "A TensorFlow Datasets image classification set, or digits (embedded).", _WHAT
-    )
-    batch_size: int = flag(128, "Images per minibatch of the optimizee.", _WHAT)
-    random_scaling: float = flag(
-        0.0,
-        "Scale each coordinate of the optimizee by exp(U(-b, b)) in training, b this number (3 in "
-        "RNNprop's paper); 0 for no scaling.",
-        _WHAT,
-    )
-    seed: int = flag(0, "Everything random follows from it.", _WHAT)
-
-    seeds: tuple[int, ...] = flag(
-        (),
-        "Train once for each of these, in place of --seed, in WORKDIR/seed_N.",
-        _WHAT,
-        False,
-    )
-    jobs: int = flag(
-        1, "How many of --seeds train at a time, each in a process with its share of the CPUs.",
-        _WHAT, False,
-    )  # fmt: skip
-
-    num_epochs: int | None = flag(
-        None,
-        "Epochs (trajectories) in all. Default: 10000 for dm, 100 for rnnprop; with --curriculum "
-        "until the curriculum stops, with --max_train_steps until these are done.",
-        _LENGTH,
-    )
-    num_steps: int = flag(100, "Optimizee steps per epoch without a curriculum.", _LENGTH)
-    max_train_steps: int | None = flag(
-        None,
-        "Optimizee steps of training in all, after which it ends: a budget with which recipes "
-        "compare. Default: no limit.",
-        _LENGTH,
-    )
-    unroll_length: int = flag(
-        20,
-        "Optimizee steps per meta-step (truncated unroll). With the number of steps of an epoch, "
-        "backpropagation is through the whole trajectory.",
-        _LENGTH,
-    )
-    period_epochs: int | None = flag(
-        None,
-        "Epochs between validations (T_period). Default: 100, for rnnprop 10.",
-        _LENGTH,
-    )
-    validation_epochs: int = flag(20, "Trajectories per validation.", _LENGTH)
-    validation_score: str = flag(
-        "last_unroll",
-        "The loss of a validation trajectory: the mean over its last_unroll, or the one of the "
-        "final_minibatch as in the legacy code.",
-        _LENGTH,
-    )
-
-    curriculum: bool = flag(False, "Let the number of steps grow in stages.", _CURRICULUM)
-    curriculum_steps: tuple[int, ...] = flag(
-        (100, 200, 500, 1000, 1500, 2000, 2500, 3000),
-        "Optimizee steps per epoch of each stage (N_train).",
-        _CURRICULUM,
-    )
-    validation_steps: tuple[int, ...] | None = flag(
-        None,
-        "Steps per validation trajectory of each stage (N_valid). Default: N_train of the next "
-        "stage; for the last one, as much more as it has over the one before.",
-        _CURRICULUM,
-    )
-    min_periods: int = flag(3, "Periods that each stage gets at least (N_period).", _CURRICULUM)
-
-    imitation_r: tuple[float, ...] = flag(
-        (0.0,),
-        "Probability that an epoch imitates a teacher: one number, or one per stage.",
-        _IMITATION,
-    )
-    imitation_choice: str = flag(
-        "epoch", "What r is the probability of: that an epoch or that an unroll imitates.",
-        _IMITATION,
-    )  # fmt: skip
-    teachers: tuple[str, ...] = flag(
-        ("adam:0.01", "sgd:0.1", "adagrad:0.01"),
-        "The analytical rules to imitate, name:learning_rate; each epoch draws one. They are the "
-        "rules of self-improving as well.",
-        _IMITATION,
-    )
-    teacher_weights: tuple[float, ...] | None = flag(
-        None, "How often each teacher is drawn, up to a factor. Default: equally often.", _IMITATION
-    )
-    steps_per_label: int = flag(1, "The teacher's steps per step of the student (k).", _IMITATION)
-    shared_meta_optimizer: bool = flag(
-        False,
-        "Let imitation and meta-loss share the meta-optimizer's moments; by default each has its "
-        "own, as in the legacy code.",
-        _IMITATION,
-    )
-
-    self_improving_epochs: int = flag(
-        0,
-        "Epochs in which teachers take some of the steps: at first as often as the learned rule, "
-        "then linearly less, to 0 (the paper: 100). 0 for no self-improving.",
-        _MIXING,
-    )
-
-    estimator: str = flag(
-        "bptt",
-        "How meta-gradients are found: bptt (backpropagation), es (evolution strategy for each "
-        "unroll), pes (persistent evolution strategy), or the name of a plug-in's.",
-        _META,
-    )
-    evolution_pairs: int = flag(8, "Antithetic pairs of unrolls of es and pes.", _META)
-    evolution_stddev: float = flag(
-        0.01, "Standard deviation of the noise that es and pes add to the weights.", _META
-    )
-
-    evolution_together: bool = flag(
-        False,
-        "Run all perturbed unrolls of es and pes as one batch: faster for rules of many small "
-        "operations, such as mlp, slower for LSTMs.",
-        _META,
-    )
-    weight_average: float = flag(
-        0.0,
-        "Validate and export a moving average of the rule's weights over epochs, with this decay: "
-        "0.95 averages over the last 20 or so. 0 for the weights themselves, as in the paper.",
-        _META,
-    )
-    second_derivatives: bool = flag(
-        False, "Differentiate also through the gradients that the rule is given.", _META
-    )
-
-    max_snapshots: int = flag(
-        1000,
-        "Validated weights to keep, for python -m l2o_tf.select to choose among; beyond so many "
-        "every second one is dropped. 0 for none.",
-        _FILES,
-        False,
-    )
     workdir: str = flag(
         "",
         "The run's directory. An existing run is resumed. Default: runs/RULE-DATE-TIME.",
@@ -201,12 +37,29 @@ class TrainConfig(ObjectiveFlags, CommandFlags):
         _FILES,
         identity=False,
     )
+    max_snapshots: int = flag(
+        1000,
+        "Validated weights to keep, for python -m l2o_tf.select to choose among; beyond so many "
+        "every second one is dropped. 0 for none.",
+        _FILES,
+        False,
+    )
     dry_run: bool = flag(
         False,
         "Say what would be trained, on what, with which flags and roughly for how long, and stop.",
         _FILES,
         identity=False,
     )
+
+
+# Fields are in the order of the bases from the last to the first, which is that of --help.
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(CommandFlags, FileFlags, ObjectiveFlags, TechniqueFlags, LengthFlags, WhatFlags):
+    """The flags of meta-training; a value of None is replaced by the one that follows from others.
+
+    Raises:
+        InputError: for a value out of range; the message names the flag.
+    """
 
     def __post_init__(self):
         for name in ("num_steps", "unroll_length", "validation_epochs", "min_periods",

@@ -1,4 +1,4 @@
-"""The flags of meta-training that L2O-Scale brought: objective, lengths, regularizers, problems."""
+"""The flags of how the rule's weights are changed, and by which objective."""
 
 import dataclasses
 import math
@@ -13,45 +13,37 @@ from l2o_tf.training.choices import (
     REGULARIZERS,
 )
 
-_WHAT, _LENGTH, _META = "What to train", "How long", "Meta-optimization"
-_OBJECTIVE = "Meta-objective (L2O-Scale)"
+_META, _OBJECTIVE = "Meta-optimization", "Meta-objective (L2O-Scale)"
 
 
 @dataclasses.dataclass(frozen=True)
 class ObjectiveFlags:
-    """A part of the flags of meta-training, beside those of `TrainConfig` itself.
+    """Meta-optimization and meta-objective."""
 
-    Raises:
-        InputError: for a value out of range; the message names the flag.
-    """
-
-    init_lr_range: tuple[float, ...] | None = flag(
-        None,
-        "low,high: range of the random learning rates that a coordinate starts with, for scale "
-        "and coordinatewise_rnn; equal bounds fix them. Default: the rule's, 1e-6,1e-2 for scale.",
-        _WHAT,
+    estimator: str = flag(
+        "bptt",
+        "How meta-gradients are found: bptt (backpropagation), es (evolution strategy for each "
+        "unroll), pes (persistent evolution strategy), or the name of a plug-in's.",
+        _META,
     )
-    rule_options: str = flag(
-        "",
-        "Further options of the rule as JSON, such as "
-        '{"use_attention": true, "level_sizes": [10, 20, 20]}.',
-        _WHAT,
+    evolution_pairs: int = flag(8, "Antithetic pairs of unrolls of es and pes.", _META)
+    evolution_stddev: float = flag(
+        0.01, "Standard deviation of the noise that es and pes add to the weights.", _META
     )
-    problem_sets: tuple[str, ...] = flag(
-        (),
-        "In place of --optimizee: sets of L2O-Scale's problems, one problem of which is drawn for "
-        "each epoch: quadratic, bowl, softmax_2_class, ..., mnist_mlp, or scale_meta for the "
-        "whole ensemble.",
-        _WHAT,
+    evolution_together: bool = flag(
+        False,
+        "Run all perturbed unrolls of es and pes as one batch: faster for rules of many small "
+        "operations, such as mlp, slower for LSTMs.",
+        _META,
     )
-    random_num_unrolls: tuple[float, ...] | None = flag(
-        None,
-        "minimum,scale[,maximum]: draw the number of unrolls of an epoch, round(Exp(scale)) + "
-        "minimum, instead of following from the number of steps.",
-        _LENGTH,
+    weight_average: float = flag(
+        0.0,
+        "Validate and export a moving average of the rule's weights over epochs, with this decay: "
+        "0.95 averages over the last 20 or so. 0 for the weights themselves, as in the paper.",
+        _META,
     )
-    random_unroll_length: tuple[float, ...] | None = flag(
-        None, "minimum,scale,maximum: the same for the steps of an unroll.", _LENGTH
+    second_derivatives: bool = flag(
+        False, "Differentiate also through the gradients that the rule is given.", _META
     )
     meta_optimizer: str = flag(
         "adam",
@@ -63,7 +55,6 @@ class ObjectiveFlags:
         None, "Its learning rate. Default: 1e-3 for adam, 1e-6 for rmsprop.", _META
     )
     l2_reg: float = flag(0.0, "Factor of the sum of squared weights in the objective.", _META)
-
     objective: str = flag(
         "sum",
         "sum of the losses of an unroll; mean of losses relative to the first of the trajectory; "

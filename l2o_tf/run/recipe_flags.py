@@ -1,0 +1,174 @@
+"""The flags of what is trained, for how long, and by which techniques of the paper."""
+
+import dataclasses
+
+from l2o_tf.core.flags import flag
+
+_WHAT, _LENGTH, _CURRICULUM = "What to train", "How long", "Curriculum (paper, Algorithm 1)"
+_IMITATION = "Imitation (paper, Algorithm 2)"
+_MIXING = "Self-improving (paper, section 4.2)"
+
+
+@dataclasses.dataclass(frozen=True)
+class WhatFlags:
+    """The rule, what it is trained on, and the seed."""
+
+    rule: str = flag(
+        "dm",
+        "The update rule to train: dm (L2O-DM), rnnprop, scale (L2O-Scale's hierarchical RNN) or "
+        "coordinatewise_rnn, global_learning_rate, learning_rate_schedule, trainable_adam. Your "
+        "own is module:Class, or its registered name with --plugins=module.",
+        _WHAT,
+    )
+    init_from: str | None = flag(
+        None,
+        "Train on from this rule: a run's directory, an exported rule, a legacy .l2l file or a "
+        "pretrained name. Default: fresh weights, drawn from --seed.",
+        _WHAT,
+    )
+    optimizee: tuple[str, ...] = flag(
+        ("mlp",),
+        "What to train it on: mlp, mlp_relu, mlp_deeper, conv_mnist, quadratic, ...; several, "
+        "separated by commas, are drawn from for each epoch (validation is on the first). Your "
+        "own is module:make, a function make(dataset, batch_size) that returns an optimizee.",
+        _WHAT,
+    )
+    optimizee_weights: tuple[float, ...] | None = flag(
+        None, "How often each optimizee is drawn, up to a factor. Default: equally often.", _WHAT
+    )
+    dataset: str = flag(
+        "mnist", "A TensorFlow Datasets image classification set, or digits (embedded).", _WHAT
+    )
+    batch_size: int = flag(128, "Images per minibatch of the optimizee.", _WHAT)
+    random_scaling: float = flag(
+        0.0,
+        "Scale each coordinate of the optimizee by exp(U(-b, b)) in training, b this number (3 in "
+        "RNNprop's paper); 0 for no scaling.",
+        _WHAT,
+    )
+    seed: int = flag(0, "Everything random follows from it.", _WHAT)
+    seeds: tuple[int, ...] = flag(
+        (),
+        "Train once for each of these, in place of --seed, in WORKDIR/seed_N.",
+        _WHAT,
+        False,
+    )
+    jobs: int = flag(
+        1, "How many of --seeds train at a time, each in a process with its share of the CPUs.",
+        _WHAT, False,
+    )  # fmt: skip
+    init_lr_range: tuple[float, ...] | None = flag(
+        None,
+        "low,high: range of the random learning rates that a coordinate starts with, for scale "
+        "and coordinatewise_rnn; equal bounds fix them. Default: the rule's, 1e-6,1e-2 for scale.",
+        _WHAT,
+    )
+    rule_options: str = flag(
+        "",
+        "Further options of the rule as JSON, such as "
+        '{"use_attention": true, "level_sizes": [10, 20, 20]}.',
+        _WHAT,
+    )
+    problem_sets: tuple[str, ...] = flag(
+        (),
+        "In place of --optimizee: sets of L2O-Scale's problems, one problem of which is drawn for "
+        "each epoch: quadratic, bowl, softmax_2_class, ..., mnist_mlp, or scale_meta for the "
+        "whole ensemble.",
+        _WHAT,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class LengthFlags:
+    """Epochs, unrolls and validations."""
+
+    num_epochs: int | None = flag(
+        None,
+        "Epochs (trajectories) in all. Default: 10000 for dm, 100 for rnnprop; with --curriculum "
+        "until the curriculum stops, with --max_train_steps until these are done.",
+        _LENGTH,
+    )
+    num_steps: int = flag(100, "Optimizee steps per epoch without a curriculum.", _LENGTH)
+    max_train_steps: int | None = flag(
+        None,
+        "Optimizee steps of training in all, after which it ends: a budget with which recipes "
+        "compare. Default: no limit.",
+        _LENGTH,
+    )
+    unroll_length: int = flag(
+        20,
+        "Optimizee steps per meta-step (truncated unroll). With the number of steps of an epoch, "
+        "backpropagation is through the whole trajectory.",
+        _LENGTH,
+    )
+    period_epochs: int | None = flag(
+        None,
+        "Epochs between validations (T_period). Default: 100, for rnnprop 10.",
+        _LENGTH,
+    )
+    validation_epochs: int = flag(20, "Trajectories per validation.", _LENGTH)
+    validation_score: str = flag(
+        "last_unroll",
+        "The loss of a validation trajectory: the mean over its last_unroll, or the one of the "
+        "final_minibatch as in the legacy code.",
+        _LENGTH,
+    )
+    random_num_unrolls: tuple[float, ...] | None = flag(
+        None,
+        "minimum,scale[,maximum]: draw the number of unrolls of an epoch, round(Exp(scale)) + "
+        "minimum, instead of following from the number of steps.",
+        _LENGTH,
+    )
+    random_unroll_length: tuple[float, ...] | None = flag(
+        None, "minimum,scale,maximum: the same for the steps of an unroll.", _LENGTH
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TechniqueFlags:
+    """Curriculum, imitation and self-improving."""
+
+    curriculum: bool = flag(False, "Let the number of steps grow in stages.", _CURRICULUM)
+    curriculum_steps: tuple[int, ...] = flag(
+        (100, 200, 500, 1000, 1500, 2000, 2500, 3000),
+        "Optimizee steps per epoch of each stage (N_train).",
+        _CURRICULUM,
+    )
+    validation_steps: tuple[int, ...] | None = flag(
+        None,
+        "Steps per validation trajectory of each stage (N_valid). Default: N_train of the next "
+        "stage; for the last one, as much more as it has over the one before.",
+        _CURRICULUM,
+    )
+    min_periods: int = flag(3, "Periods that each stage gets at least (N_period).", _CURRICULUM)
+    imitation_r: tuple[float, ...] = flag(
+        (0.0,),
+        "Probability that an epoch imitates a teacher: one number, or one per stage.",
+        _IMITATION,
+    )
+    imitation_choice: str = flag(
+        "epoch", "What r is the probability of: that an epoch or that an unroll imitates.",
+        _IMITATION,
+    )  # fmt: skip
+    teachers: tuple[str, ...] = flag(
+        ("adam:0.01", "sgd:0.1", "adagrad:0.01"),
+        "The analytical rules to imitate, name:learning_rate; each epoch draws one. They are the "
+        "rules of self-improving as well.",
+        _IMITATION,
+    )
+    teacher_weights: tuple[float, ...] | None = flag(
+        None, "How often each teacher is drawn, up to a factor. Default: equally often.", _IMITATION
+    )
+    steps_per_label: int = flag(1, "The teacher's steps per step of the student (k).", _IMITATION)
+    shared_meta_optimizer: bool = flag(
+        False,
+        "Let imitation and meta-loss share the meta-optimizer's moments; by default each has its "
+        "own, as in the legacy code.",
+        _IMITATION,
+    )
+    self_improving_epochs: int = flag(
+        0,
+        "Epochs in which teachers take some of the steps: at first as often as the learned rule, "
+        "then linearly less, to 0 (the paper: 100). 0 for no self-improving.",
+        _MIXING,
+    )
