@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Measure = Callable[[Iterable[Measurement]], Iterator[tuple[Measurement, Measured]]]
 
+_SECONDS_TO_END = 10  # Of a process that has been told to; one that starts up does not hear it.
 _bench: "Bench | None" = None  # Of a process of a pool.
 
 
@@ -52,8 +53,11 @@ def open(jobs: int, data_dir: str | None, prepare: Callable[[], None]) -> "Itera
         yield lambda measurements: _side_by_side(executor, measurements)
     except BaseException:
         executor.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - others:
+        started = set(multiprocessing.active_children()) - others
+        for process in started:
             process.terminate()  # What it measures would only hold up who has pressed Ctrl-C.
+        for process in started:
+            process.join(_SECONDS_TO_END)
         raise
     executor.shutdown()
 

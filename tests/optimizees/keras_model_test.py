@@ -169,9 +169,10 @@ def test_initial_values_have_the_distribution_of_the_initializer(initializer, ke
         layer = keras.layers.Conv2D(
             kernel[-1], kernel[:2], kernel_initializer=initializer, use_bias=False
         )
-    model = keras.Model(inputs, layer(inputs))
-    data = np.zeros([2, *inputs.shape[1:]], np.float32), np.zeros([2], np.float32)
-    optimizee = keras_model.KerasModel(model, "mse", data)
+    outputs = layer(inputs)
+    model = keras.Model(inputs, outputs)
+    data = [np.zeros([2, *x.shape[1:]], np.float32) for x in (inputs, outputs)]
+    optimizee = keras_model.KerasModel(model, "mse", tuple(data))
     (actual,) = (p.numpy() for p in optimizee.init(SEED))
     expected = keras.initializers.get(initializer)(kernel).numpy()
     assert actual.shape == kernel

@@ -106,8 +106,8 @@ def test_a_rule_with_attention_is_scored_where_it_is_scored_alone():
     def run(rule):
         params = optimizee.init(SEED)
         start = unrolls.Trajectory(params, rule.init(params, SEED))
-        batches = lambda t: optimizee.batch(None, t)  # noqa: E731
-        return meta_loss.meta_gradient(rule, optimizee, start, batches, 4, rule.weights())
+        segment = Segment(rule, optimizee, lambda t: optimizee.batch(None, t), 4)
+        return meta_loss.meta_gradient(segment, start, rule.weights())
 
     expected, actual = run(alone), run(combined)
     np.testing.assert_allclose(actual.losses, expected.losses, rtol=1e-6)
@@ -135,11 +135,11 @@ def test_a_recorded_unroll_of_two_lstms_has_the_gradient_of_plain_differentiatio
     combined = assigned.Assigned(parts, ["a", "b"])
     assert combined.differentiator is not None
     start = unrolls.Trajectory(params, combined.init(params, SEED))
-    batches = lambda t: optimizee.batch(None, t)  # noqa: E731
-    arguments = (combined, optimizee, start, batches, 6, combined.weights())
-    actual = meta_loss.meta_gradient(*arguments)
+    segment = Segment(combined, optimizee, lambda t: optimizee.batch(None, t), 6)
+    actual = meta_loss.meta_gradient(segment, start, combined.weights())
     # An objective of a part of the losses needs the general way; here it leaves out none.
-    expected = meta_loss.meta_gradient(*arguments, meta_loss.Setting(num_steps=tf.constant(6)))
+    part = segment._replace(num_steps=tf.constant(6))
+    expected = meta_loss.meta_gradient(part, start, combined.weights())
     np.testing.assert_allclose(actual.losses, expected.losses, rtol=1e-5)
     for name, gradient in expected.gradient.items():
         scale = np.abs(gradient).max()
