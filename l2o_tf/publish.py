@@ -14,7 +14,8 @@ it reached: flags, validation curve, and the losses of an evaluation.
 usage: python -m l2o_tf.publish --run=DIR --out=DIR --results=DIR --label=RULE [flags]
 
 example: python -m l2o_tf.publish --run=runs/rnnprop --out=l2o_tf/pretrained/rnnprop \\
-             --results=data/results/trained --label=rnnprop --commit=$(git rev-parse --short HEAD)"""
+             --results=data/results/trained --label=rnnprop \\
+             --commit=$(git rev-parse --short HEAD)"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,7 +25,9 @@ def trained(tmp_path):
     (tmp_path / "run" / "metrics.csv").write_text(METRICS)
     for seed, loss in enumerate([0.1, 0.2, 0.4]):
         losses = np.full(1000, loss, np.float32)
-        results.append(tmp_path / "results", results.Run("mine", "mlp", "mnist", "test", seed, losses))
+        results.append(
+            tmp_path / "results", results.Run("mine", "mlp", "mnist", "test", seed, losses)
+        )
     return rule
 
 
@@ -56,7 +58,8 @@ def test_what_is_missing_is_named(trained, tmp_path):
         publish.PublishConfig(run="a", results="b", label="c", out="d")
     flags = ["--run=run", "--results=results", "--label=other", "--commit=abc", "--out=out"]
     done = subprocess.run(
-        [sys.executable, "-m", "l2o_tf.publish", *flags], cwd=tmp_path, capture_output=True, text=True,
+        [sys.executable, "-m", "l2o_tf.publish", *flags],
+        cwd=tmp_path, capture_output=True, text=True,
         env={"PYTHONPATH": ":".join(sys.path)}, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (2, "error: results holds no rule 'other'\n")

@@ -1,4 +1,4 @@
-"""Finds the reference numbers of the legacy code; tests that need them skip where they are absent."""
+"""Finds the reference numbers of the legacy code; tests that need absent ones are skipped."""
 
 import os
 import pathlib

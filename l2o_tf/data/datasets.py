@@ -189,7 +189,9 @@ def _check_features(name: str, features: Mapping[str, Any]) -> int:
 
 def _prepare(name: str, builder: "tfds.core.DatasetBuilder") -> None:
     """Downloads a data set and writes it in TFDS's format, or raises InputError."""
-    with _as_input_error(f"data set {name!r} is not in {builder.data_path}, and preparing it failed"):
+    with _as_input_error(
+        f"data set {name!r} is not in {builder.data_path}, and preparing it failed"
+    ):
         for url in list(builder.url_infos)[:1]:
             _probe(url)
         builder.download_and_prepare()

@@ -150,9 +150,9 @@ class SelectConfig(CommandFlags):
     dataset: str | None = _dataset_flag()
     split: str | None = flag(
         None,
-        "The images that the optimizee is trained on: validation (5,000 of MNIST that meta-training "
-        "has not seen) or train. Default: validation where the data set has it, else train. Never "
-        "test, on which results are reported.",
+        "The images that the optimizee is trained on: validation (5,000 of MNIST that "
+        "meta-training has not seen) or train. Default: validation where the data set has it, "
+        "else train. Never test, on which results are reported.",
         _WHAT,
     )
     num_steps: int = flag(10000, "Optimizee steps of the last rung: the horizon.", _LENGTH)

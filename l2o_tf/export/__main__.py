@@ -1,4 +1,4 @@
-"""Exports what runs without TensorFlow, and takes back what came of it: `python -m l2o_tf.export`."""
+"""`python -m l2o_tf.export`: exports what runs without TensorFlow, takes back what came of it."""
 
 import dataclasses
 import pathlib

@@ -67,7 +67,8 @@ def _philox(counter, key):
     a, b, c, d = counter
     for i in range(_ROUNDS):
         key = [k + tf.constant(w, tf.uint32) for k, w in zip(key, _WEYL)] if i else key
-        (high_a, low_a), (high_c, low_c) = _product(_MULTIPLIERS[0], a), _product(_MULTIPLIERS[1], c)
+        high_a, low_a = _product(_MULTIPLIERS[0], a)
+        high_c, low_c = _product(_MULTIPLIERS[1], c)
         xor = tf.bitwise.bitwise_xor
         a, b, c, d = xor(xor(high_c, b), key[0]), low_c, xor(xor(high_a, d), key[1]), low_a
     return a, b, c, d

@@ -140,7 +140,11 @@ class Programs:
         here = (lanes.meta, lanes.average)
         lanes = lanes._replace(
             boundary=axes.where(first, here, lanes.boundary),
-            params=axes.where(first, [p / s for p, s in zip(self._first_params(control.seed), scales)], lanes.params),
+            params=axes.where(
+                first,
+                [p / s for p, s in zip(self._first_params(control.seed), scales)],
+                lanes.params,
+            ),
             rule_state=self._where_blocks(
                 first, self._first_rule_state(self.num_lanes), lanes.rule_state
             ),

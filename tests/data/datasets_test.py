@@ -42,7 +42,7 @@ def offline(monkeypatch):
 
 @pytest.fixture(scope="module")
 def tiny_dir(tmp_path_factory):
-    """A data_dir with the prepared data set `tiny_images`: 5 images [2, 3, 1], a train split only."""
+    """A data_dir with the prepared data set `tiny_images`: 5 images [2, 3, 1], all in train."""
     import tensorflow_datasets as tfds
 
     class TinyImages(tfds.core.GeneratorBasedBuilder):
@@ -80,7 +80,9 @@ def test_digits_are_the_1797_of_scikit_learn_in_order():
     np.testing.assert_array_equal(
         np.bincount(train.labels), [143, 146, 142, 146, 144, 145, 144, 143, 141, 143]
     )
-    np.testing.assert_array_equal(np.bincount(test.labels), [35, 36, 35, 37, 37, 37, 37, 36, 33, 37])
+    np.testing.assert_array_equal(
+        np.bincount(test.labels), [35, 36, 35, 37, 37, 37, 37, 36, 33, 37]
+    )
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("sklearn"), reason="scikit-learn is not installed")
@@ -191,5 +193,7 @@ def test_sets_that_are_not_image_classification_fail_before_any_download(name, t
 
 
 def test_unknown_split():
-    assert error_of("digits", "valid") == "unknown split 'valid'; use one of: train, validation, test"
+    assert (
+        error_of("digits", "valid") == "unknown split 'valid'; use one of: train, validation, test"
+    )
     assert "'digits' has no validation split, only: train, test" in error_of("digits", "validation")

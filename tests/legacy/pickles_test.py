@@ -100,7 +100,8 @@ def test_python_2_is_understood(tmp_path):
     array = (
         b"cnumpy.core.multiarray\n_reconstruct\np1\n(cnumpy\nndarray\np2\n(I0\ntp3\nS'b'\np4\n"
         b"tp5\nRp6\n(I1\n(I2\ntp7\ncnumpy\ndtype\np8\n(S'f4'\np9\nI0\nI1\ntp10\nRp11\n"
-        b"(I3\nS'<'\np12\nNNNI-1\nI-1\nI0\ntp13\nbI00\nS" + repr(data)[1:].encode() + b"\np14\ntp15\nb"
+        b"(I3\nS'<'\np12\nNNNI-1\nI-1\nI0\ntp13\nbI00\nS"
+        + repr(data)[1:].encode() + b"\np14\ntp15\nb"
     )  # fmt: skip
     result = _read(tmp_path, b"(dp0\nS'a'\np16\n" + array + b"s.")
     assert result["a"].dtype == np.float32 and result["a"].tolist() == [1, 2]

@@ -170,10 +170,7 @@ def test_meta_gradients_through_a_compiled_loop_equal_central_differences(option
     params = random_tensors(4, dtype=np.float64)
     names = ("level0/init", "level1/candidate/w", "update_shortcut/w", "log_lr/step_offset")
     weights = {name: tf.cast(value, dtype) for name, value in rule.weights().items()}
-    direction = {
-        name: value
-        for name, value in zip(names, random_tensors(5, [weights[n].shape for n in names], float))
-    }
+    direction = dict(zip(names, random_tensors(5, [weights[n].shape for n in names], float)))
 
     def objective(weights):
         def step(carry, _):

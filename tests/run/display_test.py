@@ -27,7 +27,9 @@ def make_progress(**state):
 def epoch(n, **state):
     where = make_progress(epoch=n, period_epoch=n % 10, **state)
     stage = where.schedule.stage
-    return trainer.EpochDone(where, "meta_loss", stage, 100, np.full(5, 1.25), np.ones(5), np.zeros(5, bool))
+    return trainer.EpochDone(
+        where, "meta_loss", stage, 100, np.full(5, 1.25), np.ones(5), np.zeros(5, bool)
+    )
 
 
 def test_lines_name_epoch_stage_and_loss_and_are_not_too_many():

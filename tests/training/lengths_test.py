@@ -53,7 +53,9 @@ def test_lengths_are_read_from_numbers():
     assert lengths.parse((10.0, 20.0, 30.0), "x") == lengths.RandomLength(10, 20.0, 30)
 
 
-@pytest.mark.parametrize("numbers", [(), (1.0,), (0.0, 1.0), (1.5, 1.0), (1.0, 0.0), (9.0, 1.0, 8.0)])
+@pytest.mark.parametrize(
+    "numbers", [(), (1.0,), (0.0, 1.0), (1.5, 1.0), (1.0, 0.0), (9.0, 1.0, 8.0)]
+)
 def test_wrong_numbers_are_input_errors(numbers):
     with pytest.raises(errors.InputError, match="^--what=.* must be minimum,scale or"):
         lengths.parse(numbers, "what")

@@ -78,17 +78,15 @@ def test_second_derivatives_agree_with_finite_differences(case):
     )
 
 
-def test_graph_and_xla_agree(case):
+@pytest.mark.parametrize("second_derivatives", [False, True])
+def test_graph_and_xla_agree(case, second_derivatives):
     weights = problems.cast(case[0].weights())
-    for second_derivatives in (False, True):
-        results = [
-            tf.function(lambda w: meta_gradient(case, w, second_derivatives), jit_compile=jit)(
-                weights
-            )
-            for jit in (False, True)
-        ]
-        for a, b in zip(tf.nest.flatten(results[0]), tf.nest.flatten(results[1])):
-            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+    results = [
+        tf.function(lambda w: meta_gradient(case, w, second_derivatives), jit_compile=jit)(weights)
+        for jit in (False, True)
+    ]
+    for a, b in zip(tf.nest.flatten(results[0]), tf.nest.flatten(results[1])):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
 def test_an_unroll_keeps_what_it_is_asked_for(case):

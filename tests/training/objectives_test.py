@@ -23,7 +23,9 @@ def log_ratio(losses):
 
 def test_all_steps():
     assert total(objectives.SumOfLosses()) == pytest.approx(12.5)
-    assert total(objectives.MeanOfLosses()) == pytest.approx(12 / 4 / (INITIAL + EPSILON), rel=1e-12)
+    assert total(objectives.MeanOfLosses()) == pytest.approx(
+        12 / 4 / (INITIAL + EPSILON), rel=1e-12
+    )
     # The first point twice, the last one never.
     expected = log_ratio(np.array([4, 4, 2, 5, 1])).mean()
     assert total(objectives.MeanOfLogs()) == pytest.approx(expected, rel=1e-9)
@@ -40,7 +42,9 @@ def test_steps_that_were_not_taken_are_left_out():
     assert total(objectives.MeanOfLogs(), taken=two) == pytest.approx(
         log_ratio(np.array([4, 4, 2])).mean(), rel=1e-9
     )
-    none = total(objectives.MeanOfLogs(), taken=tf.constant(0), first_loss=tf.constant(9.0, tf.float64))
+    none = total(
+        objectives.MeanOfLogs(), taken=tf.constant(0), first_loss=tf.constant(9.0, tf.float64)
+    )
     assert none == pytest.approx(log_ratio(9.0), rel=1e-9)
 
 

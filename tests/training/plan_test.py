@@ -130,7 +130,8 @@ def test_a_kept_state_goes_on_from_epoch_to_epoch():
         for epoch in (1, 2):
             meta = compiled.train(meta, seeds.fold(SEED, epoch), tf.constant(2)).meta
             # The state of this rule is the number of its steps.
-            assert (int(meta.rule_state) if keep else meta.rule_state) == (6 * epoch if keep else ())
+            kept = int(meta.rule_state) if keep else meta.rule_state
+            assert kept == (6 * epoch if keep else ())
 
 
 def test_points_are_scored_on_examples_drawn_for_each_unroll():
@@ -152,7 +153,11 @@ def test_points_are_scored_on_examples_drawn_for_each_unroll():
 
 @pytest.mark.parametrize(
     "time, weights",
-    [("always", [2, 2, 2, 2, 2, 2]), ("prior", [2, 2, 2, 0, 0, 0]), ("posterior", [0, 0, 0, 0, 2, 2])],
+    [
+        ("always", [2, 2, 2, 2, 2, 2]),
+        ("prior", [2, 2, 2, 0, 0, 0]),
+        ("posterior", [0, 0, 0, 0, 2, 2]),
+    ],
 )
 def test_a_penalty_applies_before_or_after_a_part_of_the_unrolls(time, weights):
     """int(5 * 0.5 + 1) = 3."""

@@ -124,7 +124,10 @@ def check_second_derivatives(gradient, golden, kind, second_derivatives):
 
 @pytest.mark.parametrize(
     ("kind", "objective"),
-    [("nolog", objectives.MeanOfLosses()), ("numeps", objectives.MeanOfLogs(numerator_epsilon=True))],
+    [
+        ("nolog", objectives.MeanOfLosses()),
+        ("numeps", objectives.MeanOfLogs(numerator_epsilon=True)),
+    ],
 )
 def test_other_objectives(kind, objective):
     golden = reference.arrays("golden/scale/hrnn_metagrad.npz")
@@ -227,7 +230,11 @@ def test_imitation_of_adam():
         indices, _ = indices_of(golden, unroll)
         lesson = given_lesson(optimizee, start, indices, golden, unroll)
         ours = imitation.teach(
-            teacher, optimizee, taught, lambda t: optimizee.gather(indices[t]), num_labels=5
+            teacher,
+            optimizee,
+            taught,
+            lambda t, indices=indices: optimizee.gather(indices[t]),
+            num_labels=5,
         )
         # The legacy graph sometimes reads the second layer's weights for the first layer's
         # gradient after they have been updated, which shows from the second step on.

@@ -1,4 +1,4 @@
-"""Unrolls of the hierarchical RNN from a given start, and how to compare them with the legacy code."""
+"""Unrolls of the hierarchical RNN from a given start, and how to compare them with legacy ones."""
 
 from typing import NamedTuple
 
@@ -86,7 +86,8 @@ class Unrolls:
 class Spread(NamedTuple):
     """How far results depend on the last bits of what an unroll starts from, each one number.
 
-    What legacy and our code add up in another order, and each processor in its own, differs as much.
+    What legacy and our code add up in another order, and each processor in its own, differs as
+    much.
     """
 
     losses: np.ndarray

@@ -45,7 +45,9 @@ def test_an_epoch_follows_its_share(mixed, epoch):
 
 def test_a_mixed_epoch_has_the_help_of_its_share():
     hardly_learned = rules.from_spec("sgd:0.0001")
-    mixed = mixture.PerStep(hardly_learned, [rules.from_spec("adam:0.1"), rules.from_spec("sgd:0.1")])
+    mixed = mixture.PerStep(
+        hardly_learned, [rules.from_spec("adam:0.1"), rules.from_spec("sgd:0.1")]
+    )
     compiled = epochs.Epochs(
         hardly_learned,
         problems.SmallQuadratic(tf.float32),

@@ -94,7 +94,9 @@ class Training:
         self._slots = (lanes + [None] * width)[:width]
         self._program = self._bundle.program(f"train_{width}")
         inputs = self._program.inputs
-        self._names = [spec["name"] for spec in inputs if spec["name"] not in ("control", "average")]
+        self._names = [
+            spec["name"] for spec in inputs if spec["name"] not in ("control", "average")
+        ]
         self._small = [n for n in self._names if n.startswith(("meta/", "average/"))]
         filler = next(lane for lane in self._slots if lane is not None)
         values = {
