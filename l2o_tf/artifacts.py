@@ -99,8 +99,8 @@ def load_rule(directory: str | os.PathLike, weights: str | os.PathLike | None = 
         rule = None if misfit else rules.create(card["rule"], **card["options"])
     except Exception as error:  # Wrong options surface as errors of Python or of TensorFlow.
         raise errors.InputError(damaged + textwrap.shorten(str(error), _MAX_REASON)) from None
-    if misfit:
-        raise errors.InputError(damaged + misfit)
+    if misfit or rule is None:
+        raise errors.InputError(f"{damaged}{misfit}")
     rule.assign(files.read_arrays(weights))
     if not all(np.isfinite(value).all() for value in rule.weights().values()):
         raise errors.InputError(f"the rule in {weights.parent} has weights that are not finite")

@@ -39,7 +39,7 @@ class UpdateStatistics(keras.callbacks.Callback):
             raise errors.InputError(f"statistics every {every} steps: it must be 1 or more")
         self.log_dir, self.every = os.fspath(log_dir), every
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs=None) -> None:
         """Lets the optimizer compute the statistics.
 
         Raises:

@@ -96,7 +96,8 @@ class RuleStep:
             return [learning_rate * u for u in updates], after
 
         if self._guard is None:
-            return Result(*update(), tf.constant(0))
+            updates, after = update()
+            return Result(updates, after, tf.constant(0))
         usable = _is_finite(grads)
         if not self.rule.learned:
             # A formula's updates are finite if its gradients are; a branch costs it less than

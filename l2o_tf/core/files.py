@@ -14,8 +14,8 @@ import pathlib
 import secrets
 import stat
 import zipfile
-from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -184,7 +184,7 @@ class GrowingFile:
     def __init__(self, path: str | os.PathLike):
         """Opens the file; it and its directory are created if needed."""
         self.path = pathlib.Path(path)
-        self._descriptor = None
+        self._descriptor: int | None = None
         try:
             system.make_directory(self.path.parent)
             self._descriptor = system.open_end(self.path)
@@ -194,14 +194,14 @@ class GrowingFile:
     def add(self, content: bytes) -> None:
         """Writes at the end."""
         try:
-            system.write(self._descriptor, content)
+            system.write(self._opened(), content)
         except OSError as error:
             raise _cannot("write", self.path, error) from error
 
     def sync(self) -> None:
         """Returns when the disk has what was written."""
         try:
-            system.sync(self._descriptor)
+            system.sync(self._opened())
         except OSError as error:
             raise _cannot("write", self.path, error) from error
 
@@ -213,6 +213,11 @@ class GrowingFile:
                 system.close(descriptor)
             except OSError as error:
                 raise _cannot("write", self.path, error) from error
+
+    def _opened(self) -> int:
+        if self._descriptor is None:
+            raise ValueError(f"{self.path} is closed")
+        return self._descriptor
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:
@@ -232,7 +237,8 @@ def write_arrays(
 ) -> None:
     """Writes named arrays as .npz, atomically."""
     buffer = io.BytesIO()
-    (np.savez_compressed if compressed else np.savez)(buffer, **arrays)
+    save: Callable[..., None] = np.savez_compressed if compressed else np.savez
+    save(buffer, **arrays)
     write_atomically(path, buffer.getvalue())
 
 
@@ -311,7 +317,7 @@ def _reading(path: str | os.PathLike) -> Iterator[None]:
         raise errors.InputError(f"cannot read arrays from {path}: {reason}") from error
 
 
-def _read_header(file: BinaryIO) -> ArrayHeader:
+def _read_header(file: IO[bytes]) -> ArrayHeader:
     version = np.lib.format.read_magic(file)
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,

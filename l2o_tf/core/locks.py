@@ -12,7 +12,7 @@ from l2o_tf.core import errors
 try:
     import fcntl
 except ImportError:  # Windows: nothing is locked.
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # A module of Unix may be missing.
 
 _MAX_HOLDER = 200  # Characters of a lock file that are shown.
 

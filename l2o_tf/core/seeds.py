@@ -8,11 +8,12 @@ bits from different ends of a word), and so does all that its default algorithm 
 import enum
 import math
 import zlib
+from typing import TypeAlias
 
 import tensorflow as tf
 
 ALGORITHM = "philox"
-Seed = tf.Tensor
+Seed: TypeAlias = tf.Tensor
 
 
 class Stream(enum.IntEnum):

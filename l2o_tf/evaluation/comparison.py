@@ -95,7 +95,8 @@ def pair(
         InputError: if no series is in both, or losses would be compared with validations.
     """
     if len(a) == len(b) == 1:
-        pairs = [(*a.values(), *b.values())]
+        ((one,), (other,)) = a.values(), b.values()
+        pairs = [(one, other)]
     else:
         pairs = [(a[key], b[key]) for key in a if key in b]
     if not pairs:
@@ -234,8 +235,9 @@ def _common_windows(a: sources.Source, b: sources.Source) -> tuple[sources.Sourc
     values = [side.values[:, np.isin(side.steps, steps)] for side in (a, b)]
     finite = np.logical_and(*(np.isfinite(part).any(axis=0) for part in values))
     values = [np.where(np.isfinite(part), part, np.nan)[:, finite] for part in values]
-    return tuple(
-        side._replace(steps=steps[finite], values=part) for side, part in zip((a, b), values)
+    return (
+        a._replace(steps=steps[finite], values=values[0]),
+        b._replace(steps=steps[finite], values=values[1]),
     )
 
 

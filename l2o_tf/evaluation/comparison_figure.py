@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -26,8 +26,8 @@ def draw(
     columns = min(_COLUMNS, len(compared))
     rows = -(-len(compared) // columns)
     figure = Figure(figsize=(max(6.4, 3.2 * columns), 4.6 * rows + 0.8), layout="constrained")
-    blocks = np.atleast_1d(figure.subfigures(rows, columns)).ravel()
-    handles = {}
+    blocks = figure.subfigures(rows, columns, squeeze=False).ravel()
+    handles: dict[object, Artist] = {}
     for block, one in zip(blocks, compared):
         top, bottom = block.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         top.set_title(f"{comparison_report.name(one, compared)}\n{one.verdict.value}", fontsize=9)

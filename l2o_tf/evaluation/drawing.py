@@ -5,7 +5,7 @@ import os
 import pathlib
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -37,10 +37,11 @@ COLORS = {
     "tuned:rmsprop": GREEN,
     "tuned:sgd": _PURPLE,
 }
+LineStyle: TypeAlias = Literal["-", "-.", ":"] | tuple[float, Sequence[float]]
 # For more series than colours; plain dashes mean published.
-_LINE_STYLES = ("-", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
+_LINE_STYLES: tuple[LineStyle, ...] = ("-", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
 BAND = 0.18  # Opacity.
-LEGEND = {"fontsize": 8, "title_fontsize": 7.5, "frameon": False}
+LEGEND: dict[str, Any] = {"fontsize": 8, "title_fontsize": 7.5, "frameon": False}
 # Files without the time of day, so that the same numbers give the same bytes.
 _METADATA = {"png": None, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 FORMATS = tuple(_METADATA)
@@ -52,7 +53,7 @@ class Style(NamedTuple):
 
     color: str
     marker: str
-    line: str | tuple
+    line: LineStyle
 
 
 def styles(rules: Iterable[str]) -> dict[str, Style]:
@@ -86,7 +87,7 @@ def handle(style: Style, label: str) -> Line2D:
 def legend_below(figure: Figure, handles: Sequence[Line2D], caption: str) -> None:
     """A legend under the panels, with as many columns as the longest label leaves room for."""
     characters = 15 * figure.get_figwidth()
-    longest = max(len(line) for handle in handles for line in handle.get_label().splitlines())
+    longest = max(len(line) for handle in handles for line in str(handle.get_label()).splitlines())
     figure.legend(
         handles=handles,
         loc="outside lower center",

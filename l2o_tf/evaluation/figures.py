@@ -71,7 +71,9 @@ def paper_figure(
         raise errors.InputError(f"figure {number} is unknown: choose one of {known}")
     grouped = statistics.group(runs)
     figure = paper_figures.FIGURES[number]
-    drawn, empty, missing = [], [], {}
+    drawn: list[Panel] = []
+    empty: list[str] = []
+    missing: dict[str, list[str]] = {}
     for panel in paper_figures.select(number, panels):
         lines = [
             Line(
@@ -96,8 +98,8 @@ def paper_figure(
         )
     draw = _training_settings if number == 4 else loss_curves
     draw(drawn, path, f"Figure {number}: {figure.caption}")
-    lines = [f"{series} on {', '.join(titles)}" for series, titles in missing.items()]
-    return [*lines, *([f"all series on {', '.join(empty)}: left out"] if empty else [])]
+    absent = [f"{series} on {', '.join(titles)}" for series, titles in missing.items()]
+    return [*absent, *([f"all series on {', '.join(empty)}: left out"] if empty else [])]
 
 
 def loss_curves(
@@ -289,7 +291,7 @@ def _training_settings(panels: Sequence[Panel], path: str | os.PathLike, title: 
             finals = [statistics.mean_of_log(run.losses[-window:], window) for run in runs]
             if finals:
                 points.append((epochs, *(part[0] for part in statistics.over_seeds(finals))))
-        epochs, mean, sd, _ = np.array(points or [[np.nan] * 4]).T
+        epochs, mean, sd, _ = np.array(points or [(np.nan,) * 4]).T
         missing = "" if len(points) == len(paper_figures.TRAINING_EPOCHS) else " (points missing)"
         label = f"trained on {num_steps} steps{missing}"
         axis.plot(epochs, mean, color=color, marker=marker, markersize=4, label=label)

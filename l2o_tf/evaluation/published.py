@@ -64,7 +64,11 @@ def read(path: str | os.PathLike) -> dict[tuple[str, str], Curve]:
         raise errors.InputError(f"cannot read published curves from {path}: {error}") from error
     name = pathlib.Path(path).name
     return {
-        key: Curve(*map(np.array, zip(*curve)), _DOUBTS.get((name, *key), ""))
+        key: Curve(
+            np.array([step for step, _ in curve]),
+            np.array([value for _, value in curve]),
+            _DOUBTS.get((name, *key), ""),
+        )
         for key, curve in points.items()
     }
 

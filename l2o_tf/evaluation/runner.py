@@ -3,7 +3,7 @@
 import collections
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import numpy as np
 import tensorflow as tf
@@ -27,8 +27,8 @@ class Runner:
 
     def __init__(self, optimizee: Optimizee):
         self._optimizee = optimizee
-        self._compiled = {}
-        self._chunks_per_call = collections.defaultdict(lambda: 1)
+        self._compiled: dict[Hashable, Callable] = {}
+        self._chunks_per_call: dict[Hashable, int] = collections.defaultdict(lambda: 1)
 
     def run(
         self,
@@ -97,7 +97,7 @@ class Runner:
         return run
 
 
-def _architecture(rule: UpdateRule):
+def _architecture(rule: UpdateRule) -> Hashable:
     """Equal for rules that differ in their meta-parameters only."""
     if rule.registered_name is None:
         return rule

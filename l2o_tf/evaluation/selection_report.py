@@ -79,7 +79,7 @@ class Table:
     @property
     def best_of_runs(self) -> list[Row]:
         """The first row of each run."""
-        first = {}
+        first: dict[str, Row] = {}
         for row in self.rows:
             first.setdefault(row.snapshot.run, row)
         return list(first.values())

@@ -23,12 +23,12 @@ class Summary(NamedTuple):
     Attributes:
         mean: the mean over the seeds with a finite value; nan where there is none.
         sd: their sample standard deviation (n - 1 in the denominator); nan below two seeds.
-        count: how many seeds have a finite value.
+        num_seeds: how many seeds have a finite value.
     """
 
     mean: np.ndarray
     sd: np.ndarray
-    count: np.ndarray
+    num_seeds: np.ndarray
 
 
 def window_ends(num_steps: int, window: int = results.WINDOW) -> np.ndarray:
@@ -82,7 +82,7 @@ def last_tenth(losses: np.ndarray) -> np.ndarray:
     return losses[-max(1, len(losses) // 10) :]
 
 
-def pad(values: Sequence[np.ndarray]) -> np.ndarray:
+def pad(values: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     """Arrays [num_windows_i] as rows [num_rows, max num_windows], nan where a row is shorter."""
     padded = np.full([len(values), max(map(len, values))], np.nan)
     for row, value in zip(padded, values):
@@ -90,7 +90,7 @@ def pad(values: Sequence[np.ndarray]) -> np.ndarray:
     return padded
 
 
-def over_seeds(values: Sequence[np.ndarray]) -> Summary:
+def over_seeds(values: Sequence[np.ndarray] | np.ndarray) -> Summary:
     """Mean and standard deviation over seeds.
 
     Args:

@@ -50,7 +50,7 @@ def table(runs: Sequence[results.Run]) -> str:
 
 def learning_rates(runs: Sequence[results.Run]) -> str:
     """The tuned learning rates of runs of one rule, such as "0.01 on mlp, 0.1 on lenet"."""
-    rates: dict[str, list[float]] = {}
+    rates: dict[str, list[str]] = {}
     for run in runs:
         if run.learning_rate is not None:
             found = rates.setdefault(f"{run.learning_rate:g}", [])

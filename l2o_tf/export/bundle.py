@@ -8,6 +8,7 @@ import math
 import pathlib
 import zipfile
 import zlib
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -25,7 +26,8 @@ FORMAT = 1
 # What the lanes of a bundle share, and what each has for itself; nothing else may be set.
 _SHARED = (
     "rule", "rule_options", "optimizee", "dataset", "batch_size", "unroll_length", "teachers",
-    "teacher_weights", "shared_meta_optimizer", "random_scaling", "meta_optimizer", "meta_learning_rate", "l2_reg",
+    "teacher_weights", "shared_meta_optimizer", "random_scaling", "meta_optimizer",
+    "meta_learning_rate", "l2_reg",
 )  # fmt: skip
 _OWN = (
     "seed", "num_epochs", "num_steps", "max_train_steps", "period_epochs", "validation_epochs",
@@ -210,9 +212,10 @@ def _import_lane(archive: zipfile.ZipFile, folder: str, run: pathlib.Path) -> No
             f"format {FORMAT} and l2o_tf {l2o_tf.__version__}"
         )
     values = about["config"]
-    run_config = config.TrainConfig(
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    )
+    arguments: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    run_config = config.TrainConfig(**arguments)
     rule = rules.create_learned(
         run_config.rule, seeds.make_seed(run_config.seed, "rule"), **run_config.options_of_rule()
     )

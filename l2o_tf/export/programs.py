@@ -124,8 +124,8 @@ def _program(call: Callable, inputs: list, *arguments: Any) -> Program:
 
 
 def _main_arguments(text: str) -> list[str]:
-    signature = re.search(r"func\.func (?:public )?@main\((.*)\) ->", text).group(1)
-    return re.findall(r"%arg\d+: ", signature)
+    signature = re.search(r"func\.func (?:public )?@main\((.*)\) ->", text)
+    return re.findall(r"%arg\d+: ", signature.group(1)) if signature else []
 
 
 def _without_locations(text: str) -> str:

@@ -58,7 +58,8 @@ def load_rule(path: str | os.PathLike[str]) -> base.UpdateRule:
     weights = read(path)
     layers = sum(name.endswith("/w_gates") for name in weights)
     name = rule_name(weights)
-    options = {"units": [weights[f"lstm_{i}/b_gates"].size // 4 for i in range(1, layers + 1)]}
+    units = [weights[f"lstm_{i}/b_gates"].size // 4 for i in range(1, layers + 1)]
+    options: dict[str, Any] = {"units": units}
     if name == "rnnprop":
         options["num_projected"] = weights["input_projection/b"].size
     elif _num_features(weights) == 1:

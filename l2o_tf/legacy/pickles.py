@@ -42,6 +42,7 @@ for _core in ("numpy.core", "numpy._core"):
     _NAMES[f"{_core}.numeric"] = ["_frombuffer"]
 _DTYPES = re.compile(r"f[248]|[iu][1248]")
 
+_OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 _LITERALS = frozenset(
     "INT BININT BININT1 BININT2 LONG LONG1 FLOAT BINFLOAT UNICODE SHORT_BINUNICODE BINUNICODE "
     "STRING BINSTRING SHORT_BINSTRING SHORT_BINBYTES BINBYTES BINBYTES8 BYTEARRAY8".split()
@@ -118,7 +119,7 @@ class _Dtype:
 class _Interpreter:
     """The stack machine; malformed input raises ValueError or LookupError."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._stack: list[Any] = []
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
@@ -267,7 +268,8 @@ class _Interpreter:
             or math.prod(shape) * numpy_dtype.itemsize != len(data)
         ):
             raise ValueError("the shape of an array does not fit its data")
-        array.__setstate__((1, shape, numpy_dtype, fortran, self._spend(data)))
+        state = (1, shape, numpy_dtype, fortran, self._spend(data))
+        array.__setstate__(state)  # type: ignore[arg-type]  # An int is right, np.bool is refused.
         return array
 
     def _spend(self, data: bytes) -> bytes:
@@ -286,7 +288,7 @@ def _instructions(data: bytes) -> Iterator[tuple[pickletools.OpcodeInfo, Any, in
         code = stream.read(1)
         if not code:
             raise ValueError("the pickle is exhausted before its end")
-        opcode = pickletools.code2op.get(code.decode("latin1"))
+        opcode = _OPCODES.get(code.decode("latin1"))
         if opcode is None:
             raise ValueError(f"at position {position}, instruction {code!r} is unknown")
         argument = None

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -133,7 +134,10 @@ class ConvNet(LayeredClassifier):
             relu_logits: whether a rectified linear unit follows the last layer.
             batch_size: the number of images in a minibatch.
         """
-        common = {"bias_stddev": bias_stddev, "optimize_batch_norm": optimize_batch_norm}
+        common: dict[str, Any] = {
+            "bias_stddev": bias_stddev,
+            "optimize_batch_norm": optimize_batch_norm,
+        }
         network = []
         height, width, inputs = image_shape
         for kernel, outputs in zip(kernels, channels, strict=True):
@@ -143,8 +147,8 @@ class ConvNet(LayeredClassifier):
             height, width = (((n - lost - 1) // stride + 1) // 2 for n in (height, width))
             inputs = outputs
         sizes = [height * width * inputs, *hidden, dataset.num_classes]
-        for i, shape in enumerate(zip(sizes, sizes[1:])):
-            network.append(layers.Layer(shape, normalize=i < len(hidden), **common))
+        for i, units in enumerate(zip(sizes, sizes[1:])):
+            network.append(layers.Layer(units, normalize=i < len(hidden), **common))
         super().__init__(dataset, image_shape, network, relu_logits, batch_size)
         self.activation = activation
         self.num_convolutions = len(kernels)

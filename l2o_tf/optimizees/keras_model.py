@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ from l2o_tf.core import errors, seeds
 from l2o_tf.data import datasets
 from l2o_tf.optimizees import base, checks, classifier, keras_starts
 
-Loss = str | keras.losses.Loss | Callable[[Any, Any], tf.Tensor]
+Loss: TypeAlias = str | keras.losses.Loss | Callable[[Any, Any], tf.Tensor]
 
 
 class KerasBatch(NamedTuple):

@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from typing import Any
+from typing import Any, cast
 
 from l2o_tf.core import errors, plugins, seeds
 
@@ -33,14 +33,18 @@ create = RULES.create
 names = RULES.names
 
 
+def _rule_class(name: str) -> type[UpdateRule]:
+    return cast(type[UpdateRule], RULES.get(name))  # `register` takes classes only.
+
+
 def learned_names() -> list[str]:
     """The names of the rules that have weights to train."""
-    return [name for name in names() if RULES.get(name).learned]
+    return [name for name in names() if _rule_class(name).learned]
 
 
 def analytical_names() -> list[str]:
     """The names of the rules without weights."""
-    return [name for name in names() if not RULES.get(name).learned]
+    return [name for name in names() if not _rule_class(name).learned]
 
 
 def tunable_names() -> list[str]:
@@ -48,7 +52,7 @@ def tunable_names() -> list[str]:
     return [
         name
         for name in analytical_names()
-        if "learning_rate" in inspect.signature(RULES.get(name).__init__).parameters
+        if "learning_rate" in inspect.signature(_rule_class(name).__init__).parameters
     ]
 
 
@@ -90,7 +94,7 @@ def create_learned(name: str, seed: seeds.Seed, **options: Any) -> UpdateRule:
     Raises:
         InputError: for an unknown name, a rule that has nothing to learn or unknown options.
     """
-    if not RULES.get(name).learned:
+    if not _rule_class(name).learned:
         raise errors.InputError(
             f"{name!r} has no weights to train; rules that have: {', '.join(learned_names())}"
         )
@@ -106,7 +110,8 @@ def with_options(rule: UpdateRule, **changes: Any) -> UpdateRule:
     """Creates a rule with the weights of `rule` and, but for `changes`, its options.
 
     Raises:
-        InputError: for options that the rule does not have, or values out of their range.
+        InputError: for options that the rule does not have, values out of their range, or a rule
+            whose class is not registered.
         ValueError: if the weights of the changed rule have other shapes.
     """
     options = rule.options()
@@ -115,6 +120,11 @@ def with_options(rule: UpdateRule, **changes: Any) -> UpdateRule:
         raise errors.InputError(
             f"{rule.registered_name} has no option {', '.join(sorted(unknown))}; "
             f"it has {', '.join(options) or 'none'}"
+        )
+    if rule.registered_name is None:
+        raise errors.InputError(
+            f"a rule {type(rule).__name__} cannot be created again: give the class a name with"
+            " l2o_tf.rules.register"
         )
     changed = create(rule.registered_name, **{**options, **changes})
     changed.assign(rule.weights())

@@ -152,7 +152,9 @@ class HierarchicalRNN(base.UpdateRule):
             )
             hidden[level] = tf.broadcast_to(tf.transpose(vector), [units, columns[level]])
         return HierarchicalState(
-            *hidden,
+            hidden[0],
+            hidden[1],
+            hidden[2],
             accumulated=zeros_by_scale,
             mean_square=zeros_by_scale,
             input_decay=zeros,

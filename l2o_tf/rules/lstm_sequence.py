@@ -286,7 +286,7 @@ def step(
         The outputs [N], the states after the step and what `backward` needs of it.
     """
     ones = tf.ones_like(features[:1])
-    inputs = _projected(*kernels.projection, features) if kernels.projection else features
+    inputs = _projected(kernels.projection[0], features) if kernels.projection else features
     next_states, records = [], []
     for kernel, state in zip(kernels.gates, states):
         stacked = tf.concat([inputs, state.hidden, ones], axis=0)

@@ -109,10 +109,8 @@ class MLP(base.UpdateRule):
         return after._replace(tensors=tuple(new if has else old for old, new, has in pairs))
 
     def _routes(self, params) -> list[bool]:
-        if self.adam == "none":
-            return [False] * len(params)
-        if self.adam == "vectors":
-            return [p.shape.rank < 2 for p in params]
+        if isinstance(self.adam, str):
+            return [self.adam == "vectors" and p.shape.rank < 2 for p in params]
         if len(self.adam) != len(params):
             raise errors.InputError(
                 f"the option adam of the rule says for {len(self.adam)} tensors whether Adam takes"

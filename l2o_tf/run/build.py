@@ -214,7 +214,7 @@ def problems(config: TrainConfig) -> list[Optimizee]:
     images = None
     if any(problem_sets.PROBLEM_SETS.fact(name, "needs_images") for name in config.problem_sets):
         images = datasets.load(config.dataset, "train", config.data_dir)
-    found = [
+    found: list[Optimizee] = [
         problem
         for name in config.problem_sets
         for problem in problem_sets.problem_set(name, config.seed, images)

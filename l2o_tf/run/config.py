@@ -172,13 +172,12 @@ class TrainConfig(CommandFlags, FileFlags, ObjectiveFlags, TechniqueFlags, Lengt
         # Late, because --help and a wrong flag must not wait for TensorFlow.
         from l2o_tf import rules
 
-        num_epochs, period_epochs = rules.recipe(self.rule)
+        recipe_epochs, period_epochs = rules.recipe(self.rule)
         period_epochs = self.period_epochs or period_epochs
         max_steps = self.max_train_steps or math.inf
         if not self.curriculum:
-            stages = (self.num_steps,)
-            if self.max_train_steps is not None:
-                num_epochs = math.inf
+            stages: tuple[int, ...] = (self.num_steps,)
+            num_epochs = recipe_epochs if self.max_train_steps is None else math.inf
             return Schedule(
                 stages, stages, period_epochs, math.inf, self.num_epochs or num_epochs, max_steps
             )

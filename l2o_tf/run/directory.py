@@ -168,9 +168,9 @@ class RunDirectory:
                 continue
             # These lines were on the disk before the checkpoint: an older one would not help.
             metrics.lines(self.metrics, checkpoint.progress.num_events, checkpoint.digest)
-            for damaged, error in unusable:
+            for damaged, reason in unusable:
                 files.rename(damaged, damaged.with_name(f"{damaged.name}.damaged"))
-                warn(f"warning: {error}; going on from {path.name} instead")
+                warn(f"warning: {reason}; going on from {path.name} instead")
             return checkpoint
         if unusable:
             raise unusable[0][1]
@@ -230,7 +230,7 @@ class RunDirectory:
         for path in self._checkpoints.glob("epoch_*.npz"):
             if match := _CHECKPOINT.fullmatch(path.name):
                 found[path] = tuple(map(int, match.groups()))
-        return sorted(found, key=found.get)
+        return sorted(found, key=found.__getitem__)
 
     def _foreign(self):
         """What a run that was killed before it had a config.json does not leave."""

@@ -76,7 +76,8 @@ class _Children:
     def __init__(self, jobs: int, lines: "_Lines"):
         self._environment = {**os.environ, **processes.shared_machine(jobs)}
         self._lines = lines
-        self._lock, self._running, self._interrupted = threading.Lock(), [], False
+        self._lock, self._interrupted = threading.Lock(), False
+        self._running: list[subprocess.Popen[str]] = []
 
     def run(self, seed: int, run_config: config.TrainConfig) -> int:
         """Runs one seed to its end; returns the exit code."""
@@ -98,7 +99,7 @@ class _Children:
             )
             self._running.append(process)
         with log.open("a", encoding="utf-8") as file, process:
-            for line in process.stderr:
+            for line in process.stderr or ():  # A pipe, as asked for.
                 file.write(line)
                 file.flush()
                 if line.startswith(_PROGRESS):

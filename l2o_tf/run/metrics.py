@@ -59,9 +59,14 @@ class MetricsFile:
 
     def add(self, event: trainer.Event) -> None:
         """Appends one event."""
-        is_epoch = isinstance(event, trainer.EpochDone)
-        losses = event.main_losses if is_epoch else event.losses
-        loss = losses.mean() if is_epoch else event.loss
+        norm = decision = ""
+        if isinstance(event, trainer.EpochDone):
+            losses = event.main_losses
+            loss = losses.mean()
+            norm = f"{event.gradient_norms.mean():.9g}"
+        else:
+            losses, loss = event.losses, event.loss
+            decision = "" if event.decision is None else event.decision.value
         progress = event.progress
         self._append(
             [
@@ -72,9 +77,9 @@ class MetricsFile:
                 event.num_steps,
                 f"{loss:.9g}",
                 f"{losses[..., -1].mean():.9g}",
-                f"{event.gradient_norms.mean():.9g}" if is_epoch else "",
+                norm,
                 int(progress.meta.skipped),
-                "" if is_epoch or event.decision is None else event.decision.value,
+                decision,
                 *self._optimizee(event),
             ]
         )

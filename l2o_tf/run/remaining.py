@@ -93,11 +93,10 @@ def _period(
 ) -> tuple[curriculum.State, float]:
     """All epochs until the next validation at once."""
     length = schedule.train_steps[state.stage]
-    epochs = schedule.period_epochs - state.period_epoch
-    epochs = min(epochs, schedule.max_epochs - state.epoch)
-    epochs = min(epochs, math.ceil((schedule.max_steps - state.steps) / length)
-                 if math.isfinite(schedule.max_steps) else epochs)  # fmt: skip
-    epochs = max(1, int(epochs))
+    left = min(schedule.period_epochs - state.period_epoch, schedule.max_epochs - state.epoch)
+    if math.isfinite(schedule.max_steps):
+        left = min(left, math.ceil((schedule.max_steps - state.steps) / length))
+    epochs = max(1, int(left))
     state = dataclasses.replace(
         state,
         epoch=state.epoch + epochs - 1,

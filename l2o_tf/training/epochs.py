@@ -157,6 +157,8 @@ class Epochs:
     ) -> Epoch:
         """One epoch of which a `share` of the steps, a float scalar, is analytical rules'."""
 
+        if self._mixture is None:
+            raise ValueError("there is no mixture to train with")
         num_unrolls = self._plan.num_unrolls(seed, num_unrolls)
         mixture = self._mixture.with_share(share)
         start, step = self._normal_steps(mixture, meta, seed, num_unrolls)

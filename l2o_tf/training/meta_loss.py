@@ -68,13 +68,13 @@ def meta_gradient(
         weights: the rule's meta-parameters by name.
         second_derivatives: whether the gradients given to the rule depend on the weights.
     """
-    rule = segment.rule
-    if second_derivatives or not differentiates_itself(segment):
+    differentiator = segment.rule.differentiator
+    if differentiator is None or second_derivatives or not differentiates_itself(segment):
         arguments = (segment, trajectory, weights, second_derivatives)
-        if rule.differentiator is not None:
+        if differentiator is not None:
             return loops.compiled(lambda: _differentiated(*arguments))()
         return _differentiated(*arguments)
-    recorder = rule.differentiator.recorder(trajectory.params, segment.max_steps, weights)
+    recorder = differentiator.recorder(trajectory.params, segment.max_steps, weights)
     if recorder is None:
         return _replayed(segment, trajectory, weights)
     return _recorded(recorder, segment, trajectory)

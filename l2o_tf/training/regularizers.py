@@ -119,7 +119,7 @@ def lanczos_trace(loss: Loss, params: Params, start: Params, num_iterations: int
     """
     basis = [coordinates.flatten(_normalized(start))]
     diagonal: list[tf.Tensor] = []
-    residual = None
+    residual: tf.Tensor | None = None
     for _ in range(num_iterations):
         if residual is not None:
             # Lanczos' recurrence has orthogonalised it already, but for rounding.

@@ -6,7 +6,7 @@ is needed to go on from there: whoever consumes the events decides what to show 
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -221,7 +221,7 @@ class Trainer:
         """
         while progress.schedule.phase is not curriculum.Phase.FINISHED:
             if progress.schedule.phase is curriculum.Phase.EPOCH:
-                event = self._epoch(progress)
+                event: Event = self._epoch(progress)
             else:
                 event = self._validate(progress, watch)
             progress = event.progress
@@ -286,7 +286,7 @@ class Trainer:
         num_steps = self._recipe.schedule.validation_steps[state.stage]
         runs = self._validation_runs(progress, num_steps, watch)
         losses = np.stack([run.losses for run in runs])
-        scores = [run.final_loss for run in runs]
+        scores: Sequence[Any] | np.ndarray = [run.final_loss for run in runs]
         if not self._recipe.validate_final_minibatch:
             scores = losses[:, -1]
         loss = float(np.mean(scores))

@@ -169,7 +169,7 @@ def unroll(
     first = Trajectory(params, trajectory.rule_state)
     if goes_on is None:
         end, records = loops.scan(step, first, num_steps, like, vectorizable=vectorizable)
-        return Unroll(end, *records, taken=num_steps)
+        return Unroll._make((end, *records, num_steps))
 
     def counted(carry, t):
         moved, record = step(carry[0], t)
@@ -179,4 +179,4 @@ def unroll(
     (end, _, taken), records = loops.scan(
         counted, carry, num_steps, like, lambda carry, t: goes_on(carry[1], t), vectorizable
     )
-    return Unroll(end, *records, taken=taken)
+    return Unroll._make((end, *records, taken))

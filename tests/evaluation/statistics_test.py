@@ -67,7 +67,7 @@ def test_over_seeds_with_missing_and_short_seeds():
     np.testing.assert_allclose(sd, [math.sqrt(13.0), math.sqrt(8.0), np.nan], rtol=1e-15)
     np.testing.assert_array_equal(count, [3, 2, 1])
     empty = statistics.over_seeds([np.array([np.nan])])
-    assert np.isnan(empty.mean[0]) and np.isnan(empty.sd[0]) and empty.count[0] == 0
+    assert np.isnan(empty.mean[0]) and np.isnan(empty.sd[0]) and empty.num_seeds[0] == 0
 
 
 def test_runs_on_different_data_do_not_mix():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from l2o_tf.core import seeds
-from l2o_tf.optimizees.scale import classifiers, datasets
+from l2o_tf.optimizees.scale import classifiers, datasets, problem
 
 _BATCH_NORM_EPSILON = 1e-3
 
@@ -36,7 +36,7 @@ class ConvNetOrig(classifiers.SoftmaxClassifier):
             activation: of the convolutions.
         """
         height, width, channels = examples.data.shape[1:]
-        shapes = []
+        shapes: list[problem.Shape] = []
         for filter_height, filter_width, outputs in filters:
             shapes.append((filter_height, filter_width, channels, outputs))
             channels = outputs

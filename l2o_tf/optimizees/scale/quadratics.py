@@ -81,7 +81,7 @@ class Bowl(problem.Problem):
             [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
         )
         # The legacy square root is that of a float32 number.
-        self.matrix = np.sqrt(np.float32([[condition], [1.0]])) * rotation
+        self.matrix = np.sqrt(np.array([[condition], [1.0]], np.float32)) * rotation
 
     def loss(self, params, batch):
         return tf.nn.l2_loss(tf.constant(self.matrix, params[0].dtype) @ params[0])
