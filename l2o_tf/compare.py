@@ -46,12 +46,8 @@ class CompareConfig(flags.CommandFlags):
         InputError: if a side is missing or a number is out of range.
     """
 
-    a: str = flags.flag(
-        "", "The first result; the first argument without a flag.", "Input"
-    )
-    b: str = flags.flag(
-        "", "The second result; the second argument without a flag.", "Input"
-    )
+    a: str = flags.flag("", "The first result; the first argument without a flag.", "Input")
+    b: str = flags.flag("", "The second result; the second argument without a flag.", "Input")
     window: int = flags.flag(
         results.WINDOW, "Steps per window; published curves need the default.", "Input"
     )

@@ -35,8 +35,13 @@ def trained(tmp_path):
 def test_card_and_weights(trained, tmp_path, run):
     publish.main(
         publish.PublishConfig(
-            run=str(tmp_path / run), results=str(tmp_path / "results"), label="mine",
-            commit="abc", cpu_hours=0.5, out=str(tmp_path / "out"), fit_for="Perceptrons.",
+            run=str(tmp_path / run),
+            results=str(tmp_path / "results"),
+            label="mine",
+            commit="abc",
+            cpu_hours=0.5,
+            out=str(tmp_path / "out"),
+            fit_for="Perceptrons.",
         )  # fmt: skip
     )
     card = files.read_json(tmp_path / "out" / artifacts.RULE_CARD)

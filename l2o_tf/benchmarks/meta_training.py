@@ -40,9 +40,7 @@ WORKLOADS = {
     "rnnprop_mlp": Workload("rnnprop", reference.PlainRNNprop, "mlp"),
     "dm_conv_mnist": Workload("dm", reference.PlainLSTM, "conv_mnist"),
     "scale_mlp": Workload("scale", reference.PlainRule, "mlp"),
-    "scale_mlp_second": Workload(
-        "scale", reference.PlainRule, "mlp", second_derivatives=True
-    ),
+    "scale_mlp_second": Workload("scale", reference.PlainRule, "mlp", second_derivatives=True),
 }
 
 
@@ -199,5 +197,3 @@ def table(rows: Sequence[measuring.Row]) -> str:
         for row in rows
     ]
     return measuring.aligned([header, *lines])
-
-

@@ -147,9 +147,7 @@ def train(
     """Differentiates the sum of the losses before and after each of `num_steps` steps."""
     with tf.GradientTape() as tape:
         tape.watch(weights)
-        run = forward(
-            plain, weights, optimizee, start, batches, num_steps, second_derivatives
-        )
+        run = forward(plain, weights, optimizee, start, batches, num_steps, second_derivatives)
         objective = run.objective + optimizee.loss(run.params, batches(num_steps))
     gradient = tape.gradient(objective, weights, unconnected_gradients="zero")
     return Result(objective, gradient, run.params, run.state)

@@ -77,5 +77,3 @@ def table(rows: Sequence[measuring.Row]) -> str:
         for row in rows
     ]
     return measuring.aligned([header, *lines])
-
-

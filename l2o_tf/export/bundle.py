@@ -165,9 +165,7 @@ def _copy_modules(path: pathlib.Path) -> None:
     package = importlib.resources.files("l2o_tf.export") / "bundled"
     for name in _MODULES:
         files.write_atomically(path / name, (package / name).read_bytes())
-    files.write_atomically(
-        path / "curriculum.py", pathlib.Path(curriculum.__file__).read_bytes()
-    )
+    files.write_atomically(path / "curriculum.py", pathlib.Path(curriculum.__file__).read_bytes())
 
 
 def import_training(results: str, directory: str) -> list[pathlib.Path]:
@@ -224,9 +222,7 @@ def _import_lane(archive: zipfile.ZipFile, folder: str, run: pathlib.Path) -> No
     for name in archive.namelist():
         if name.startswith(f"{folder}/snapshot_"):
             epoch = int(name[len(f"{folder}/snapshot_") : -len(".npz")])
-            files.write_atomically(
-                run / "snapshots" / f"epoch_{epoch:06d}.npz", archive.read(name)
-            )
+            files.write_atomically(run / "snapshots" / f"epoch_{epoch:06d}.npz", archive.read(name))
     last = max(map(int, about["cards"]), default=None)
     for stage, card in about["cards"].items():
         weights = _read(archive, f"{folder}/stage_{stage}.npz")

@@ -5,6 +5,7 @@
 """
 
 import math
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -33,6 +34,13 @@ def integers(seed: tf.Tensor, count: int, limit: int) -> tf.Tensor:
 def unit_interval(seed: tf.Tensor, count: int) -> tf.Tensor:
     """`seeds.uniform(seed, [count])` for seeds [..., 2]: [..., count]."""
     return (tf.cast(integers(seed, count, 2**23), tf.float32) + 0.5) * 2.0**-23
+
+
+def choice(seed: tf.Tensor, probabilities: Sequence[float]) -> tf.Tensor:
+    """`mixture.draw(seed, probabilities)` for seeds [K, 2]: int32 [K]."""
+    limits = tf.cumsum(tf.constant(probabilities, tf.float32))
+    index = tf.reduce_sum(tf.cast(unit_interval(seed, 1) >= limits, tf.int32), axis=1)
+    return tf.minimum(index, len(probabilities) - 1)
 
 
 def uniform(seed: tf.Tensor, shape: list[int], low: float, high: float) -> tf.Tensor:

@@ -120,10 +120,7 @@ class Programs:
     def _teacher(self, seed: tf.Tensor) -> tf.Tensor:
         """What `OneOf.init` draws for the epochs of seeds [K, 2]: int32 [K]."""
         seed = draws.fold(draws.fold(seed, Stream.RULE), 0)
-        limits = tf.cumsum(tf.constant(self.teachers.probabilities, tf.float32))
-        below = draws.unit_interval(seed, 1) >= limits
-        index = tf.reduce_sum(tf.cast(below, tf.int32), axis=1)
-        return tf.minimum(index, len(self.teachers.parts) - 1)
+        return draws.choice(seed, self.teachers.probabilities)
 
     # The programs.
 
@@ -197,9 +194,7 @@ class Programs:
         """
         first = tf.fill([self.num_lanes], unroll == 0)
         params = axes.where(first, self._first_params(seed), slots.params)
-        state = self._where_blocks(
-            first, self._first_rule_state(self.num_lanes), slots.rule_state
-        )
+        state = self._where_blocks(first, self._first_rule_state(self.num_lanes), slots.rule_state)
         start = tf.fill([self.num_lanes], unroll * self.unroll_length)
         batches = self._batches(seed, start, self.unroll_length, data, scale)
         kernels = self._kernels(weights)

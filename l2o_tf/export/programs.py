@@ -58,9 +58,7 @@ def train(lanes: lane_programs.Programs, data: carried.Images, weights: base.Wei
     return _program(call, inputs, carry, inputs[-2][1], inputs[-1][1], data, np.float32(1))
 
 
-def validate(
-    lanes: lane_programs.Programs, data: carried.Images, weights: base.Weights
-) -> Program:
+def validate(lanes: lane_programs.Programs, data: carried.Images, weights: base.Weights) -> Program:
     """One call of `Programs.validate`, which returns the slots and the losses."""
     count = lanes.num_lanes
 

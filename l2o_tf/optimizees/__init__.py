@@ -11,7 +11,9 @@ import inspect
 from collections.abc import Callable
 
 from l2o_tf.core import errors, plugins
-from l2o_tf.optimizees import checks, conv, lenet, mlp, nas, toy, vgg  # noqa: F401  (fills the registry)
+
+# Importing an optimizee fills the registry.
+from l2o_tf.optimizees import checks, conv, lenet, mlp, nas, toy, vgg  # noqa: F401
 from l2o_tf.optimizees.base import OPTIMIZEES, Optimizee, register
 
 __all__ = ["Optimizee", "create", "default_dataset", "get", "label", "names", "register"]

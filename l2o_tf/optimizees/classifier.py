@@ -48,9 +48,7 @@ class ImageClassifier(base.Optimizee):
     def loss(self, params: base.Params, batch: ImageBatch) -> tf.Tensor:
         """Mean cross entropy in nats."""
         logits = self.logits(params, batch.images)
-        return tf.reduce_mean(
-            tf.nn.sparse_softmax_cross_entropy_with_logits(batch.labels, logits)
-        )
+        return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(batch.labels, logits))
 
     def logits(self, params: base.Params, images: tf.Tensor) -> tf.Tensor:
         """Maps images [batch_size, height, width, channels] to [batch_size, num_classes]."""

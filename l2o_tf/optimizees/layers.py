@@ -69,9 +69,7 @@ def _conv2d_valid(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 def _conv2d_gradients(images, kernel, upstream):
     margins = [[k - 1, k - 1] for k in kernel.shape[:2]]
     transposed_kernel = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
-    images_gradient = _conv2d_valid(
-        tf.pad(upstream, [[0, 0], *margins, [0, 0]]), transposed_kernel
-    )
+    images_gradient = _conv2d_valid(tf.pad(upstream, [[0, 0], *margins, [0, 0]]), transposed_kernel)
     # The batch takes the place of the input channels, which take the place of the batch.
     kernel_gradient = _conv2d_valid(
         tf.transpose(images, [3, 1, 2, 0]), tf.transpose(upstream, [1, 2, 0, 3])

@@ -131,8 +131,7 @@ class HierarchicalRNN(base.UpdateRule):
         params = _not_empty(params)
         options, dtype = self.settings, params[0].dtype
         fixed = options.learnable_rnn_init and (
-            options.init_lr_range[0] == options.init_lr_range[1]
-            or not options.dynamic_output_scale
+            options.init_lr_range[0] == options.init_lr_range[1] or not options.dynamic_output_scale
         )
         if seed is None and not fixed:
             raise errors.InputError(
@@ -224,9 +223,7 @@ class HierarchicalRNN(base.UpdateRule):
         )
         return coordinates.unflatten(flat_update, params), new_state
 
-    def _moments(
-        self, grads: tf.Tensor, state: HierarchicalState
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def _moments(self, grads: tf.Tensor, state: HierarchicalState) -> tuple[tf.Tensor, tf.Tensor]:
         """Running means of the gradient [num_coordinates] and of its square, per scale."""
         num_scales = self.settings.num_gradient_scales
         if num_scales == 1:
@@ -289,9 +286,7 @@ class HierarchicalRNN(base.UpdateRule):
             top = state.global_hidden
             coordinate_bias += recurrent.linear(weights, "level0/from_global", top)
             tensor_bias = recurrent.linear(weights, "level1/from_global", top)
-        hidden = _gru(
-            weights, "level0", features, state.hidden, per_tensor.spread(coordinate_bias)
-        )
+        hidden = _gru(weights, "level0", features, state.hidden, per_tensor.spread(coordinate_bias))
         summary = per_tensor.mean(hidden)
         if self.settings.feeds_features_to_tensor_level:
             summary = tf.concat([summary, per_tensor.mean(features)], axis=0)

@@ -182,12 +182,10 @@ def _run_blocks(kernels, features, states):
             end_cotangents = tf.nest.pack_sequence_as(states, end_cotangents)
 
             def differentiate_block(b):
-                record = records[0] if keep else _forward(
-                    kernels, features[b], _at(states, b), True
-                )[2]
-                return backward(
-                    kernels, record, output_cotangents[b], _at(end_cotangents, b)
+                record = (
+                    records[0] if keep else _forward(kernels, features[b], _at(states, b), True)[2]
                 )
+                return backward(kernels, record, output_cotangents[b], _at(end_cotangents, b))
 
             kernel_cotangents, start_cotangents = _for_blocks(
                 differentiate_block, features.shape[0], (kernels, _at(states, 0))

@@ -87,7 +87,9 @@ class TrainConfig(CommandFlags, FileFlags, ObjectiveFlags, TechniqueFlags, Lengt
             require(getattr(self, name), name, "", "a list with at least one entry")
         for r in self.imitation_r:
             require(0 <= r <= 1, "imitation_r", r, "a probability, between 0 and 1")
+        self.options_of_rule()
         self.check_objective()
+        self.check_random_lengths()
         self._check_weights()
         self._check_combinations()
         self._check_steps()
@@ -106,6 +108,11 @@ class TrainConfig(CommandFlags, FileFlags, ObjectiveFlags, TechniqueFlags, Lengt
             require(usable, name, text, "at least 0, and one of them positive")
 
     def _check_combinations(self) -> None:
+        if self.scoring_examples and not self.problem_sets:
+            raise errors.InputError(
+                f"--scoring_examples={self.scoring_examples} needs --problem_sets: other "
+                "optimizees are scored on the minibatch of each step"
+            )
         if self.seeds and self.seed:
             raise errors.InputError("--seed cannot be combined with --seeds: leave one of them out")
         if self.jobs > 1 and not self.seeds:

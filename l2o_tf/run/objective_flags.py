@@ -2,9 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
 
-from l2o_tf.core import errors, files
 from l2o_tf.core.flags import flag, require
 from l2o_tf.training.choices import (
     META_OPTIMIZERS,
@@ -106,27 +104,8 @@ class ObjectiveFlags:
         rate = self.meta_learning_rate
         return META_OPTIMIZERS[self.meta_optimizer] if rate is None else rate
 
-    def options_of_rule(self) -> dict[str, Any]:
-        """The arguments of the rule.
-
-        Raises:
-            InputError: unless --rule_options is a JSON object.
-        """
-        try:
-            options = files.parse_json(self.rule_options or "{}")
-        except ValueError as error:
-            raise errors.InputError(f"--rule_options={self.rule_options}: {error}") from None
-        if not isinstance(options, dict):
-            raise errors.InputError(
-                f'--rule_options={self.rule_options} must be a JSON object, {{"name": value}}'
-            )
-        if self.init_lr_range is not None:
-            options["init_lr_range"] = self.init_lr_range
-        return options
-
     def check_objective(self) -> None:
-        """Raises InputError for values out of range or that contradict each other."""
-        self.options_of_rule()
+        """Raises InputError for values out of range."""
         for name, options in (("meta_optimizer", META_OPTIMIZERS), ("objective", OBJECTIVES),
                               ("regularizer", REGULARIZERS),
                               ("regularizer_time", REGULARIZER_TIMES)):  # fmt: skip
@@ -143,17 +122,3 @@ class ObjectiveFlags:
             rate is None or 0 < rate < math.inf, "meta_learning_rate", rate, "a positive number"
         )
         require(stop is None or 1 < stop < math.inf, "early_stop", stop, "above 1")
-        steps, unrolls = self.random_unroll_length, self.random_num_unrolls
-        require(
-            steps is None or len(steps) == 3,
-            "random_unroll_length", ",".join(map(str, steps or ())), "minimum,scale,maximum",
-        )  # fmt: skip
-        if (steps is None) != (unrolls is None):
-            raise errors.InputError(
-                "--random_num_unrolls and --random_unroll_length belong together: give both or none"
-            )
-        if self.scoring_examples and not self.problem_sets:
-            raise errors.InputError(
-                f"--scoring_examples={self.scoring_examples} needs --problem_sets: other "
-                "optimizees are scored on the minibatch of each step"
-            )

@@ -1,8 +1,10 @@
 """The flags of what is trained, for how long, and by which techniques of the paper."""
 
 import dataclasses
+from typing import Any
 
-from l2o_tf.core.flags import flag
+from l2o_tf.core import errors, files
+from l2o_tf.core.flags import flag, require
 
 _WHAT, _LENGTH, _CURRICULUM = "What to train", "How long", "Curriculum (paper, Algorithm 1)"
 _IMITATION = "Imitation (paper, Algorithm 2)"
@@ -77,6 +79,24 @@ class WhatFlags:
         _WHAT,
     )
 
+    def options_of_rule(self) -> dict[str, Any]:
+        """The arguments of the rule.
+
+        Raises:
+            InputError: unless --rule_options is a JSON object.
+        """
+        try:
+            options = files.parse_json(self.rule_options or "{}")
+        except ValueError as error:
+            raise errors.InputError(f"--rule_options={self.rule_options}: {error}") from None
+        if not isinstance(options, dict):
+            raise errors.InputError(
+                f'--rule_options={self.rule_options} must be a JSON object, {{"name": value}}'
+            )
+        if self.init_lr_range is not None:
+            options["init_lr_range"] = self.init_lr_range
+        return options
+
 
 @dataclasses.dataclass(frozen=True)
 class LengthFlags:
@@ -122,6 +142,18 @@ class LengthFlags:
     random_unroll_length: tuple[float, ...] | None = flag(
         None, "minimum,scale,maximum: the same for the steps of an unroll.", _LENGTH
     )
+
+    def check_random_lengths(self) -> None:
+        """Raises InputError unless both or none are given, with as many numbers as they need."""
+        steps, unrolls = self.random_unroll_length, self.random_num_unrolls
+        require(
+            steps is None or len(steps) == 3,
+            "random_unroll_length", ",".join(map(str, steps or ())), "minimum,scale,maximum",
+        )  # fmt: skip
+        if (steps is None) != (unrolls is None):
+            raise errors.InputError(
+                "--random_num_unrolls and --random_unroll_length belong together: give both or none"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -111,9 +111,7 @@ def after_epoch(schedule: Schedule, state: State, num_steps: int) -> State:
     return dataclasses.replace(state, phase=Phase.VALIDATION, period_epoch=0)
 
 
-def after_validation(
-    schedule: Schedule, state: State, loss: float
-) -> tuple[State, Decision]:
+def after_validation(schedule: Schedule, state: State, loss: float) -> tuple[State, Decision]:
     """The state after the validation that ends a period.
 
     A stage goes on while its periods are fewer than N_period or the last one was the best; it

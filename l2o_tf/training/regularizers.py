@@ -96,9 +96,7 @@ def hessian_trace(loss: Loss, params: Params, probes: Params) -> tf.Tensor:
     return tf.add_n(values) / num_probes
 
 
-def largest_eigenvalue(
-    loss: Loss, params: Params, start: Params, num_iterations: int
-) -> tf.Tensor:
+def largest_eigenvalue(loss: Loss, params: Params, start: Params, num_iterations: int) -> tf.Tensor:
     """Power iteration for the eigenvalue of largest magnitude of the Hessian.
 
     The vector is a constant to differentiation: to first order an eigenvalue does not change

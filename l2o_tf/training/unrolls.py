@@ -17,7 +17,6 @@ Observe = Callable[["Trajectory", tf.Tensor, Params, tf.Tensor], tf.Tensor]
 Penalty = Callable[[Params, tf.Tensor], tf.Tensor]
 
 
-
 class Trajectory(NamedTuple):
     """Where a rule stands on an optimizee: the parameters and the rule's state."""
 

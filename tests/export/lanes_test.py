@@ -94,9 +94,7 @@ def test_lanes_validate_like_single_runs():
     weights, single, programs = make("dm", num_blocks=2)
     slots, validate = programs.initial_slots(), loops.compiled(programs.validate)
     for k in range(NUM_UNROLLS):
-        slots, losses = validate(
-            slots, stack(weights), EPOCH_SEEDS, tf.constant(k), IMAGES, SCALE
-        )
+        slots, losses = validate(slots, stack(weights), EPOCH_SEEDS, tf.constant(k), IMAGES, SCALE)
     for k in range(NUM_LANES):
         expected = single.validate(weights[k], EPOCH_SEEDS[k], tf.constant(NUM_UNROLLS))
         np.testing.assert_allclose(losses[k], expected.losses[-1], rtol=5e-7)

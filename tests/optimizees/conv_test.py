@@ -149,9 +149,7 @@ def test_constant_gamma_and_beta_are_one_and_zero():
     kept = [p for layer in np.split(np.arange(16), 4) for p in layer[:2]] + [16, 17]
     batch = free.batch(SEED, tf.constant(0))
     expected = free.loss(params, batch)
-    np.testing.assert_allclose(
-        fixed.loss([params[i] for i in kept], batch), expected, rtol=1e-6
-    )
+    np.testing.assert_allclose(fixed.loss([params[i] for i in kept], batch), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -93,13 +93,13 @@ def test_config_and_histograms_are_there(written):
 
 
 def test_runs_compare_by_their_flags_and_validation_losses(written):
-    (_, experiment), = written["_hparams_/experiment"]
+    ((_, experiment),) = written["_hparams_/experiment"]
     metrics = [metric.name.tag for metric in experiment.experiment.metric_infos]
     assert metrics == ["validation/best_loss", "validation/loss"]
     # First what runs most often differ in, then what is not the default; "seed" is both.
     names = [info.name for info in experiment.experiment.hparam_infos]
     assert names == ["seed", "teachers", "num_epochs", "curriculum"]
-    (_, session), = written["_hparams_/session_start_info"]
+    ((_, session),) = written["_hparams_/session_start_info"]
     assert session.session_start_info.group_name.endswith("/dm_cl")
     flags = session.session_start_info.hparams
     assert flags["seed"].number_value == 5 and flags["curriculum"].bool_value

@@ -134,9 +134,7 @@ def test_a_period_is_two_epochs():
 @pytest.mark.parametrize("loss, best_loss", [(0.5, 0.5), (NAN, INF), (INF, INF)])
 def test_a_baseline_sets_the_loss_to_beat(loss, best_loss):
     before = State(phase=Phase.BASELINE, stage=1, epoch=6)
-    assert curriculum.after_baseline(before, loss) == State(
-        stage=1, epoch=6, best_loss=best_loss
-    )
+    assert curriculum.after_baseline(before, loss) == State(stage=1, epoch=6, best_loss=best_loss)
 
 
 def test_a_whole_curriculum():

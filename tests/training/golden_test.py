@@ -41,6 +41,7 @@ def test_200_steps_follow_the_legacy_trajectory(file, rule_name, optimizee_name)
     rule = rules.create(rule_name)
     rule.assign(legacy_mnist.weights(golden, "w/"))
     x0 = legacy_mnist.params(golden, "x0")
+
     @tf.function(jit_compile=True)
     def run():
         return unrolls.unroll(
@@ -98,8 +99,12 @@ def test_meta_gradients_of_two_unrolls(golden_case, second_derivatives):
             for p, expected in zip(trajectory.params, expected_params, strict=True):
                 np.testing.assert_allclose(p, expected, rtol=0, atol=5e-6)
             adam = rules.create("adam", learning_rate=1e-3)
-            assert_weights(_adam_step(adam, weights, result.gradient)[0], golden,
-                           f"{prefix}/w_after_adam/", 1e-5)
+            assert_weights(
+                _adam_step(adam, weights, result.gradient)[0],
+                golden,
+                f"{prefix}/w_after_adam/",
+                1e-5,
+            )
 
 
 def _adam_step(adam, weights, gradient, state=None):
@@ -127,9 +132,7 @@ def test_imitation_gradients_of_two_unrolls(golden_case):
     for u in (1, 2):
         losses, gradient, state = gradient_of(rule, state, _lesson(golden, u - 1, x0), weights)
         np.testing.assert_allclose(losses, golden[f"sd0/mt_u{u}_losses"], rtol=1e-5)
-        np.testing.assert_allclose(
-            tf.reduce_sum(losses), golden[f"sd0/mt_u{u}_loss"], rtol=1e-5
-        )
+        np.testing.assert_allclose(tf.reduce_sum(losses), golden[f"sd0/mt_u{u}_loss"], rtol=1e-5)
         assert_weights(gradient, golden, f"sd0/mt_u{u}_grad/", 1e-4)
 
 

@@ -14,9 +14,7 @@ def lesson_of(teacher, num_labels, steps_per_label=1):
     params = optimizee.init(None)
     start = unrolls.Trajectory(params, teacher.init(params))
     batches = lambda t: optimizee.batch(None, t)  # noqa: E731
-    return start, imitation.teach(
-        teacher, optimizee, start, batches, num_labels, steps_per_label
-    )
+    return start, imitation.teach(teacher, optimizee, start, batches, num_labels, steps_per_label)
 
 
 @pytest.mark.parametrize("name", rules.analytical_names())

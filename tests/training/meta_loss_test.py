@@ -73,9 +73,7 @@ def test_second_derivatives_agree_with_finite_differences(case):
             tf.reduce_sum(gradient[name] * direction), expected, rtol=1e-5, atol=1e-7
         )
     # The gradient without second derivatives is another one, so that this test can fail.
-    assert any(
-        not np.allclose(gradient[name], first_order[name], rtol=1e-3) for name in weights
-    )
+    assert any(not np.allclose(gradient[name], first_order[name], rtol=1e-3) for name in weights)
 
 
 @pytest.mark.parametrize("second_derivatives", [False, True])

@@ -101,12 +101,8 @@ def test_a_random_epoch_takes_the_steps_that_are_drawn():
     rule = rules.create("global_learning_rate", initial_rate=0.01)
     bowl = quadratics.Bowl(2.0)
     rate = 1e-30  # Too small for the weights to change.
-    compiled = epochs.Epochs(
-        rule, bowl, meta_optimizers.create("adam", rate), plan=parts
-    )
-    result = compiled.train(
-        compiled.initial_state(rule.weights()), SEED, tf.constant(1)
-    )
+    compiled = epochs.Epochs(rule, bowl, meta_optimizers.create("adam", rate), plan=parts)
+    result = compiled.train(compiled.initial_state(rule.weights()), SEED, tf.constant(1))
     length_seed = seeds.fold(SEED, 8)
     steps = [int(lengths.num_steps(length_seed, k)) for k in range(len(result.losses))]
     assert len(steps) == int(lengths.num_unrolls(length_seed)) and len(set(steps)) > 1
@@ -142,9 +138,13 @@ def test_points_are_scored_on_examples_drawn_for_each_unroll():
     problem = classifiers.SoftmaxRegression(examples, 4, num_classes=2)
     rule = rules.create("global_learning_rate")
     arguments = rule, problem, SEED
-    batch = lambda count, k: plan.Plan(scoring_examples=count).segment(  # noqa: E731
-        *arguments, tf.constant(k), tf.constant(2), tf.constant(1.0)
-    ).scoring_batch
+
+    def batch(count, k):
+        segment = plan.Plan(scoring_examples=count).segment(
+            *arguments, tf.constant(k), tf.constant(2), tf.constant(1.0)
+        )
+        return segment.scoring_batch
+
     assert batch(0, 0) is None
     np.testing.assert_array_equal(batch(40, 0).data, problem.full_batch().data)
     assert batch(30, 0).data.shape == (30, 3)

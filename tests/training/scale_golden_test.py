@@ -162,9 +162,7 @@ class Network(problem.DataProblem):
     def loss(self, params, batch):
         w1, b1, w2, b2 = params
         logits = tf.matmul(tf.sigmoid(tf.matmul(batch.data, w1) + b1), w2) + b2
-        return tf.reduce_mean(
-            tf.nn.sparse_softmax_cross_entropy_with_logits(batch.labels, logits)
-        )
+        return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(batch.labels, logits))
 
 
 def network_unrolls(golden, **choices):
@@ -245,9 +243,7 @@ def test_imitation_of_adam():
             rule, carried, lesson, weights, objectives.MeanOfLogs(), first_state
         )
         prefix = f"mt_second0|unroll{unroll}|"
-        np.testing.assert_allclose(
-            tf.reduce_mean(losses), golden[f"{prefix}metaobjmt"], rtol=1e-5
-        )
+        np.testing.assert_allclose(tf.reduce_mean(losses), golden[f"{prefix}metaobjmt"], rtol=1e-5)
         check_gradient(gradient, golden, f"{prefix}grad_mt|", rule, dict.fromkeys(weights, 1e-10))
         for index, param in enumerate(lesson.end.params):
             expected = golden[f"{prefix}final_params|{index}"]

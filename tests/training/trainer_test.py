@@ -77,9 +77,7 @@ def test_training_goes_on_from_any_event_as_if_it_had_not_been_interrupted(event
 @pytest.mark.parametrize("count, with_xla", [(10, True), (11, False)])
 def test_many_optimizees_are_not_compiled_with_xla(monkeypatch, count, with_xla):
     found = []
-    monkeypatch.setattr(
-        epochs, "Epochs", lambda *args, with_xla, **options: found.append(with_xla)
-    )
+    monkeypatch.setattr(epochs, "Epochs", lambda *args, with_xla, **options: found.append(with_xla))
     sgd = rules.from_spec("sgd:0.1")
     many = [problems.Bowl() for _ in range(count)]
     trainer.Trainer(sgd, many, sgd, trainer.Recipe(NO_CURRICULUM))

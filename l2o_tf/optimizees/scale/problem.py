@@ -59,9 +59,7 @@ class Problem(base.Optimizee):
 class DataProblem(Problem):
     """A problem with a data set, held in memory and gathered inside the compiled loop."""
 
-    def __init__(
-        self, param_shapes: Sequence[Shape], examples: datasets.Examples, batch_size: int
-    ):
+    def __init__(self, param_shapes: Sequence[Shape], examples: datasets.Examples, batch_size: int):
         """Keeps the data.
 
         Args:

@@ -77,9 +77,7 @@ class Bowl(problem.Problem):
         if condition <= 0:
             raise errors.InputError(f"the condition of a bowl must be positive, got {condition}")
         super().__init__([(2, 1)])
-        rotation = np.array(
-            [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-        )
+        rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         # The legacy square root is that of a float32 number.
         self.matrix = np.sqrt(np.array([[condition], [1.0]], np.float32)) * rotation
 

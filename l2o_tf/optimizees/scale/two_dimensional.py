@@ -82,9 +82,7 @@ class Beale(TwoDimensional):
     low, high = -4.5, 4.5
 
     def value(self, x, y):
-        return (
-            (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
-        )
+        return (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
 
 
 class Booth(TwoDimensional):

@@ -141,9 +141,7 @@ class SparseProblem(_Perturbed):
 
     def __init__(self, inner: problem.Problem, zero_probability: float = 0.99):
         if not 0 <= zero_probability <= 1:
-            raise errors.InputError(
-                f"zero_probability must be from 0 to 1, got {zero_probability}"
-            )
+            raise errors.InputError(f"zero_probability must be from 0 to 1, got {zero_probability}")
         super().__init__(inner)
         self.zero_probability = zero_probability
 
@@ -190,9 +188,7 @@ class SumTask(problem.Problem):
         return [part.full_batch() for part in self.parts]
 
     def scoring_batch(self, seed, size):
-        return [
-            part.scoring_batch(seeds.fold(seed, j), size) for j, part in enumerate(self.parts)
-        ]
+        return [part.scoring_batch(seeds.fold(seed, j), size) for j, part in enumerate(self.parts)]
 
     def loss(self, params, batch):
         losses, first = [], 0
