@@ -66,10 +66,15 @@ class CompareConfig(flags.CommandFlags):
     def __post_init__(self):
         if not (self.a and self.b):
             raise errors.InputError("two results are needed: python -m l2o_tf.compare A B")
-        flags.require(1 <= self.window <= results.MAX_STEPS, "window", self.window,
-                      f"from 1 to {results.MAX_STEPS}")  # fmt: skip
-        flags.require(0 <= self.tolerance < float("inf"), "tolerance", self.tolerance,
-                      "a number from 0")  # fmt: skip
+        flags.require(
+            1 <= self.window <= results.MAX_STEPS,
+            "window",
+            self.window,
+            f"from 1 to {results.MAX_STEPS}",
+        )
+        flags.require(
+            0 <= self.tolerance < float("inf"), "tolerance", self.tolerance, "a number from 0"
+        )
 
 
 def main(config: CompareConfig) -> int:

@@ -73,8 +73,9 @@ class RuleStep:
         compile_step = loops.compiled if rule.learned else loops.in_graph
         self.step = compile_step(functools.partial(self._step))
 
-    def init(self, shapes: Sequence[tf.TensorShape], dtype: tf.DType, seed: seeds.Seed,
-             weights: Weights) -> list[tf.Tensor]:  # fmt: skip
+    def init(
+        self, shapes: Sequence[tf.TensorShape], dtype: tf.DType, seed: seeds.Seed, weights: Weights
+    ) -> list[tf.Tensor]:
         """`UpdateRule.init` with a flat state, for parameters that need not have values yet."""
         state = self.rule.init([tf.zeros(shape, dtype) for shape in shapes], seed, weights)
         self._structure = tf.nest.map_structure(lambda _: 0, state)

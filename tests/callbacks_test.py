@@ -37,8 +37,13 @@ def test_against_numpy(policy, tmp_path):
     with tf.GradientTape() as tape:
         loss = cases.mean_loss(model, inputs, labels) * cases.LOSS_SCALE
     grads = [g.numpy() / cases.LOSS_SCALE for g in tape.gradient(loss, model.trainable_variables)]
-    model.fit(inputs, labels, cases.BATCH_SIZE, verbose=0,
-              callbacks=[callbacks.UpdateStatistics(tmp_path, every=1)])  # fmt: skip
+    model.fit(
+        inputs,
+        labels,
+        cases.BATCH_SIZE,
+        verbose=0,
+        callbacks=[callbacks.UpdateStatistics(tmp_path, every=1)],
+    )
     updates = [v.numpy() - b for v, b in zip(model.trainable_variables, before)]
     events = read_events(tmp_path)
     flat = [np.concatenate([a.ravel() for a in arrays]) for arrays in (grads, updates)]

@@ -35,9 +35,14 @@ def test_defaults():
 def test_values_of_every_type(tmp_path):
     expected = Config("y", 4, 0.25, True, (3, 4, 5), (0.0, 1.5), 7)
     arguments = [
-        "--name=y", "--count=4", "--rate=0.25", "--fast", "--sizes=3, 4,5", "--rates=0,1.5",
+        "--name=y",
+        "--count=4",
+        "--rate=0.25",
+        "--fast",
+        "--sizes=3, 4,5",
+        "--rates=0,1.5",
         "--limit=7",
-    ]  # fmt: skip
+    ]
     assert parse(*arguments) == expected
     flagfile = tmp_path / "my.flags"
     flagfile.write_text("# A comment.\n" + "\n".join(arguments))

@@ -63,9 +63,16 @@ def finished(tmp_path_factory):
 
 def test_an_evaluation_leaves_its_files(finished):
     assert {path.name for path in finished.iterdir()} == {
-        "config.json", "runs", "losses.npz", "results.csv", "table.txt", "tensorboard",
-        "simple.png", "mlp.png", ".lock",
-    }  # fmt: skip
+        "config.json",
+        "runs",
+        "losses.npz",
+        "results.csv",
+        "table.txt",
+        "tensorboard",
+        "simple.png",
+        "mlp.png",
+        ".lock",
+    }
     with np.load(finished / "losses.npz") as arrays:
         assert len(arrays.files) == NUM_RUNS
         assert {"fast|mlp|0", "sgd:1|simple|1"} < set(arrays.files)
@@ -104,9 +111,10 @@ def test_csv_and_table_say_the_same(finished):
     fast = [float(r["loss_100"]) for r in rows if (r["rule"], r["optimizee"]) == ("fast", "mlp")]
     logs = np.log(fast)
     line = next(
-        line for line in (finished / "table.txt").read_text().splitlines()
+        line
+        for line in (finished / "table.txt").read_text().splitlines()
         if line.split()[:2] == ["mlp", "fast"]
-    )  # fmt: skip
+    )
     assert line.split()[2:7] == ["2", "0", f"{logs.mean():.2f}", "±", f"{logs.std(ddof=1):.2f}"]
 
 
@@ -256,8 +264,10 @@ def test_rules_of_any_label_have_a_folder_of_their_own(tmp_path):
     flags = {"optimizees": ("simple",), "num_seeds": 1}
     labels = ["..", "a/b", "a_b", "a b"]
     run(tmp_path / "results", rules=tuple(f"{label}=sgd:0.1" for label in labels), **flags)
-    folders = {p.parent.relative_to(tmp_path / "results" / "tensorboard").as_posix()
-               for p in tmp_path.rglob("events.out.tfevents.*")}  # fmt: skip
+    folders = {
+        p.parent.relative_to(tmp_path / "results" / "tensorboard").as_posix()
+        for p in tmp_path.rglob("events.out.tfevents.*")
+    }
     assert folders == {"_/simple", "a_b/simple", "a_b_2/simple", "a_b_3/simple"}
 
 
@@ -362,9 +372,15 @@ def test_a_path_with_an_equals_sign_is_a_path(tmp_path):
 
 def test_the_command_line_stops_on_ctrl_c(tmp_path):
     command = [
-        sys.executable, "-m", "l2o_tf.evaluate", "--rules=adam:0.01", "--optimizees=simple",
-        "--num_steps=100", "--num_seeds=1000000", f"--workdir={tmp_path / 'results'}",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "l2o_tf.evaluate",
+        "--rules=adam:0.01",
+        "--optimizees=simple",
+        "--num_steps=100",
+        "--num_seeds=1000000",
+        f"--workdir={tmp_path / 'results'}",
+    ]
     # A job in the background ignores Ctrl-C, and so would the command.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

@@ -27,8 +27,11 @@ from l2o_tf.training import estimators, evolution
 REPOSITORY = pathlib.Path(__file__).parents[1]
 GUIDE = (REPOSITORY / "docs" / "extending.md").read_text(encoding="utf-8")
 CONFIGS = {
-    "train": TrainConfig, "tune": TuneConfig, "evaluate": EvaluateConfig, "select": SelectConfig
-}  # fmt: skip
+    "train": TrainConfig,
+    "tune": TuneConfig,
+    "evaluate": EvaluateConfig,
+    "select": SelectConfig,
+}
 
 
 def blocks(language):
@@ -176,8 +179,11 @@ def test_the_installed_package_takes_a_plugin_from_another_directory(tmp_path):
     def call(*arguments):
         return subprocess.run(
             [sys.executable, *arguments],
-            cwd=tmp_path, env=environment, capture_output=True, text=True,
-        )  # fmt: skip
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
 
     home = call("-c", "import l2o_tf; print(l2o_tf.__file__)").stdout.strip()
     if pathlib.Path(home).parents[1:2] != (REPOSITORY,):

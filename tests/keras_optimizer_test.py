@@ -144,9 +144,16 @@ def test_wrong_use_raises_as_it_does_in_keras(make):
     assert other.numpy() == 1 and variable.numpy() != 1
 
 
-@pytest.mark.parametrize("options", [{}, {"use_ema": True}, {"weight_decay": 0.01},
-                                     {"clipnorm": 0.5, "gradient_accumulation_steps": 2}],
-                         ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"use_ema": True},
+        {"weight_decay": 0.01},
+        {"clipnorm": 0.5, "gradient_accumulation_steps": 2},
+    ],
+    ids=str,
+)
 def test_variables_of_tensorflow(options):
     rng = np.random.default_rng(0)
     starts = [rng.normal(size=shape).astype(np.float32) for shape in ([3, 2], [2])]
@@ -234,11 +241,17 @@ def test_an_integer_is_no_learning_rate():
 
 @BOTH
 def test_the_configuration_survives_json(make):
-    optimizer = make(
-        learning_rate=keras.optimizers.schedules.CosineDecay(0.5, 100), clipnorm=1.0, use_ema=True
-    ) if make is learned else keras.optimizers.Adam(
-        keras.optimizers.schedules.CosineDecay(0.5, 100), clipnorm=1.0, use_ema=True
-    )  # fmt: skip
+    optimizer = (
+        make(
+            learning_rate=keras.optimizers.schedules.CosineDecay(0.5, 100),
+            clipnorm=1.0,
+            use_ema=True,
+        )
+        if make is learned
+        else keras.optimizers.Adam(
+            keras.optimizers.schedules.CosineDecay(0.5, 100), clipnorm=1.0, use_ema=True
+        )
+    )
     written = json.dumps(keras.optimizers.serialize(optimizer))
     again = keras.optimizers.deserialize(json.loads(written))
     assert type(again) is type(optimizer) and again.get_config() == optimizer.get_config()

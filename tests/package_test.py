@@ -29,7 +29,7 @@ def test_every_name_is_there():
         assert getattr(l2o_tf, name).__name__.split(".")[-1] == name
     assert l2o_tf.callbacks.UpdateStatistics.__module__ == "l2o_tf.callbacks"
     with pytest.raises(AttributeError, match="no attribute 'optimizer'"):
-        l2o_tf.optimizer  # noqa: B018
+        l2o_tf.__getattr__("optimizer")
 
 
 @pytest.mark.parametrize("imports", ["import l2o_tf, keras", "import keras, l2o_tf"])

@@ -42,7 +42,7 @@ def test_card_and_weights(trained, tmp_path, run):
             cpu_hours=0.5,
             out=str(tmp_path / "out"),
             fit_for="Perceptrons.",
-        )  # fmt: skip
+        )
     )
     card = files.read_json(tmp_path / "out" / artifacts.RULE_CARD)
     assert card["training"] == {"seed": 3} and card["fit_for"] == "Perceptrons."
@@ -64,16 +64,24 @@ def test_what_is_missing_is_named(trained, tmp_path):
     flags = ["--run=run", "--results=results", "--label=other", "--commit=abc", "--out=out"]
     done = subprocess.run(
         [sys.executable, "-m", "l2o_tf.publish", *flags],
-        cwd=tmp_path, capture_output=True, text=True,
-        env={"PYTHONPATH": ":".join(sys.path)}, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": ":".join(sys.path)},
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (2, "error: results holds no rule 'other'\n")
 
 
 def test_validations_that_diverged_have_no_loss(trained, tmp_path):
     (tmp_path / "run" / "metrics.csv").write_text(METRICS.replace("0.25,0.25", "nan,nan"))
-    flags = {"run": str(tmp_path / "run"), "results": str(tmp_path / "results"), "label": "mine",
-             "commit": "abc", "out": str(tmp_path / "out")}  # fmt: skip
+    flags = {
+        "run": str(tmp_path / "run"),
+        "results": str(tmp_path / "results"),
+        "label": "mine",
+        "commit": "abc",
+        "out": str(tmp_path / "out"),
+    }
     publish.main(publish.PublishConfig(**flags))
     card = files.read_json(tmp_path / "out" / artifacts.RULE_CARD)
     assert [v["loss"] for v in card["validations"]] == [0.5, None]

@@ -62,8 +62,13 @@ def test_everything_that_is_named_exists():
     for name in optimizees.names():
         assert f"`{name}`" in README, name
     for name in TrainConfig.__dataclass_fields__:
-        if name not in ("batch_size", "validation_epochs", "meta_learning_rate", "workdir",
-                        "second_derivatives"):  # fmt: skip
+        if name not in (
+            "batch_size",
+            "validation_epochs",
+            "meta_learning_rate",
+            "workdir",
+            "second_derivatives",
+        ):
             assert f"--{name}" in README + SCALE, name
     for name in problem_sets.PROBLEM_SETS.names():
         assert f"`{name}`" in SCALE, name

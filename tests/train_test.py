@@ -51,8 +51,16 @@ def finished(tmp_path_factory):
 def test_a_run_leaves_its_files(finished, capsys):
     names = {path.name.partition(".")[0] for path in finished.iterdir()}
     assert names == {
-        "", "config", "checkpoints", "events", "metrics", "rule", "run", "snapshots", "stages"
-    }  # fmt: skip
+        "",
+        "config",
+        "checkpoints",
+        "events",
+        "metrics",
+        "rule",
+        "run",
+        "snapshots",
+        "stages",
+    }
     assert json.loads((finished / "config.json").read_text())["curriculum_steps"] == [40, 80]
     with (finished / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -188,9 +196,13 @@ def test_a_missing_metrics_file_is_reported(finished, tmp_path):
 def test_the_command_line_saves_on_ctrl_c(tmp_path):
     workdir = tmp_path / "run"
     command = [
-        sys.executable, "-m", "l2o_tf.train", "--optimizee=simple", "--dataset=digits",
+        sys.executable,
+        "-m",
+        "l2o_tf.train",
+        "--optimizee=simple",
+        "--dataset=digits",
         f"--workdir={workdir}",
-    ]  # fmt: skip
+    ]
     # A job in the background ignores Ctrl-C, and so would the command.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from l2o_tf import optimizees, rules
-from l2o_tf.benchmarks import measuring, reference
+from l2o_tf.benchmarks import measuring, plain_unrolls
 from l2o_tf.core import loops, seeds
 from l2o_tf.optimizees import base
 from l2o_tf.training import epochs, estimators, meta_optimizers, unrolls
@@ -30,17 +30,17 @@ class Workload(NamedTuple):
     """
 
     rule: str
-    plain: type[reference.PlainRule]
+    plain: type[plain_unrolls.PlainRule]
     optimizee: str
     second_derivatives: bool = False
 
 
 WORKLOADS = {
-    "dm_mlp": Workload("dm", reference.PlainLSTM, "mlp"),
-    "rnnprop_mlp": Workload("rnnprop", reference.PlainRNNprop, "mlp"),
-    "dm_conv_mnist": Workload("dm", reference.PlainLSTM, "conv_mnist"),
-    "scale_mlp": Workload("scale", reference.PlainRule, "mlp"),
-    "scale_mlp_second": Workload("scale", reference.PlainRule, "mlp", second_derivatives=True),
+    "dm_mlp": Workload("dm", plain_unrolls.PlainLSTM, "mlp"),
+    "rnnprop_mlp": Workload("rnnprop", plain_unrolls.PlainRNNprop, "mlp"),
+    "dm_conv_mnist": Workload("dm", plain_unrolls.PlainLSTM, "conv_mnist"),
+    "scale_mlp": Workload("scale", plain_unrolls.PlainRule, "mlp"),
+    "scale_mlp_second": Workload("scale", plain_unrolls.PlainRule, "mlp", second_derivatives=True),
 }
 
 
@@ -76,7 +76,7 @@ class Fast:
 
 
 class Plain:
-    """The same workload by way of `reference`."""
+    """The same workload by way of `plain_unrolls`."""
 
     def __init__(self, workload: Workload, optimizee: base.Optimizee, num_unrolls: int):
         rule = rules.create(workload.rule)
@@ -120,12 +120,12 @@ class Plain:
         batches = unrolls.random_batches(self._optimizee, self._seed, first)
         arguments = (self._plain, weights, self._optimizee, start, batches, UNROLL_LENGTH)
         if mode == "forward":
-            run = reference.forward(*arguments)
+            run = plain_unrolls.forward(*arguments)
             return run.objective, (run.params, run.state), weights, adam_state
         if mode == "imitate":
-            run = reference.imitate(*arguments, self._teacher)
+            run = plain_unrolls.imitate(*arguments, self._teacher)
         else:
-            run = reference.train(*arguments, self._second_derivatives)
+            run = plain_unrolls.train(*arguments, self._second_derivatives)
         names = list(weights)
         values = [weights[name] for name in names]
         grads = [run.gradient[name] for name in names]

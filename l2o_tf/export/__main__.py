@@ -46,9 +46,10 @@ class ExportConfig(flags.CommandFlags):
     )
     validation_width: int = flags.flag(8, "Trajectories of validation at once.", _SPEED)
     blocks: int = flags.flag(
-        0, "Parts of a lane's coordinates that are products of their own. Default: by the widths.",
+        0,
+        "Parts of a lane's coordinates that are products of their own. Default: by the widths.",
         _SPEED,
-    )  # fmt: skip
+    )
 
     def __post_init__(self):
         if self.what != "train":

@@ -25,15 +25,34 @@ from l2o_tf.training import curriculum, meta_optimizers
 FORMAT = 1
 # What the lanes of a bundle share, and what each has for itself; nothing else may be set.
 _SHARED = (
-    "rule", "rule_options", "optimizee", "dataset", "batch_size", "unroll_length", "teachers",
-    "teacher_weights", "shared_meta_optimizer", "random_scaling", "meta_optimizer",
-    "meta_learning_rate", "l2_reg",
-)  # fmt: skip
+    "rule",
+    "rule_options",
+    "optimizee",
+    "dataset",
+    "batch_size",
+    "unroll_length",
+    "teachers",
+    "teacher_weights",
+    "shared_meta_optimizer",
+    "random_scaling",
+    "meta_optimizer",
+    "meta_learning_rate",
+    "l2_reg",
+)
 _OWN = (
-    "seed", "num_epochs", "num_steps", "max_train_steps", "period_epochs", "validation_epochs",
-    "curriculum", "curriculum_steps", "validation_steps", "min_periods", "imitation_r",
+    "seed",
+    "num_epochs",
+    "num_steps",
+    "max_train_steps",
+    "period_epochs",
+    "validation_epochs",
+    "curriculum",
+    "curriculum_steps",
+    "validation_steps",
+    "min_periods",
+    "imitation_r",
     "weight_average",
-)  # fmt: skip
+)
 _MODULES = ("run_bundle.py", "training.py", "lane.py", "results.py", "philox.py")
 _PRODUCTS_AT_ONCE = 128  # That keep a large GPU busy.
 

@@ -222,8 +222,10 @@ def _check(variant, units, learning_rate, weight_decay, adam, adam_factor) -> No
         raise errors.InputError(
             f"the option adam of the rule mlp is none, vectors or a list of bools, got {adam!r}"
         )
-    for name, value, least in (("learning_rate", learning_rate, "positive"),
-                               ("adam_factor", adam_factor, "positive"),
-                               ("weight_decay", weight_decay, "at least 0")):  # fmt: skip
+    for name, value, least in (
+        ("learning_rate", learning_rate, "positive"),
+        ("adam_factor", adam_factor, "positive"),
+        ("weight_decay", weight_decay, "at least 0"),
+    ):
         if not (0 < value or (least != "positive" and value == 0)) or value == math.inf:
             raise errors.InputError(f"{name} of the rule mlp must be {least}, got {value}")

@@ -68,8 +68,9 @@ def initial(p: tf.Tensor) -> MatrixState | VectorState:
     if len(shape) < 2:
         n = shape[0] if shape else 1
         return VectorState(zeros(3, n), zeros(n), zeros(3, n))
-    without = [tuple(1 if axis == d else n for axis, n in enumerate(shape))
-               for d in factored_axes(p.shape)]  # fmt: skip
+    without = [
+        tuple(1 if axis == d else n for axis, n in enumerate(shape)) for d in factored_axes(p.shape)
+    ]
     return MatrixState(
         zeros(3, *shape), zeros(*shape), zeros(3, *without[0]), zeros(3, *without[1])
     )

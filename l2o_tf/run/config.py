@@ -62,9 +62,19 @@ class TrainConfig(CommandFlags, FileFlags, ObjectiveFlags, TechniqueFlags, Lengt
     """
 
     def __post_init__(self):
-        for name in ("num_steps", "unroll_length", "validation_epochs", "min_periods",
-                     "steps_per_label", "batch_size", "num_epochs", "period_epochs",
-                     "max_train_steps", "evolution_pairs", "jobs"):  # fmt: skip
+        for name in (
+            "num_steps",
+            "unroll_length",
+            "validation_epochs",
+            "min_periods",
+            "steps_per_label",
+            "batch_size",
+            "num_epochs",
+            "period_epochs",
+            "max_train_steps",
+            "evolution_pairs",
+            "jobs",
+        ):
             value = getattr(self, name)
             require(value is None or value >= 1, name, value, "at least 1")
         for name, values in (("seed", (self.seed,)), ("seeds", self.seeds)):
@@ -76,8 +86,12 @@ class TrainConfig(CommandFlags, FileFlags, ObjectiveFlags, TechniqueFlags, Lengt
         require(0 < stddev < math.inf, "evolution_stddev", stddev, "a positive number")
         average = self.weight_average
         require(0 <= average < 1, "weight_average", average, "at least 0 and less than 1")
-        for name in ("self_improving_epochs", "random_scaling", "max_snapshots",
-                     "checkpoint_seconds"):  # fmt: skip
+        for name in (
+            "self_improving_epochs",
+            "random_scaling",
+            "max_snapshots",
+            "checkpoint_seconds",
+        ):
             value = getattr(self, name)
             require(0 <= value < math.inf, name, value, "at least 0")
         for name, options in (("validation_score", _SCORES), ("imitation_choice", _CHOICES)):
@@ -128,9 +142,11 @@ class TrainConfig(CommandFlags, FileFlags, ObjectiveFlags, TechniqueFlags, Lengt
                 f"{self.self_improving_epochs}: leave one of them out"
             )
         if self.random_unroll_length is not None:
-            for name, wrong in (("curriculum", self.curriculum),
-                                ("imitation_choice=unroll", self.imitation_choice == "unroll"),
-                                ("estimator=pes", self.estimator == "pes")):  # fmt: skip
+            for name, wrong in (
+                ("curriculum", self.curriculum),
+                ("imitation_choice=unroll", self.imitation_choice == "unroll"),
+                ("estimator=pes", self.estimator == "pes"),
+            ):
                 if wrong:
                     raise errors.InputError(
                         f"--{name} cannot be combined with random lengths: leave one of them out"
@@ -160,8 +176,10 @@ class TrainConfig(CommandFlags, FileFlags, ObjectiveFlags, TechniqueFlags, Lengt
             for value in steps:
                 require(
                     value > 0 and value % self.unroll_length == 0,
-                    name, value, f"a multiple of --unroll_length={self.unroll_length}",
-                )  # fmt: skip
+                    name,
+                    value,
+                    f"a multiple of --unroll_length={self.unroll_length}",
+                )
         stages = self.curriculum_steps
         increasing = all(a < b for a, b in zip(stages, stages[1:]))
         require(increasing, "curriculum_steps", to_text(stages), "increasing from stage to stage")

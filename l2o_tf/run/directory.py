@@ -201,15 +201,21 @@ class RunDirectory:
             digest, exported = state.get("metrics_digest"), state.get("exported")
             pace = state.get("pace", {})
             sound = (
-                _are_counts(schedule.stage, schedule.epoch, schedule.steps, schedule.period_epoch,
-                            schedule.periods, progress.num_events)
+                _are_counts(
+                    schedule.stage,
+                    schedule.epoch,
+                    schedule.steps,
+                    schedule.period_epoch,
+                    schedule.periods,
+                    progress.num_events,
+                )
                 and isinstance(schedule.best_loss, int | float)
                 and isinstance(schedule.reason, str)
                 and (digest is None or isinstance(digest, str))
                 and (exported is None or isinstance(exported, dict))
                 and (exported is None or _are_counts(exported["stage"]))
                 and all(isinstance(seconds, float) for seconds in pace.values())
-            )  # fmt: skip
+            )
         except (KeyError, TypeError, ValueError, AttributeError):
             sound = False
         if not sound:

@@ -11,9 +11,17 @@ from l2o_tf.core import errors, files
 from l2o_tf.training import trainer
 
 COLUMNS = (
-    "event", "kind", "epoch", "stage", "num_steps", "loss", "last_loss", "gradient_norm",
-    "skipped_meta_steps", "decision",
-)  # fmt: skip
+    "event",
+    "kind",
+    "epoch",
+    "stage",
+    "num_steps",
+    "loss",
+    "last_loss",
+    "gradient_norm",
+    "skipped_meta_steps",
+    "decision",
+)
 _OPTIMIZEE = "optimizee"  # A further column where there are several.
 
 

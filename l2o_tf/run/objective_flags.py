@@ -60,9 +60,10 @@ class ObjectiveFlags:
         _OBJECTIVE,
     )
     numerator_epsilon: bool = flag(
-        False, "Let log take log((f + 1e-6) / (f0 + 1e-6)), not log(f / (f0 + 1e-6) + 1e-6).",
+        False,
+        "Let log take log((f + 1e-6) / (f0 + 1e-6)), not log(f / (f0 + 1e-6) + 1e-6).",
         _OBJECTIVE,
-    )  # fmt: skip
+    )
     early_stop: float | None = flag(
         None,
         "End an unroll at a loss above this multiple of the trajectory's first. Default: never.",
@@ -106,9 +107,12 @@ class ObjectiveFlags:
 
     def check_objective(self) -> None:
         """Raises InputError for values out of range."""
-        for name, options in (("meta_optimizer", META_OPTIMIZERS), ("objective", OBJECTIVES),
-                              ("regularizer", REGULARIZERS),
-                              ("regularizer_time", REGULARIZER_TIMES)):  # fmt: skip
+        for name, options in (
+            ("meta_optimizer", META_OPTIMIZERS),
+            ("objective", OBJECTIVES),
+            ("regularizer", REGULARIZERS),
+            ("regularizer_time", REGULARIZER_TIMES),
+        ):
             value = getattr(self, name)
             require(value in options, name, value, f"one of {', '.join(options)}")
         for name in ("l2_reg", "scoring_examples", "regularizer_weight"):

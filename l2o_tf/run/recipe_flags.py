@@ -56,9 +56,11 @@ class WhatFlags:
         False,
     )
     jobs: int = flag(
-        1, "How many of --seeds train at a time, each in a process with its share of the CPUs.",
-        _WHAT, False,
-    )  # fmt: skip
+        1,
+        "How many of --seeds train at a time, each in a process with its share of the CPUs.",
+        _WHAT,
+        False,
+    )
     init_lr_range: tuple[float, ...] | None = flag(
         None,
         "low,high: range of the random learning rates that a coordinate starts with, for scale "
@@ -148,8 +150,10 @@ class LengthFlags:
         steps, unrolls = self.random_unroll_length, self.random_num_unrolls
         require(
             steps is None or len(steps) == 3,
-            "random_unroll_length", ",".join(map(str, steps or ())), "minimum,scale,maximum",
-        )  # fmt: skip
+            "random_unroll_length",
+            ",".join(map(str, steps or ())),
+            "minimum,scale,maximum",
+        )
         if (steps is None) != (unrolls is None):
             raise errors.InputError(
                 "--random_num_unrolls and --random_unroll_length belong together: give both or none"
@@ -179,9 +183,10 @@ class TechniqueFlags:
         _IMITATION,
     )
     imitation_choice: str = flag(
-        "epoch", "What r is the probability of: that an epoch or that an unroll imitates.",
+        "epoch",
+        "What r is the probability of: that an epoch or that an unroll imitates.",
         _IMITATION,
-    )  # fmt: skip
+    )
     teachers: tuple[str, ...] = flag(
         ("adam:0.01", "sgd:0.1", "adagrad:0.01"),
         "The analytical rules to imitate, name:learning_rate; each epoch draws one. They are the "

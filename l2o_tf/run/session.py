@@ -259,6 +259,10 @@ def _all_flags(run_config: config.TrainConfig) -> str:
 
 def _fill(text: str) -> str:
     return textwrap.fill(
-        text, display.WIDTH, initial_indent="  ", subsequent_indent="  ",
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
+        text,
+        display.WIDTH,
+        initial_indent="  ",
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

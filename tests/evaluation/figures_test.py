@@ -69,8 +69,9 @@ def test_means_of_logs_bands_and_published_curves(drawn):
 
 
 def test_panels_are_chosen_by_title_or_optimizee(drawn):
-    runs = [run for panel in paper_figures.FIGURES[5].panels
-            for run in make_runs("dm", panel.optimizee)]  # fmt: skip
+    runs = [
+        run for panel in paper_figures.FIGURES[5].panels for run in make_runs("dm", panel.optimizee)
+    ]
     figures.paper_figure(5, runs, "unused", panels=("conv_mnist", "MLP-orig"))
     titles = [axis.get_title() for axis in drawn[0].axes if axis.axison]
     assert titles == ["MLP-orig", "Conv-MNIST"]
@@ -96,8 +97,11 @@ def test_no_bands_are_promised_with_one_seed(drawn):
 
 
 def test_missing_and_diverged_series_are_named(drawn):
-    runs = [run for panel in paper_figures.FIGURES[3].panels for run in
-            make_runs("rnnprop", panel.optimizee)]  # fmt: skip
+    runs = [
+        run
+        for panel in paper_figures.FIGURES[3].panels
+        for run in make_runs("rnnprop", panel.optimizee)
+    ]
     runs += make_runs("scale", "mlp")
     runs[1].losses[250:] = np.nan
     figures.paper_figure(3, runs, "unused")
@@ -112,8 +116,11 @@ def test_missing_and_diverged_series_are_named(drawn):
         "Lines: mean over 3 seeds of 100-step means of ln loss; bands: one standard deviation; "
         "cross: a run diverges, the mean goes on without it."
     )
-    (cross,) = [line for line in drawn[0].axes[0].lines if line.get_marker() == "X"
-                and len(line.get_xdata()) == 1]  # fmt: skip
+    (cross,) = [
+        line
+        for line in drawn[0].axes[0].lines
+        if line.get_marker() == "X" and len(line.get_xdata()) == 1
+    ]
     # The last window that all three share ends at step 200; mean of -1, -2, -3.
     assert (cross.get_xdata()[0], cross.get_ydata()[0]) == pytest.approx((200, -2.0), abs=1e-6)
     mean = lines_of(drawn[0].axes[0], drawing.COLORS["rnnprop"])[0].get_ydata()

@@ -331,7 +331,10 @@ def test_the_command_does_not_hide_the_standard_module_of_its_name(by):
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
     done = subprocess.run(
         [sys.executable, *by, "/nothing", "--optimizees=simple", "--workdir=/nothing/out"],
-        capture_output=True, text=True, check=False, env=environment,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
     assert done.stderr == "error: /nothing: no such directory; pass directories of runs\n"
     assert done.returncode == 2

@@ -136,8 +136,9 @@ def test_arrays_of_one_file_are_series(tmp_path):
     np.savez(tmp_path / "x.npz", a=LOSSES, b=LOSSES[0])
     read = sources.read(str(tmp_path / "x.npz"))
     assert {key: source.values.shape for key, source in read.items()} == {
-        ("", "a"): (2, 3), ("", "b"): (1, 3)
-    }  # fmt: skip
+        ("", "a"): (2, 3),
+        ("", "b"): (1, 3),
+    }
 
 
 @pytest.mark.parametrize(

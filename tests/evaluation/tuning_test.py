@@ -68,8 +68,10 @@ def test_the_score_is_the_mean_log_of_the_last_tenth():
 
 
 def test_losses_below_zero_are_told_apart():
-    scores = {rate: tuning.score(np.full(10, loss, np.float32))
-              for rate, loss in ((0.1, 0.0), (0.2, -0.5), (0.3, -1.0), (0.4, 1e-30))}  # fmt: skip
+    scores = {
+        rate: tuning.score(np.full(10, loss, np.float32))
+        for rate, loss in ((0.1, 0.0), (0.2, -0.5), (0.3, -1.0), (0.4, 1e-30))
+    }
     assert sorted(scores, key=scores.get) == [0.3, 0.2, 0.1, 0.4]
     assert tuning.best(scores) == 0.3
 
@@ -93,9 +95,13 @@ def test_evaluation_takes_the_winner_of_any_grid(tmp_path, rates_run):
     tune(tmp_path / "tuned", rates=(0.1, 0.2, 0.8))
     del rates_run[:]
     config = EvaluateConfig(
-        rules=("tuned:sgd",), optimizees=("simple",), num_steps=50, num_seeds=1,
-        workdir=str(tmp_path / "results"), tuned_dir=str(tmp_path / "tuned"),
-    )  # fmt: skip
+        rules=("tuned:sgd",),
+        optimizees=("simple",),
+        num_steps=50,
+        num_seeds=1,
+        workdir=str(tmp_path / "results"),
+        tuned_dir=str(tmp_path / "tuned"),
+    )
     session.evaluate(config, cli.say)
     assert rates_run == [0.2]
 
@@ -167,9 +173,13 @@ def test_both_commands_say_when_the_winner_is_at_the_edge(tmp_path, monkeypatch,
     assert "learning rate 0.1, the highest of the grid: tune with" in capsys.readouterr().out
     monkeypatch.setattr(tuning, "RATES", (0.2, 0.9, 2.0))
     config = EvaluateConfig(
-        rules=("tuned:sgd",), optimizees=("simple",), num_steps=60, num_seeds=1,
-        workdir=str(tmp_path / "results"), tuned_dir=str(tmp_path),
-    )  # fmt: skip
+        rules=("tuned:sgd",),
+        optimizees=("simple",),
+        num_steps=60,
+        num_seeds=1,
+        workdir=str(tmp_path / "results"),
+        tuned_dir=str(tmp_path),
+    )
     session.evaluate(config, cli.say)
     assert "sgd on simple: learning rate 0.2, the lowest of the grid" in capsys.readouterr().err
 

@@ -327,8 +327,9 @@ def test_rules_of_the_toy_problems_take_the_gradient_itself(tmp_path, shapes):
 
 
 def test_thousands_of_layers_are_refused_at_once(tmp_path):
-    layers = {f"lstm_{i}": {"w_gates": np.zeros((2, 4)), "b_gates": np.zeros(4)}
-              for i in range(1, 3000)}  # fmt: skip
+    layers = {
+        f"lstm_{i}": {"w_gates": np.zeros((2, 4)), "b_gates": np.zeros(4)} for i in range(1, 3000)
+    }
     linear = {"w": np.zeros((1, 1)), "b": np.zeros(1)}
     path = _pickled(tmp_path / "x", {**layers, "linear": linear})
     started = time.process_time()

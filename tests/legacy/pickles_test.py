@@ -101,16 +101,18 @@ def test_python_2_is_understood(tmp_path):
         b"cnumpy.core.multiarray\n_reconstruct\np1\n(cnumpy\nndarray\np2\n(I0\ntp3\nS'b'\np4\n"
         b"tp5\nRp6\n(I1\n(I2\ntp7\ncnumpy\ndtype\np8\n(S'f4'\np9\nI0\nI1\ntp10\nRp11\n"
         b"(I3\nS'<'\np12\nNNNI-1\nI-1\nI0\ntp13\nbI00\nS"
-        + repr(data)[1:].encode() + b"\np14\ntp15\nb"
-    )  # fmt: skip
+        + repr(data)[1:].encode()
+        + b"\np14\ntp15\nb"
+    )
     result = _read(tmp_path, b"(dp0\nS'a'\np16\n" + array + b"s.")
     assert result["a"].dtype == np.float32 and result["a"].tolist() == [1, 2]
     scalar = np.float32(0.1).tobytes()
     losses = (
         b"\x80\x02]q\x00(cnumpy.core.multiarray\nscalar\nq\x01cnumpy\ndtype\nq\x02U\x02f4q\x03K\x00K\x01"
         b"\x87q\x04Rq\x05(K\x03U\x01<q\x06NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tq\x07bU\x04"
-        + scalar + b"\x86q\x08Rq\tG?\xe0\x00\x00\x00\x00\x00\x00e."
-    )  # fmt: skip
+        + scalar
+        + b"\x86q\x08Rq\tG?\xe0\x00\x00\x00\x00\x00\x00e."
+    )
     assert _read(tmp_path, losses) == [np.float32(0.1), 0.5]
     text = b"S'caf\\xe9'\n."
     assert _read(tmp_path, text) == "caf\xe9"

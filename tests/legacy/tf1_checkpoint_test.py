@@ -162,8 +162,10 @@ def test_missing_damaged_and_foreign_checkpoints_are_input_errors(tmp_path):
 def test_the_numbers_are_those_of_tensorflows_reader(tmp_path):
     rng = np.random.default_rng(0)
     names = ["LOL/a", "LOL/a/b", "LOL/ab", "LOL/scalar", *(f"LOL/x{i:03d}" for i in range(300))]
-    variables = {name: rng.normal(size=(i % 4, 3)[: i % 3]).astype(np.float32)
-                 for i, name in enumerate(names)}  # fmt: skip
+    variables = {
+        name: rng.normal(size=(i % 4, 3)[: i % 3]).astype(np.float32)
+        for i, name in enumerate(names)
+    }
     variables["other"] = np.ones(3, np.float64)
     path = write_checkpoint(tmp_path, variables)
     reader = tf.train.load_checkpoint(str(path))

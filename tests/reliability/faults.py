@@ -31,9 +31,16 @@ class Fault(NamedTuple):
 
 # "within" is a write of which half arrives; "from now on" a disk that stays full.
 KINDS = (
-    "crash before", "crash within", "crash after", "interrupt before", "interrupt after",
-    "disk full", "disk full within", "disk full from now on", "broken disk",
-)  # fmt: skip
+    "crash before",
+    "crash within",
+    "crash after",
+    "interrupt before",
+    "interrupt after",
+    "disk full",
+    "disk full within",
+    "disk full from now on",
+    "broken disk",
+)
 _WRITING = ("make_directory", "create", "open_end", "write", "sync", "replace")
 
 

@@ -22,10 +22,40 @@ from tests.reliability import toy_run
 
 NAMES = [field.name for field in dataclasses.fields(config.TrainConfig)]
 ODD = [
-    "", "0", "-1", "1", "0.5", "nan", "inf", "-inf", "1e999", "9" * 30, "1" * 5000, "1_0", "٣",
-    ",", ",,1", "1,2,3", "a,b", "{}", "[]", '{"units": -1}', "~", "~nobody", "\x00", "\udcff",
-    "true", "True", "adam:nan", "adam:", ":", "json:dumps", "../..", "x" * 300, "mlp,mlp",
-]  # fmt: skip
+    "",
+    "0",
+    "-1",
+    "1",
+    "0.5",
+    "nan",
+    "inf",
+    "-inf",
+    "1e999",
+    "9" * 30,
+    "1" * 5000,
+    "1_0",
+    "٣",
+    ",",
+    ",,1",
+    "1,2,3",
+    "a,b",
+    "{}",
+    "[]",
+    '{"units": -1}',
+    "~",
+    "~nobody",
+    "\x00",
+    "\udcff",
+    "true",
+    "True",
+    "adam:nan",
+    "adam:",
+    ":",
+    "json:dumps",
+    "../..",
+    "x" * 300,
+    "mlp,mlp",
+]
 SCALARS = (
     st.none() | st.booleans() | st.integers(-(10**40), 10**40) | st.floats() | st.text(max_size=5)
 )
@@ -39,9 +69,12 @@ JSON = st.recursive(
 # So many inputs of each kind; FUZZ_EXAMPLES=200 tries harder.
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "20"))
 FEW = hypothesis.settings(
-    max_examples=EXAMPLES, deadline=None, derandomize=True, database=None,
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    database=None,
     suppress_health_check=list(hypothesis.HealthCheck),
-)  # fmt: skip
+)
 
 
 @contextlib.contextmanager
@@ -104,13 +137,24 @@ def test_flagfiles(tmp_path_factory, content):
 
 OPTIONS = st.dictionaries(
     st.sampled_from(
-        ["units", "level_sizes", "init_lr_range", "use_attention", "seed", "output_scale",
-         "num_projected", "initial_rate", "learning_rate", "self", "name"]
+        [
+            "units",
+            "level_sizes",
+            "init_lr_range",
+            "use_attention",
+            "seed",
+            "output_scale",
+            "num_projected",
+            "initial_rate",
+            "learning_rate",
+            "self",
+            "name",
+        ]
     )
     | st.text(string.ascii_lowercase, max_size=4),
     JSON | st.sampled_from([[10**6], [0], [2.5], [-3], "3", [], [[1]], 1e300, 0]),
     max_size=2,
-)  # fmt: skip
+)
 
 
 @FEW

@@ -7,10 +7,24 @@ import pytest
 
 SOURCES = sorted((pathlib.Path(__file__).parents[2] / "l2o_tf").rglob("*.py"))
 FORBIDDEN = {
-    "eval", "exec", "compile", "__import__", "pickle.load", "pickle.loads", "pickle.Unpickler",
-    "dill.load", "joblib.load", "marshal.loads", "shelve.open", "yaml.load", "yaml.unsafe_load",
-    "os.system", "os.popen", "tempfile.mktemp", "keras.models.load_model",
-}  # fmt: skip
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "pickle.load",
+    "pickle.loads",
+    "pickle.Unpickler",
+    "dill.load",
+    "joblib.load",
+    "marshal.loads",
+    "shelve.open",
+    "yaml.load",
+    "yaml.unsafe_load",
+    "os.system",
+    "os.popen",
+    "tempfile.mktemp",
+    "keras.models.load_model",
+}
 
 
 def name_of(node: ast.expr) -> str:
@@ -33,8 +47,11 @@ def findings(source: str) -> list[str]:
                 found.append(name)
             for keyword in node.keywords:
                 value = getattr(keyword.value, "value", None)
-                if (keyword.arg, value) in {("shell", True), ("allow_pickle", True),
-                                            ("safe_mode", False)}:  # fmt: skip
+                if (keyword.arg, value) in {
+                    ("shell", True),
+                    ("allow_pickle", True),
+                    ("safe_mode", False),
+                }:
                     found.append(f"{name}({keyword.arg}={value})")
         if isinstance(node, ast.ClassDef):
             found += [f"class {node.name}({b})" for b in map(name_of, node.bases) if b in FORBIDDEN]
@@ -55,11 +72,16 @@ def test_no_source_runs_what_it_reads():
 @pytest.mark.parametrize(
     "source",
     [
-        "eval(text)", "import pickle\npickle.load(file)", "from pickle import loads\nloads(x)",
-        "yaml.load(text)", "subprocess.run(command, shell=True)", "np.load(f, allow_pickle=True)",
-        "class Reader(pickle.Unpickler):\n  pass", "def f():\n  return exec(code)",
+        "eval(text)",
+        "import pickle\npickle.load(file)",
+        "from pickle import loads\nloads(x)",
+        "yaml.load(text)",
+        "subprocess.run(command, shell=True)",
+        "np.load(f, allow_pickle=True)",
+        "class Reader(pickle.Unpickler):\n  pass",
+        "def f():\n  return exec(code)",
     ],
-)  # fmt: skip
+)
 def test_the_scan_finds_them(source):
     assert findings(source)
 

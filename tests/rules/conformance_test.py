@@ -149,8 +149,10 @@ def test_options_can_change_while_the_weights_stay():
     rule = rules.create("scale", SEED, init_lr_range=(1e-4, 1e-3))
     changed = rules.with_options(rule, init_lr_range=(0.1, 0.1), average_tensors=True)
     assert changed.options() == {
-        **rule.options(), "init_lr_range": [0.1, 0.1], "average_tensors": True
-    }  # fmt: skip
+        **rule.options(),
+        "init_lr_range": [0.1, 0.1],
+        "average_tensors": True,
+    }
     tf.nest.map_structure(np.testing.assert_array_equal, changed.weights(), rule.weights())
     with pytest.raises(errors.InputError, match="scale has no option units; it has level_sizes"):
         rules.with_options(rule, units=(3,))

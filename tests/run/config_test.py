@@ -148,10 +148,12 @@ def test_there_is_a_flagfile_for_each_system_of_the_paper_and_of_the_legacy_code
     dm = {f"l2o_dm{suffix}" for suffix in ("", "_aug", "_cl", "_il", "_cl_il")}
     systems = {*dm, "rnnprop", "rnnprop_cl_il"}
     assert {path.stem for path in FLAGFILES} >= {
-        *systems, *(f"legacy_{name}" for name in systems), "l2o_dm_si",
+        *systems,
+        *(f"legacy_{name}" for name in systems),
+        "l2o_dm_si",
         *(f"l2o_scale{suffix}" for suffix in ("", "_cl_il", "_il", "_si", "_meta")),
         *(f"legacy_l2o_scale{suffix}" for suffix in ("", "_cl_il", "_meta")),
-    }  # fmt: skip
+    }
 
 
 def test_the_legacy_flagfiles_have_the_legacy_choices():
@@ -181,9 +183,14 @@ def test_the_legacy_flagfiles_have_the_legacy_choices():
 
 @pytest.mark.parametrize(
     "values",
-    [{}, {"curriculum": True}, {"rule": "rnnprop", "teacher_weights": (1.0, 2.0, 0.0)},
-     {"max_train_steps": 3000}, {"meta_optimizer": "rmsprop", "init_lr_range": (0.1, 1.0)}],
-)  # fmt: skip
+    [
+        {},
+        {"curriculum": True},
+        {"rule": "rnnprop", "teacher_weights": (1.0, 2.0, 0.0)},
+        {"max_train_steps": 3000},
+        {"meta_optimizer": "rmsprop", "init_lr_range": (0.1, 1.0)},
+    ],
+)
 def test_the_resolved_flags_describe_the_same_run(values):
     made = TrainConfig(**values)
     again = cli.parse(TrainConfig, ["train", *flags.to_flags(made.resolved(), True).split()])

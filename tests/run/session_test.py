@@ -12,10 +12,16 @@ from l2o_tf.run.config import TrainConfig
 
 FLAGFILES = sorted((pathlib.Path(__file__).parents[2] / "flags").glob("*.flags"))
 TINY = (
-    "--optimizee=simple", "--dataset=digits", "--num_epochs=2", "--validation_epochs=1",
-    "--num_steps=40", "--curriculum_steps=40,80", "--validation_steps=80,120",
-    "--problem_sets=", "--scoring_examples=0",
-)  # fmt: skip
+    "--optimizee=simple",
+    "--dataset=digits",
+    "--num_epochs=2",
+    "--validation_epochs=1",
+    "--num_steps=40",
+    "--curriculum_steps=40,80",
+    "--validation_steps=80,120",
+    "--problem_sets=",
+    "--scoring_examples=0",
+)
 TINY_LENGTHS = ("--random_num_unrolls=1,1,2", "--random_unroll_length=5,5,10")
 
 

@@ -142,14 +142,22 @@ def test_a_whole_curriculum():
     train = ["train 100"] * 2
     train_next = ["train 200"] * 2
     assert done == [
-        *train, "validation 200: new best",
-        *train, "validation 200: new best",
-        *train, "validation 200: next stage", "baseline 300",
-        *train_next, "validation 300: new best",
-        *train_next, "validation 300: no improvement",
-        *train_next, "validation 300: new best",
-        *train_next, "validation 300: stop",
-    ]  # fmt: skip
+        *train,
+        "validation 200: new best",
+        *train,
+        "validation 200: new best",
+        *train,
+        "validation 200: next stage",
+        "baseline 300",
+        *train_next,
+        "validation 300: new best",
+        *train_next,
+        "validation 300: no improvement",
+        *train_next,
+        "validation 300: new best",
+        *train_next,
+        "validation 300: stop",
+    ]
     assert (state.stage, state.epoch, state.best_loss) == (1, 14, 1.8)
 
 

@@ -81,7 +81,7 @@ def test_meta_gradients_of_two_unrolls(golden_case, second_derivatives):
 
     @tf.function(jit_compile=True)
     def meta_gradient(trajectory, weights, indices):
-        batches = lambda t: optimizee.gather(indices[t])  # noqa: E731
+        batches = lambda t: optimizee.gather(indices[t])
         segment = Segment(rule, optimizee, batches, UNROLL_LENGTH)
         return meta_loss.meta_gradient(segment, trajectory, weights, second_derivatives)
 
@@ -149,7 +149,7 @@ def test_interleaved_meta_steps_with_an_adam_for_each_loss(golden_case):
     @tf.function(jit_compile=True)
     def gradients(weights):
         start = unrolls.Trajectory(x0, rule.init(x0))
-        batches = lambda t: optimizee.gather(indices[t])  # noqa: E731
+        batches = lambda t: optimizee.gather(indices[t])
         segment = Segment(rule, optimizee, batches, UNROLL_LENGTH)
         return meta_loss.meta_gradient(segment, start, weights).gradient
 

@@ -13,7 +13,7 @@ def lesson_of(teacher, num_labels, steps_per_label=1):
     optimizee = problems.SmallQuadratic(tf.float32)
     params = optimizee.init(None)
     start = unrolls.Trajectory(params, teacher.init(params))
-    batches = lambda t: optimizee.batch(None, t)  # noqa: E731
+    batches = lambda t: optimizee.batch(None, t)
     return start, imitation.teach(teacher, optimizee, start, batches, num_labels, steps_per_label)
 
 

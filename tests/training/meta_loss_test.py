@@ -92,7 +92,7 @@ def test_an_unroll_keeps_what_it_is_asked_for(case):
     weights = problems.cast(rule.weights())
 
     def run(watch):
-        batches = lambda t: optimizee.batch(None, t)  # noqa: E731
+        batches = lambda t: optimizee.batch(None, t)
         return unrolls.unroll(rule, optimizee, start, batches, 3, weights, watch)
 
     bare, full = run(unrolls.Watch()), run(unrolls.Watch(gradients=True, updates=True))

@@ -59,9 +59,14 @@ def test_what_is_shown_is_the_mean_loss_or_the_objective():
 
 @pytest.mark.parametrize(
     "initial, loss, goes_on",
-    [(2.0, 2.5, True), (2.0, 3.0, False), (2.0, np.nan, False), (-2.0, -1.5, True),
-     (-2.0, -1.0, False)],
-)  # fmt: skip
+    [
+        (2.0, 2.5, True),
+        (2.0, 3.0, False),
+        (2.0, np.nan, False),
+        (-2.0, -1.5, True),
+        (-2.0, -1.0, False),
+    ],
+)
 def test_an_early_stop_is_at_a_multiple_of_the_first_loss(initial, loss, goes_on):
     objective = objectives.MeanOfLogs(early_stop=1.5)
     assert bool(objective.goes_on(tf.constant(loss), tf.constant(initial))) is goes_on

@@ -34,7 +34,7 @@ def everything():
     params = optimizee.init(None)
     weights = problems.cast(rule.weights())
     start = unrolls.Trajectory(params, rule.init(params, SEED, weights))
-    batches = lambda t: optimizee.batch(None, t)  # noqa: E731
+    batches = lambda t: optimizee.batch(None, t)
     segment = Segment(
         rule,
         optimizee,
@@ -44,11 +44,11 @@ def everything():
         initial_loss=optimizee.loss(params, batches(0)),
         scoring_batch=batches(9),
         num_steps=tf.constant(4),
-        penalty=lambda points, t: 0.1 * regularizers.mean_square_gradient(
-            lambda p: optimizee.loss(p, batches(t)), points
+        penalty=lambda points, t: (
+            0.1 * regularizers.mean_square_gradient(lambda p: optimizee.loss(p, batches(t)), points)
         ),
         first_state=plan.first_state(rule, params, SEED, tf.constant(0)),
-    )  # fmt: skip
+    )
     return segment, start, weights
 
 

@@ -17,8 +17,16 @@ SEED = tf.constant([0, 0])
 class Unrolls:
     """The compiled unroll of one case, from a given start."""
 
-    def __init__(self, optimizee, params, log_lr, num_steps=NUM_STEPS, penalty=None,
-                 second_derivatives=False, **choices):  # fmt: skip
+    def __init__(
+        self,
+        optimizee,
+        params,
+        log_lr,
+        num_steps=NUM_STEPS,
+        penalty=None,
+        second_derivatives=False,
+        **choices,
+    ):
         self.rule = hierarchical_rnn.HierarchicalRNN()
         self.optimizee, self.params, self.num_steps = optimizee, params, num_steps
         self._log_lr, self._penalty, self._choices = log_lr, penalty, choices

@@ -13,9 +13,17 @@ import numpy as np
 import philox
 
 COLUMNS = (
-    "event", "kind", "epoch", "stage", "num_steps", "loss", "last_loss", "gradient_norm",
-    "skipped_meta_steps", "decision",
-)  # fmt: skip
+    "event",
+    "kind",
+    "epoch",
+    "stage",
+    "num_steps",
+    "loss",
+    "last_loss",
+    "gradient_norm",
+    "skipped_meta_steps",
+    "decision",
+)
 Weights = dict[str, np.ndarray]
 
 

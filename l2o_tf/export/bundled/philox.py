@@ -38,10 +38,10 @@ def _first_word(seed: Seed) -> int:
 
 def _philox(counter, key):
     a, b, c, d = counter
-    k, l = key  # noqa: E741
+    key_b, key_d = key
     for _ in range(_ROUNDS):
         first, second = _MULTIPLIERS[0] * a, _MULTIPLIERS[1] * c
-        a, b = (second >> 32) ^ b ^ k, second & _WORD
-        c, d = (first >> 32) ^ d ^ l, first & _WORD
-        k, l = (k + _WEYL[0]) & _WORD, (l + _WEYL[1]) & _WORD  # noqa: E741
+        a, b = (second >> 32) ^ b ^ key_b, second & _WORD
+        c, d = (first >> 32) ^ d ^ key_d, first & _WORD
+        key_b, key_d = (key_b + _WEYL[0]) & _WORD, (key_d + _WEYL[1]) & _WORD
     return a, b, c, d

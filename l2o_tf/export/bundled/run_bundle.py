@@ -20,14 +20,14 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92")
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-import results  # noqa: E402
-from jax._src import compiler as jax_compiler  # noqa: E402
-from jax.extend import backend as jax_backend  # noqa: E402
-from jaxlib import xla_client  # noqa: E402
-from lane import Lane  # noqa: E402
-from training import Training  # noqa: E402
+import jax
+import numpy as np
+import results
+from jax._src import compiler as jax_compiler
+from jax.extend import backend as jax_backend
+from jaxlib import xla_client
+from lane import Lane
+from training import Training
 
 _SECONDS_BETWEEN_LINES, _SECONDS_BETWEEN_CHECKPOINTS = 10, 45
 _SECONDS_TO_STOP = 12  # To fetch and write all results.
