@@ -5,7 +5,7 @@ import dataclasses
 import shlex
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
@@ -155,11 +155,15 @@ class _Session:
         """Trains to the end of the schedule."""
         current, pace = checkpoint, remaining.Pace(checkpoint.pace)
         saved = -float("inf")  # The first event is saved at once: what was compiled pays off.
+        shown = display.ProgressDisplay(
+            self._config.schedule(), pace=pace, log=self._log.add, optimizees=self._optimizees
+        )
         with contextlib.ExitStack() as stack:
             observers = [
-                stack.enter_context(contextlib.closing(o)) for o in self._observers(current, pace)
+                stack.enter_context(contextlib.closing(observer))
+                for observer in (*self._observers(current), shown)
             ]
-            events = self._trainer.run(current.progress, observers[-1].watch)
+            events = self._trainer.run(current.progress, shown.watch)
             try:
                 while True:
                     started = time.monotonic()
@@ -196,7 +200,7 @@ class _Session:
             self._save(current)
         return current
 
-    def _observers(self, checkpoint: directory.Checkpoint, pace: remaining.Pace):
+    def _observers(self, checkpoint: directory.Checkpoint) -> Iterator[trainer.Observer]:
         run, run_config = self._run, self._config
         yield self._metrics
         yield summaries.TensorBoardSummaries(
@@ -205,9 +209,6 @@ class _Session:
             checkpoint.progress.schedule.epoch,
             self._metrics.validated_steps,
             self._optimizees,
-        )
-        yield display.ProgressDisplay(
-            run_config.schedule(), pace=pace, log=self._log.add, optimizees=self._optimizees
         )
 
     def _keep_snapshot(self, event: trainer.Event) -> None:

@@ -6,7 +6,7 @@ is needed to go on from there: whoever consumes the events decides what to show 
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -146,6 +146,18 @@ class ValidationDone:
 
 
 Event = EpochDone | ValidationDone
+
+
+class Observer(Protocol):
+    """What is told of every event of a training, in order: metrics, TensorBoard, a display."""
+
+    def add(self, event: Event) -> None:
+        """Takes the next event."""
+
+    def close(self) -> None:
+        """Ends what the events were told to; nothing comes after it."""
+
+
 Watch = Callable[[int, int], None]
 
 
