@@ -14,6 +14,7 @@ def test_cpu_time_and_wall_time_are_per_step():
     assert again.wall_ms < measured.wall_ms
 
 
+@pytest.mark.slow
 def test_short_tables_are_printed_and_written(tmp_path, capsys):
     out = tmp_path / "results.json"
     benchmark.main(

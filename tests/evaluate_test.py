@@ -158,6 +158,7 @@ def test_a_finished_evaluation_runs_nothing(tmp_path, monkeypatch):
     assert run(workdir, **flags) == 0
 
 
+@pytest.mark.slow
 def test_seeds_rules_and_optimizees_can_be_added(finished, tmp_path):
     workdir = tmp_path / "results"
     run(workdir, num_seeds=1, rules=("fast=adam:0.1",), optimizees=("mlp",))
@@ -301,6 +302,7 @@ def test_divergence_is_a_result(tmp_path, capsys):
     assert matplotlib.image.imread(tmp_path / "results" / "simple.png").std() > 0.01
 
 
+@pytest.mark.slow
 def test_first_learning_rates_are_drawn_from_the_range_asked_for(tmp_path):
     options = {"level_sizes": (3,), "learnable_rnn_init": False}
     exported = rules.create("scale", seeds.make_seed(1, "rule"), **options)
@@ -370,6 +372,7 @@ def test_a_path_with_an_equals_sign_is_a_path(tmp_path):
     assert [r.key for r in results.load(tmp_path / "results")] == ["lr=1|simple|0"]
 
 
+@pytest.mark.slow
 def test_the_command_line_stops_on_ctrl_c(tmp_path):
     command = [
         sys.executable,

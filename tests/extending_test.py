@@ -77,6 +77,7 @@ def run(command):
     return main(cli.parse(CONFIGS[name], [name, *arguments]))
 
 
+@pytest.mark.slow
 def test_a_plugin_goes_through_all_commands_and_into_keras(folder, capsys):
     run(TRAIN)
     with open("runs/sign_average/metrics.csv") as file:

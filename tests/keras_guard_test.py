@@ -97,6 +97,7 @@ def test_formulas_have_no_limit():
     np.testing.assert_allclose(step(optimizer, [variable], [3.0]), [-29.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", cases.RULES)
 def test_an_ordinary_training_is_the_same_with_it(rule):
     ends = []

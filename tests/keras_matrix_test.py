@@ -94,6 +94,7 @@ def on_two_devices(tmp_path, chosen):
             check(case, results[case], 1e-4 if "float16" in case else 2e-7)
 
 
+@pytest.mark.slow
 def test_two_devices(tmp_path):
     on_two_devices(tmp_path, QUICK_ON_TWO_DEVICES)
 

@@ -103,6 +103,7 @@ def test_pickle(exported, uninterrupted):
     assert_identical(fit(pickle.loads(pickle.dumps(fit(compiled(exported))))), uninterrupted)
 
 
+@pytest.mark.slow
 def test_backup_and_restore(exported, tmp_path):
     expected = everything(fit(compiled(exported), epochs=3))
 
@@ -120,6 +121,7 @@ def test_backup_and_restore(exported, tmp_path):
     assert_identical(model, expected)
 
 
+@pytest.mark.slow
 def test_mixed_precision(exported, tmp_path):
     expected = everything(fit(fit(compiled(exported, "mixed_float16"))))
     fit(compiled(exported, "mixed_float16")).save(tmp_path / "model.keras")
@@ -132,6 +134,7 @@ def test_mixed_precision(exported, tmp_path):
     assert_identical(fit(model), expected)
 
 
+@pytest.mark.slow
 def test_another_process(exported, uninterrupted, tmp_path):
     fit(compiled(exported)).save(tmp_path / "model.keras")
     code = f"""

@@ -160,6 +160,7 @@ def test_every_truncation(tmp_path, name):
         assert_one_line(tmp_path, name)
 
 
+@pytest.mark.slow
 def test_no_flipped_byte_of_the_weights_goes_unnoticed(tmp_path):
     exported = updates(export(tmp_path))
     path = tmp_path / "rule.npz"

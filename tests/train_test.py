@@ -80,6 +80,7 @@ def test_the_exported_rule_is_the_best_one_and_can_be_loaded(finished):
         np.testing.assert_array_equal(value, arrays[name])
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_validated_by_logarithms_of_relative_losses(tmp_path):
     flags = {
         "rule": "global_learning_rate",
@@ -193,6 +194,7 @@ def test_a_missing_metrics_file_is_reported(finished, tmp_path):
         train(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_the_command_line_saves_on_ctrl_c(tmp_path):
     workdir = tmp_path / "run"
     command = [

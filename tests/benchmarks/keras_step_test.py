@@ -11,6 +11,7 @@ def test_the_models_are_as_large_as_they_say():
     assert counts == [15_910, 1_010_850]
 
 
+@pytest.mark.slow
 def test_rows_and_table():
     rows = keras_step.measure(repetitions=1, short=True)
     names = list(keras_step.OPTIMIZERS)

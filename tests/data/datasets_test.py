@@ -137,6 +137,7 @@ def test_the_held_out_split_is_validation_where_there_is_one_and_never_test(tiny
         datasets.held_out_split("nothing")
 
 
+@pytest.mark.slow
 def test_mnist_train_leaves_out_the_5000_original_images_of_validation():
     original = reference.arrays("data/mnist.npz")
     train, validation = (load_prepared("mnist", split) for split in ("train", "validation"))

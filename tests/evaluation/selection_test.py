@@ -326,6 +326,7 @@ def test_arguments_become_runs():
     assert name_the_runs(["p", "--help"]) == ["p", "--help"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", [["-m", "l2o_tf.select"], [str(PACKAGE / "select.py")]])
 def test_the_command_does_not_hide_the_standard_module_of_its_name(by):
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}

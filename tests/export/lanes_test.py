@@ -90,6 +90,7 @@ def test_lanes_train_like_single_epochs(rule_name, num_blocks, scaling_bound):
         np.testing.assert_array_equal(after.boundary[0].weights[name], stack(weights)[name])
 
 
+@pytest.mark.slow
 def test_lanes_validate_like_single_runs():
     weights, single, programs = make("dm", num_blocks=2)
     slots, validate = programs.initial_slots(), loops.compiled(programs.validate)
@@ -100,6 +101,7 @@ def test_lanes_validate_like_single_runs():
         np.testing.assert_allclose(losses[k], expected.losses[-1], rtol=5e-7)
 
 
+@pytest.mark.slow
 def test_a_meta_step_that_is_not_finite_is_skipped_in_its_lane():
     weights, _, programs = make("dm")
     weights[0] = {name: value * np.nan for name, value in weights[0].items()}

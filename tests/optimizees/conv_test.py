@@ -195,6 +195,7 @@ def in_float64(tensors):
     return tf.nest.map_structure(lambda t: tf.cast(t, tf.float64), tensors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["conv_mnist", "conv_cifar", "nas_cifar", "lenet"])
 def test_xla_computes_the_same_unroll(name):
     optimizee, rule = create(name), rules.create("momentum", learning_rate=0.1)
@@ -253,6 +254,7 @@ def test_derivatives_are_finite_differences(activation, options):
         np.testing.assert_allclose(actual, (a - b) / (2 * h), rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_meta_gradients_with_second_derivatives_under_xla():
     optimizee = tiny_net((3,))
     rule = rules.create("rnnprop", units=(3,), num_projected=2)

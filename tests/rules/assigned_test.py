@@ -77,6 +77,7 @@ def test_weights_are_named_after_the_rules_and_can_be_assigned_and_passed():
         np.testing.assert_array_equal(p, a)
 
 
+@pytest.mark.slow
 def test_meta_gradients_reach_both_rules_of_cifar_multi():
     data = small_images.dataset((32, 32, 3))
     optimizee = optimizees.create("cifar_multi", data, batch_size=2)
@@ -128,6 +129,7 @@ def test_only_the_tensors_of_a_rule_with_attention_are_scored_elsewhere():
     assert np.all(np.asarray(first) != points[0])
 
 
+@pytest.mark.slow
 def test_a_recorded_unroll_of_two_lstms_has_the_gradient_of_plain_differentiation():
     optimizee = problems.SmallQuadratic(tf.float32)
     params = optimizee.init(SEED)

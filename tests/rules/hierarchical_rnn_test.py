@@ -163,6 +163,7 @@ def test_the_extreme_indicator_is_the_log_distance_from_1e_minus_6_to_1(learning
     assert np.abs(direction - other).max() > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"use_attention": True, "use_problem_lr_mean": False}])
 def test_meta_gradients_through_a_compiled_loop_equal_central_differences(options):
     dtype = tf.float64

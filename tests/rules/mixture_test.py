@@ -152,6 +152,7 @@ def test_a_replay_of_a_mixture_equals_its_steps():
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_recorded_meta_gradient_of_a_mixture_is_that_of_plain_differentiation():
     mixed, optimizee = per_step_mixture(), problems.SmallQuadratic(tf.float32)
     num_steps = 12

@@ -136,6 +136,7 @@ def test_imitation_gradients_of_two_unrolls(golden_case):
         assert_weights(gradient, golden, f"sd0/mt_u{u}_grad/", 1e-4)
 
 
+@pytest.mark.slow
 def test_interleaved_meta_steps_with_an_adam_for_each_loss(golden_case):
     name, golden = golden_case
     rule = rules.create(name)

@@ -55,6 +55,7 @@ def test_it_equals_plain_automatic_differentiation(case, second_derivatives):
         np.testing.assert_allclose(result.gradient[name], gradient, rtol=1e-9, atol=1e-11 * scale)
 
 
+@pytest.mark.slow
 def test_second_derivatives_agree_with_finite_differences(case):
     weights = problems.cast(case[0].weights())
     compiled = tf.function(lambda w: meta_gradient(case, w, True))

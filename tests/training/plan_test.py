@@ -52,6 +52,7 @@ def everything():
     return segment, start, weights
 
 
+@pytest.mark.slow
 def test_the_meta_gradient_agrees_with_finite_differences(everything):
     segment, start, weights = everything
     gradient = tf.function(

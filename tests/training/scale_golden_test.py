@@ -67,6 +67,7 @@ def metagrad_unrolls(case, golden, **choices):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second_derivatives", [False, True])
 @pytest.mark.parametrize("case", ["quad5", "sum"])
 def test_two_unrolls_and_rmsprop_steps(case, second_derivatives):
@@ -139,6 +140,7 @@ def test_other_objectives(kind, objective):
     check(result, spread, golden, f"quad5|{kind}|unroll0|", unrolled.rule)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "multiple"), [("mult1.3", 1.3), ("mult1.3_off", None)])
 def test_early_stop(case, multiple):
     golden = reference.arrays("golden/scale/hrnn_earlystop.npz")
@@ -216,6 +218,7 @@ def given_lesson(optimizee, start, indices, golden, unroll):
     return imitation.Lesson(stacked, labels, unrolls.Trajectory(params, ()))
 
 
+@pytest.mark.slow
 def test_imitation_of_adam():
     golden = reference.arrays("golden/scale/imitation.npz")
     unrolled = network_unrolls(golden)
@@ -288,6 +291,7 @@ def test_regularizers_at_a_point(name, tolerance):
     np.testing.assert_allclose(value, golden[f"reg|{name}"], rtol=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["jacob", "hessian", "hessian-esd"])
 def test_regularized_meta_gradients(name):
     golden = reference.arrays("golden/scale/imitation.npz")

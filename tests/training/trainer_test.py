@@ -51,6 +51,7 @@ def arrays(progress):
     return [np.asarray(x) for x in leaves]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(events):
     made = make_trainer()
     again = list(made.run(made.initial_progress()))
@@ -64,6 +65,7 @@ def test_another_seed_gives_other_numbers(events):
     assert summary(next(made.run(made.initial_progress()))) != summary(events[1][0])
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_any_event_as_if_it_had_not_been_interrupted(events):
     _, whole = events
     made = make_trainer()
@@ -120,6 +122,7 @@ def test_the_best_weights_are_kept_and_restored(events):
                 np.testing.assert_array_equal(event.progress.meta.weights[name], weights)
 
 
+@pytest.mark.slow
 def test_the_average_over_epochs_is_validated_and_kept_and_training_goes_on_from_it():
     made = make_trainer(weight_average=0.75)
     before, weights = made.initial_progress(), made.initial_progress().meta.weights
@@ -222,6 +225,7 @@ def test_every_stage_has_its_r_and_the_last_goes_on():
     assert rates == [0.0, 0.1, 0.3, 0.3, 0.3]
 
 
+@pytest.mark.slow
 def test_a_non_finite_gradient_skips_the_meta_step_and_is_counted():
     class Cliff(problems.SmallQuadratic):
         def loss(self, params, batch):
@@ -237,6 +241,7 @@ def test_a_non_finite_gradient_skips_the_meta_step_and_is_counted():
         np.testing.assert_array_equal(after, before)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_meta_loss():
     made = make_trainer(
         curriculum.Schedule((8,), (8,), 200, math.inf, max_epochs=200), imitation_r=(0.0,)

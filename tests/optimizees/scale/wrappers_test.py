@@ -71,6 +71,7 @@ def softmax_regression(num_examples):
     return classifiers.SoftmaxRegression(datasets.Examples(data, labels), 5, num_classes=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "inner",
     # Small constants are treated otherwise.
