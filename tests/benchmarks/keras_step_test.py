@@ -1,5 +1,7 @@
 import math
 
+import pytest
+
 from l2o_tf.benchmarks import keras_step
 
 

@@ -67,6 +67,7 @@ def assert_close(actual, expected):
         np.testing.assert_allclose(a, e, rtol=0, atol=1e-10 * max(1.0, np.abs(e).max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case, jit_compile",
     [(case, False) for case in CASES] + [(case, True) for case in CASES[1::3]],

@@ -68,6 +68,7 @@ def golden_case(request):
     return request.param, golden
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second_derivatives", [False, True])
 def test_meta_gradients_of_two_unrolls(golden_case, second_derivatives):
     name, golden = golden_case

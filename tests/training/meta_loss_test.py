@@ -77,6 +77,7 @@ def test_second_derivatives_agree_with_finite_differences(case):
     assert any(not np.allclose(gradient[name], first_order[name], rtol=1e-3) for name in weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second_derivatives", [False, True])
 def test_graph_and_xla_agree(case, second_derivatives):
     weights = problems.cast(case[0].weights())

@@ -268,6 +268,7 @@ def test_optimizees_are_drawn_by_weight(weights, shares):
     assert all(count == 0 for count, share in zip(drawn, shares) if not share)
 
 
+@pytest.mark.slow
 def test_validations_tell_how_far_they_are():
     made, told = make_trainer(NO_CURRICULUM), []
     next(
