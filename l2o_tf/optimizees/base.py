@@ -56,3 +56,12 @@ class Optimizee:
         of the loop over its steps.
         """
         return lambda step: self.batch(seed, step)
+
+    def scoring_batch(self, seed: seeds.Seed, size: int) -> Batch:
+        """Draws what all points of an unroll are scored on; only L2O-Scale's problems have it.
+
+        Args:
+            seed: int32 [2].
+            size: the number of examples, or all data if there are fewer.
+        """
+        raise NotImplementedError
