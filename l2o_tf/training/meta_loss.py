@@ -60,7 +60,7 @@ def meta_gradient(
 ) -> MetaGradient:
     """Unrolls a rule and differentiates the meta-objective.
 
-    A rule that `differentiates_itself` is fastest outside of XLA, any other inside.
+    A rule with a differentiator is fastest outside of XLA, any other inside.
 
     Args:
         segment: the unroll.
@@ -69,7 +69,7 @@ def meta_gradient(
         second_derivatives: whether the gradients given to the rule depend on the weights.
     """
     differentiator = segment.rule.differentiator
-    if differentiator is None or second_derivatives or not differentiates_itself(segment):
+    if differentiator is None or second_derivatives or not segment.is_plain:
         arguments = (segment, trajectory, weights, second_derivatives)
         if differentiator is not None:
             return loops.compiled(lambda: _differentiated(*arguments))()
@@ -78,11 +78,6 @@ def meta_gradient(
     if recorder is None:
         return _replayed(segment, trajectory, weights)
     return _recorded(recorder, segment, trajectory)
-
-
-def differentiates_itself(segment: Segment) -> bool:
-    """Whether a rule's own derivative of a recorded sequence of gradients is used."""
-    return segment.rule.differentiator is not None and segment.is_plain
 
 
 def _differentiated(segment, trajectory, weights, second_derivatives):
