@@ -1,0 +1,96 @@
+"""What a rule does with a gradient that stays the same: its drift and its effective rates.
+
+A rule that is to bring a loss down for thousands of steps lives on ever smaller gradients. What it
+makes of those needs no optimizee to see: with a gradient that does not change, an update settles,
+and its size over the gradient's is the learning rate of the SGD that it equals there.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from l2o_tf import artifacts
+from l2o_tf.core import loops, text
+from l2o_tf.evaluation import selection
+from l2o_tf.rules.base import UpdateRule
+
+
+class Response(NamedTuple):
+    """A rule's updates after many steps of one gradient.
+
+    Attributes:
+        drift: the update at gradient 0, which no optimizee has asked for.
+        rates: float64 [num_sizes]; for each size s of a gradient, -(u(s) - u(-s)) / 2s, where u is
+            the update: of SGD its learning rate, of Adam its learning rate over s.
+    """
+
+    drift: float
+    rates: np.ndarray
+
+
+def measure(rule: UpdateRule, sizes: Sequence[float], num_steps: int) -> Response:
+    """Takes steps with gradients that do not change, of each size and sign and 0.
+
+    Args:
+        rule: the rule; its coordinates should not depend on each other, or they share a tensor.
+        sizes: positive sizes of gradients.
+        num_steps: steps until the update is read.
+    """
+    ascent = np.asarray(sizes, np.float32)
+    grads = [tf.constant(np.concatenate([[0], ascent, -ascent]), tf.float32)]
+    params = [tf.zeros_like(grads[0])]
+
+    @loops.in_graph
+    def last_update() -> tf.Tensor:
+        def step(t, state, params, _):
+            updates, state = rule.update(grads, state, params)
+            return t + 1, state, [p + u for p, u in zip(params, updates)], updates
+
+        first = (tf.constant(0), rule.init(params), params, [tf.zeros_like(params[0])])
+        return tf.while_loop(lambda t, *_: t < num_steps, step, first)[-1][0]
+
+    drift, up, down = np.split(last_update().numpy().astype(float), [1, 1 + len(sizes)])
+    return Response(float(drift[0]), -(up - down) / (2 * ascent.astype(float)))
+
+
+def measure_all(
+    rules: Mapping[str, UpdateRule],
+    snapshots: Iterable[selection.Snapshot],
+    sizes: Sequence[float],
+    num_steps: int,
+) -> dict[str, Response]:
+    """Measures rules by label and snapshots of trainings by their run and epoch.
+
+    Raises:
+        InputError: if a snapshot cannot be read.
+    """
+    found = {label: measure(rule, sizes, num_steps) for label, rule in rules.items()}
+    for snapshot in snapshots:
+        rule = artifacts.load_rule(snapshot.directory, snapshot.path)
+        found[snapshot.name] = measure(rule, sizes, num_steps)
+    return found
+
+
+def table(responses: Mapping[str, Response], sizes: Sequence[float]) -> str:
+    """A line per rule."""
+    rows = [["rule", "drift", *(f"rate at {size:.0e}" for size in sizes)]]
+    rows += [
+        [label, f"{response.drift:.1e}", *(f"{rate:.3g}" for rate in response.rates)]
+        for label, response in responses.items()
+    ]
+    return "\n".join(text.aligned(rows, left=1))
+
+
+def to_csv(responses: Mapping[str, Response], sizes: Sequence[float]) -> str:
+    """The same as CSV, with all digits of single precision."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["rule", "drift", *(f"rate@{size:g}" for size in sizes)])
+    for label, response in responses.items():
+        numbers = [response.drift, *response.rates]
+        writer.writerow([label, *(f"{number:.8g}" for number in numbers)])
+    return buffer.getvalue()
