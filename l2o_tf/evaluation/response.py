@@ -54,7 +54,7 @@ def measure(rule: UpdateRule, sizes: Sequence[float], num_steps: int) -> Respons
         return tf.while_loop(lambda t, *_: t < num_steps, step, first)[-1][0]
 
     drift, up, down = np.split(last_update().numpy().astype(float), [1, 1 + len(sizes)])
-    return Response(float(drift[0]), -(up - down) / (2 * ascent.astype(float)))
+    return Response(float(drift[0]) + 0.0, -(up - down) / (2 * ascent.astype(float)))
 
 
 def measure_all(
