@@ -9,7 +9,7 @@ from l2o_tf.core import errors, flags
 
 DESCRIPTION = """\
 Copies the rule of a run to a directory to share, with a card that says how it was trained and what
-it reached: flags, validation curve, and the losses of an evaluation.
+it reached: flags, validation curve or the scores of a selection, and the losses of an evaluation.
 
 usage: python -m l2o_tf.publish --run=DIR --out=DIR --results=DIR --label=RULE [flags]
 
@@ -26,7 +26,9 @@ class PublishConfig(flags.CommandFlags):
         InputError: if one that is needed is missing.
     """
 
-    run: str = flags.flag("", "The run's directory, or one of its stages.", "Input")
+    run: str = flags.flag(
+        "", "The run's directory, or one of its stages, or the directory of select.", "Input"
+    )
     results: str = flags.flag("", "An evaluation of the rule.", "Input")
     label: str = flags.flag("", "What the rule is called in the evaluation.", "Input")
     commit: str = flags.flag("", "The commit of this package that trained it.", "Card")
@@ -58,8 +60,11 @@ def main(config: PublishConfig) -> None:
     rule = artifacts.load_rule(directory)
     card = files.read_json(directory / artifacts.RULE_CARD)
     found = [path for path in (directory, *directory.parents) if (path / "metrics.csv").exists()]
-    if not found:
-        raise errors.InputError(f"no metrics.csv in {directory}: --run must be a run's directory")
+    if not found and "selection" not in card:
+        raise errors.InputError(
+            f"no metrics.csv in {directory}: --run must be the directory of a run or of select"
+        )
+    card.get("selection", {}).pop("table", None)  # It stays with the selection.
     runs = [run for run in results.load(config.results) if run.rule == config.label]
     if not runs:
         raise errors.InputError(f"{config.results} holds no rule {config.label!r}")
@@ -73,7 +78,8 @@ def main(config: PublishConfig) -> None:
         # JSON has no NaN: a validation that diverged has no loss.
         "validations": [
             row | {"loss": row["loss"] if math.isfinite(row["loss"]) else None}
-            for row in metrics.read_validations(found[0] / "metrics.csv")
+            for path in found[:1]
+            for row in metrics.read_validations(path / "metrics.csv")
         ],
         "results": {
             optimizee: tables.summary_at_decades(members)

@@ -58,6 +58,19 @@ def test_card_and_weights(trained, tmp_path, run):
         np.testing.assert_array_equal(weights[name], value)
 
 
+def test_the_winner_of_a_selection_keeps_its_scores(trained, tmp_path):
+    selected = {"score": -2.0, "num_runs": 8, "table": "table.csv"}
+    artifacts.save_rule(tmp_path / "best", trained, card={"epoch": 20, "selection": selected})
+    flags = {"results": str(tmp_path / "results"), "label": "mine", "commit": "abc"}
+    out = tmp_path / "out"
+    publish.main(publish.PublishConfig(run=str(tmp_path / "best"), out=str(out), **flags))
+    card = files.read_json(out / artifacts.RULE_CARD)
+    assert card["selection"] == {"score": -2.0, "num_runs": 8} and card["validations"] == []
+    artifacts.save_rule(tmp_path / "best", trained, card={"epoch": 20})
+    with pytest.raises(errors.InputError, match="must be the directory of a run or of select"):
+        publish.main(publish.PublishConfig(run=str(tmp_path / "best"), out=str(out), **flags))
+
+
 def test_what_is_missing_is_named(trained, tmp_path):
     with pytest.raises(errors.InputError, match="--commit is needed"):
         publish.PublishConfig(run="a", results="b", label="c", out="d")
