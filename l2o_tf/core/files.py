@@ -19,7 +19,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from l2o_tf.core import errors
+from l2o_tf.core import errors, file_system
 
 MAX_ARRAY_BYTES = 2**32  # All arrays of one file.
 # What the system says of a file that is not there or cannot be.
@@ -27,49 +27,7 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _TEMPORARY, _ENDING = ".l2o-", ".tmp"
 
 
-class System:
-    """The operations of the operating system on files; each raises OSError."""
-
-    def make_directory(self, path: pathlib.Path) -> None:
-        """Creates a directory and those above it where they do not exist."""
-        path.mkdir(parents=True, exist_ok=True)
-
-    def create(self, path: pathlib.Path) -> int:
-        """Opens a new file for writing; its mode follows from the umask."""
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-
-    def open_end(self, path: pathlib.Path) -> int:
-        """Opens a file, a new one if there is none, for writing at its end."""
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-
-    def write(self, descriptor: int, content: bytes) -> None:
-        """Writes all of `content`."""
-        rest = memoryview(content)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-
-    def sync(self, descriptor: int) -> None:
-        """Returns when the disk has what was written."""
-        os.fsync(descriptor)
-
-    def close(self, descriptor: int) -> None:
-        """Closes a file."""
-        os.close(descriptor)
-
-    def replace(self, source: pathlib.Path, target: pathlib.Path) -> None:
-        """Renames a file, in place of another one if there is one."""
-        os.replace(source, target)
-
-    def remove(self, path: pathlib.Path) -> None:
-        """Deletes a file if it is there."""
-        path.unlink(missing_ok=True)
-
-    def read(self, path: pathlib.Path) -> bytes:
-        """The content of a file."""
-        return path.read_bytes()
-
-
-system = System()
+system = file_system.System()
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:
@@ -82,35 +40,56 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
         InputError: if the file or its directory cannot be written.
     """
     path = pathlib.Path(path)
-    temporary = path.parent / f"{_TEMPORARY}{secrets.token_hex(6)}{_ENDING}"
     try:
         system.make_directory(path.parent)
-        try:
-            descriptor = system.create(temporary)
-            try:
-                system.write(descriptor, content)
-                system.sync(descriptor)
-            finally:
-                system.close(descriptor)
-            system.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                system.remove(temporary)
-            raise
+        while not _write_and_rename(path, content):
+            pass
     except (OSError, ValueError) as error:
         raise _cannot("write", path, error) from error
+
+
+def _write_and_rename(path: pathlib.Path, content: bytes) -> bool:
+    """Returns False if `remove_temporaries` of another process was faster than the lock."""
+    temporary = path.parent / f"{_TEMPORARY}{secrets.token_hex(6)}{_ENDING}"
+    try:
+        with contextlib.ExitStack() as opened:
+            descriptor = system.create(temporary)
+            opened.callback(system.close, descriptor)
+            locked = system.lock(descriptor, wait=True)
+            if not temporary.exists():
+                return False
+            system.write(descriptor, content)
+            system.sync(descriptor)
+            if not locked:  # Windows, where an open file cannot be renamed.
+                opened.close()
+            system.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            system.remove(temporary)
+        raise
+    return True
 
 
 def remove_temporaries(directory: str | os.PathLike) -> None:
     """Deletes what `write_atomically` left in a directory where it was killed.
 
-    Only for who holds the directory's lock: another process may be writing.
+    Those of living processes are locked and stay, so that any process may call this at any time;
+    on file systems without locks all stay.
 
     Raises:
         InputError: if one cannot be deleted.
     """
     for path in pathlib.Path(directory).glob(f"{_TEMPORARY}*{_ENDING}"):
-        remove(path)
+        try:
+            with contextlib.ExitStack() as opened:
+                descriptor = system.open_existing(path)
+                opened.callback(system.close, descriptor)
+                if system.lock(descriptor):
+                    system.remove(path)
+        except (FileNotFoundError, PermissionError):
+            continue  # Its writer has renamed it, or is another person.
+        except OSError as error:
+            raise _cannot("delete", path, error) from error
 
 
 def is_temporary(path: pathlib.Path) -> bool:

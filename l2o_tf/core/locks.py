@@ -7,12 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 
-from l2o_tf.core import errors
-
-try:
-    import fcntl
-except ImportError:  # Windows: nothing is locked.
-    fcntl = None  # type: ignore[assignment]  # A module of Unix may be missing.
+from l2o_tf.core import errors, files
 
 _MAX_HOLDER = 200  # Characters of a lock file that are shown.
 
@@ -31,22 +26,23 @@ def exclusive(path: str | os.PathLike, what: str, wait: bool = False) -> Iterato
 
     Raises:
         InputError: if another process (or another holder in this one) has the lock and `wait` is
-            not set, or the file cannot be written; the message names the holder.
+            not set (the message names the holder), or the file cannot be locked.
     """
     path = pathlib.Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Not truncated before it is locked: the holder's name is in it.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise errors.InputError(f"cannot write {path}: {reason}") from error
-    try:
-        if not _lock(descriptor, wait):
-            holder = os.pread(descriptor, _MAX_HOLDER, 0).decode(errors="replace").strip()
+    with contextlib.ExitStack() as opened:
+        try:
+            files.system.make_directory(path.parent)
+            # Not truncated before it is locked: the holder's name is in it.
+            descriptor = files.system.open_lock(path)
+            opened.callback(_close, descriptor)
+            ours = files.system.lock(descriptor, wait)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise errors.InputError(f"cannot lock {path}: {reason}") from error
+        if ours is False:
             raise errors.InputError(
-                f"{what} is in use by {holder or 'another process'}: wait until that ends, or "
-                "choose another directory"
+                f"{what} is in use by {_holder(descriptor) or 'another process'}: wait until that "
+                "ends, or choose another directory"
             )
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         _name(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}\n")
@@ -54,25 +50,21 @@ def exclusive(path: str | os.PathLike, what: str, wait: bool = False) -> Iterato
             yield
         finally:
             _name(descriptor, "")
-    finally:
-        os.close(descriptor)
 
 
-def _lock(descriptor: int, wait: bool) -> bool:
-    """Whether the lock is ours now, or the file system has no locks."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True
+def _close(descriptor: int) -> None:
+    """Ends the lock; what was done under it is done, also where this fails."""
+    with contextlib.suppress(OSError):
+        files.system.close(descriptor)
+
+
+def _holder(descriptor: int) -> str:
+    with contextlib.suppress(OSError):
+        return files.system.start_of(descriptor, _MAX_HOLDER).decode(errors="replace").strip()
+    return ""
 
 
 def _name(descriptor: int, holder: str) -> None:
     """Writes who holds the lock; a full disk takes nothing but this name."""
     with contextlib.suppress(OSError):
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, holder.encode(), 0)
+        files.system.set_content(descriptor, holder.encode())

@@ -6,7 +6,7 @@ import stat
 import numpy as np
 import pytest
 
-from l2o_tf.core import errors, files
+from l2o_tf.core import errors, file_system, files
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
@@ -53,6 +53,46 @@ def test_what_a_kill_leaves_is_removed_and_nothing_else(tmp_path):
     files.remove_temporaries(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == set(names[1:])
     files.remove_temporaries(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("moment", ["fsync", "close"])
+def test_what_a_living_process_writes_is_not_removed(tmp_path, monkeypatch, moment):
+    system_call, removals = getattr(os, moment), []
+
+    def meanwhile(descriptor):
+        if not removals:  # It closes files itself.
+            removals.append(descriptor)
+            files.remove_temporaries(tmp_path)
+        system_call(descriptor)
+
+    monkeypatch.setattr(os, moment, meanwhile)
+    files.write_atomically(tmp_path / "file", b"new")
+    assert removals and [path.read_bytes() for path in tmp_path.iterdir()] == [b"new"]
+
+
+def test_a_file_that_is_removed_before_it_is_locked_is_written_anew(tmp_path, monkeypatch):
+    class Slow(file_system.System):
+        calls = 0
+
+        def lock(self, descriptor, wait=False):
+            if wait:
+                self.calls += 1
+                if self.calls == 1:
+                    files.remove_temporaries(tmp_path)
+            return super().lock(descriptor, wait)
+
+    monkeypatch.setattr(files, "system", Slow())
+    files.write_atomically(tmp_path / "file", b"new")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"new"]
+    assert files.system.calls == 2
+
+
+def test_without_locks_files_are_written_and_none_is_taken_for_abandoned(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_system, "fcntl", None)
+    files.write_atomically(tmp_path / "file", b"new")
+    (tmp_path / ".l2o-00ff.tmp").touch()
+    files.remove_temporaries(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".l2o-00ff.tmp", "file"]
 
 
 def test_a_growing_file_is_written_at_its_end(tmp_path):

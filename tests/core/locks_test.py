@@ -79,6 +79,6 @@ def test_waiting_loses_no_update(tmp_path):
 
 @pytest.mark.parametrize("name", ["a" * 300, "a\0b"])
 def test_names_that_the_system_refuses(tmp_path, name):
-    refused = pytest.raises(errors.InputError, match="cannot write")
+    refused = pytest.raises(errors.InputError, match="cannot lock")
     with refused, locks.exclusive(tmp_path / name, "it"):
         pass
