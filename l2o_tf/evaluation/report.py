@@ -1,14 +1,16 @@
 """What an evaluation leaves beside its runs: tables, pictures, TensorBoard."""
 
+import contextlib
 import pathlib
 import re
 import sys
 from collections.abc import Iterable
 
-import tensorflow as tf
+from tensorboard.plugins.scalar import summary_v2 as scalars
 
 from l2o_tf.core import files
 from l2o_tf.evaluation import figures, results, statistics, tables
+from l2o_tf.run import event_file
 
 
 def outcome(run: results.Run) -> str:
@@ -48,11 +50,11 @@ def _write_tensorboard(directory: pathlib.Path, runs: list[results.Run]) -> None
     for (rule, optimizee), group in statistics.group(runs).items():
         events = directory / "tensorboard" / names[rule] / optimizee
         for old in events.glob("events.out.tfevents.*"):
-            old.unlink()
+            files.remove(old)
         means = statistics.over_seeds([statistics.mean_of_log(run.losses) for run in group]).mean
-        with tf.summary.create_file_writer(str(events)).as_default():
+        with contextlib.closing(event_file.EventFile(events)) as file:
             for k, value in enumerate(means, 1):
-                tf.summary.scalar("ln_loss", value, step=k * results.WINDOW)
+                file.add(k * results.WINDOW, [scalars.scalar_pb("ln_loss", value)])
 
 
 def _file_names(labels: Iterable[str]) -> dict[str, str]:

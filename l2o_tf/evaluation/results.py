@@ -127,6 +127,12 @@ def lock(directory: str | os.PathLike) -> contextlib.AbstractContextManager:
     return locks.exclusive(pathlib.Path(directory) / ".lock", f"the results in {directory}", True)
 
 
+def remove_temporaries(directory: str | os.PathLike) -> None:
+    """Deletes what killed processes left in a results directory; others may be at work in it."""
+    for folder in (pathlib.Path(directory), pathlib.Path(directory) / "runs"):
+        files.remove_temporaries(folder)
+
+
 def consolidate(directory: str | os.PathLike) -> None:
     """Rebuilds `losses.npz` and `results.csv` from all runs of a results directory.
 

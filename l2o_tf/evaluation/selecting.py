@@ -15,7 +15,7 @@ from l2o_tf.data import datasets
 from l2o_tf.evaluation import pool, selection, selection_report, tuning
 from l2o_tf.evaluation.config import SelectConfig
 
-_RECORD = "selection.json"
+_RECORD, _SCORES = "selection.json", "scores"
 _SECONDS_BETWEEN_LINES = 10
 _Tasks = Mapping[str, tuning.Task]  # By optimizee.
 
@@ -47,6 +47,8 @@ def select(config: SelectConfig, tell: Callable[[str], None], prepare: Callable[
 def _select(config: SelectConfig, tell, prepare) -> None:
     workdir = pathlib.Path(config.workdir)
     _check_workdir(workdir)
+    for folder in (workdir, workdir / _SCORES):
+        files.remove_temporaries(folder)
     candidates = selection.find(config.runs)
     tasks = {name: _task(config, name) for name in config.optimizees}
     runs = len({snapshot.run for snapshot in candidates})
@@ -60,7 +62,7 @@ def _select(config: SelectConfig, tell, prepare) -> None:
         try:
             done = selection.halve(candidates, config.all_rungs(), work.rung)
         except _OthersMissing as missing:
-            tell(f"{missing}; when they are in {workdir / 'scores'}, run this again to go on")
+            tell(f"{missing}; when they are in {workdir / _SCORES}, run this again to go on")
             return
     _report(config, done, tasks, work.store)
 
@@ -85,9 +87,12 @@ def _what(tasks: _Tasks) -> str:
 
 def _check_workdir(workdir: pathlib.Path) -> None:
     """A winner is not to be written over a run's export."""
-    if workdir.exists() and not workdir.is_dir():
+    if files.exists(workdir) and not files.is_dir(workdir):
         raise errors.InputError(f"--workdir={workdir} is no directory: choose another one")
-    if workdir.is_dir() and any(workdir.iterdir()) and not (workdir / _RECORD).exists():
+    if not files.is_dir(workdir) or files.exists(workdir / _RECORD):
+        return
+    # A kill may leave a temporary file alone.
+    if not all(map(files.is_temporary, workdir.iterdir())):
         raise errors.InputError(
             f"--workdir={workdir} exists and holds no selection; choose an empty or new directory"
         )
@@ -97,7 +102,7 @@ class _Work:
     """Measures what is missing, rung by rung."""
 
     def __init__(self, config: SelectConfig, tasks: _Tasks, measure: "pool.Measure", tell):
-        self.store = selection.Store(pathlib.Path(config.workdir) / "scores")
+        self.store = selection.Store(pathlib.Path(config.workdir) / _SCORES)
         self._config, self._tasks, self._measure, self._tell = config, tasks, measure, tell
         self._started, self._steps_done, self._last_line = time.monotonic(), 0, -math.inf
 
@@ -137,7 +142,7 @@ class _Work:
             self._steps_done += num_steps
             best = min(best, found.score)
             self._progress(num_steps, number, len(todo), len(files_of), best)
-        left = sum(not path.exists() for path in missing)
+        left = sum(not files.exists(path) for path in missing)
         if left:
             raise _OthersMissing(
                 f"{num_steps} steps: this shard is done; {left} measurements of others are missing"

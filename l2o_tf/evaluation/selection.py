@@ -154,7 +154,7 @@ class Store:
             InputError: if the file is damaged.
         """
         path = self.path(measurement)
-        if not path.exists():
+        if not files.exists(path):
             return None
         content = files.read_json(path)
         try:
@@ -193,7 +193,7 @@ class Store:
 
 def _directories(source: str) -> list[pathlib.Path]:
     path = pathlib.Path(source)
-    if not path.is_dir():
+    if not files.is_dir(path):
         raise errors.InputError(f"{source}: no such directory; pass directories of runs")
     if _is_run(path):
         return [path]
@@ -207,7 +207,7 @@ def _directories(source: str) -> list[pathlib.Path]:
 
 
 def _is_run(path: pathlib.Path) -> bool:
-    return (path / artifacts.RULE_CARD).is_file()
+    return files.is_file(path / artifacts.RULE_CARD)
 
 
 def _labels(directories: Sequence[pathlib.Path]) -> list[str]:

@@ -107,6 +107,7 @@ def _evaluate(config: EvaluateConfig, tell: Callable[[str], None]) -> None:
     _check_keys(config, loaded)
     fingerprints = {label: contenders.fingerprint(rule) for label, rule in loaded.items()}
     _check_workdir(config, fingerprints)
+    results.remove_temporaries(config.workdir)
     stored = results.stored(config.workdir)
     rates = _rates(config, bench, loaded, stored.values())
     missing = [key for key in _all_runs(config, loaded) if _run_key(*key) not in stored]

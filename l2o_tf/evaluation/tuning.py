@@ -189,6 +189,7 @@ def search(
     Raises:
         InputError: if every rate diverged, or the file in the cache is damaged.
     """
+    files.remove_temporaries(cache.directory)
     scores: dict[float, float] = {}
     shown = progress.Progress(tell, len(rates) * num_seeds, task.num_steps)
     for number, rate in enumerate(rates, 1):

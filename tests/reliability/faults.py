@@ -15,7 +15,7 @@ import random
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from l2o_tf.core import errors, files
+from l2o_tf.core import errors, file_system, files
 
 
 class Crash(BaseException):
@@ -41,10 +41,21 @@ KINDS = (
     "disk full from now on",
     "broken disk",
 )
-_WRITING = ("make_directory", "create", "open_end", "write", "sync", "replace")
+_WRITING = (
+    "make_directory",
+    "create",
+    "open_end",
+    "open_lock",
+    "write",
+    "set_content",
+    "sync",
+    "replace",
+)
+_OPENING = ("create", "open_end", "open_lock", "open_existing")
+_OF_DESCRIPTORS = ("lock", "start_of", "write", "set_content", "sync", "close")
 
 
-class FaultySystem(files.System):
+class FaultySystem(file_system.System):
     """A file system with faults that only writes below one directory."""
 
     def __init__(self, root: pathlib.Path, faults: Iterable[Fault] = ()):
@@ -63,6 +74,21 @@ class FaultySystem(files.System):
 
     def open_end(self, path):
         return self._do("open_end", path)
+
+    def open_lock(self, path):
+        return self._do("open_lock", path)
+
+    def open_existing(self, path):
+        return self._do("open_existing", path)
+
+    def lock(self, descriptor, wait=False):
+        return self._do("lock", descriptor, wait)
+
+    def start_of(self, descriptor, size):
+        return self._do("start_of", descriptor, size)
+
+    def set_content(self, descriptor, content):
+        self._do("set_content", descriptor, content)
 
     def write(self, descriptor, content):
         self._do("write", descriptor, content)
@@ -107,7 +133,7 @@ class FaultySystem(files.System):
                 self._die()
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         result = None if name == "sync" else getattr(super(), name)(*args)  # Slow, and no help.
-        if name in ("create", "open_end"):
+        if name in _OPENING:
             self._open.add(result)
         elif name == "close":
             self._open.discard(args[0])
@@ -126,17 +152,22 @@ class FaultySystem(files.System):
         return kind
 
     def _check(self, name, args) -> None:
-        if name in ("read", "write", "sync", "close"):
+        if name == "read" or name in _OF_DESCRIPTORS:
             return
         for path in args:
             outside = not pathlib.Path(os.path.abspath(path)).is_relative_to(self._root)
             assert not outside, f"{name} of {path}, which is not below {self._root}"
 
-    def _die(self):
-        self._dead = True
+    def end(self):
+        """Closes what is open, as the end of a process does."""
         for descriptor in self._open:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
+        self._open.clear()
+
+    def _die(self):
+        self._dead = True
+        self.end()
         raise Crash
 
 
@@ -171,7 +202,6 @@ class Harness:
         final_files: what must be the same in the end: the content of files by name.
         root: where to make directories.
         patch: sets `files.system`.
-        tidies_up: whether the command deletes the temporary files of one that was killed.
     """
 
     def __init__(
@@ -179,11 +209,10 @@ class Harness:
         command: Callable[[pathlib.Path], None],
         final_files: Callable[[pathlib.Path], dict[str, bytes]],
         root: pathlib.Path,
-        patch: Callable[[files.System], None],
-        tidies_up: bool = True,
+        patch: Callable[[file_system.System], None],
     ):
         self._command, self._final_files, self._patch = command, final_files, patch
-        self._root, self._number, self._tidies_up = root, 0, tidies_up
+        self._root, self._number = root, 0
         self.tally = Tally()
         directory = self._directory()
         system = FaultySystem(directory)
@@ -210,7 +239,7 @@ class Harness:
         assert outcome == "done", f"after {faults} the command cannot go on: {outcome}"
         self._compare(directory, faults)
         left = [path for path in directory.rglob("*") if files.is_temporary(path)]
-        assert not (left and self._tidies_up), f"{faults} left {left}"
+        assert not left, f"{faults} left {left}"
 
     def sample(self, count: int, seed: int) -> list[Fault]:
         """Some of `every_fault`."""
@@ -240,4 +269,6 @@ class Harness:
         except errors.InputError as error:
             assert "\n" not in str(error), error
             return "with one line of error"
+        finally:
+            system.end()
         return "done"
