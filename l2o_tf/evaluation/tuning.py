@@ -44,13 +44,19 @@ class Record(NamedTuple):
 
     Attributes:
         learning_rate: the winner of the last grid; None before a grid is complete.
-        num_seeds: the runs that each score is the mean of.
-        scores: the score of every learning rate that was tried.
+        num_seeds: the runs that each score of that grid is the mean of.
+        scores: the score of every learning rate that was tried with so many.
+        others: what was tried with other numbers of runs, by that number.
     """
 
     learning_rate: float | None
     num_seeds: int
     scores: Scores
+    others: Mapping[int, Scores] = {}
+
+    def scores_of(self, num_seeds: int) -> Scores:
+        """The scores that are means of so many runs."""
+        return self.scores if num_seeds == self.num_seeds else self.others.get(num_seeds, {})
 
 
 def check_tunable(name: str) -> None:
@@ -146,20 +152,24 @@ class Cache:
         return record
 
     def add(self, rule: str, task: Task, record: Record) -> None:
-        """Stores what is new beside what is known from as many seeds; a winner replaces one.
+        """Stores what is new beside what is known; a winner replaces one.
 
-        Several searches may share a directory.
+        Several searches may share a directory, also with different numbers of seeds.
         """
         with locks.exclusive(self.directory / ".lock", f"{self.directory}", wait=True):
             known = self.read(rule, task)
-            if known and known.num_seeds == record.num_seeds:
-                winner = record.learning_rate or known.learning_rate
-                record = Record(winner, record.num_seeds, {**known.scores, **record.scores})
-            self._write(rule, task, record)
+            self._write(rule, task, _merged(known, record) if known else record)
 
     def _write(self, rule: str, task: Task, record: Record) -> None:
-        scores = {str(rate): None if math.isinf(s) else s for rate, s in record.scores.items()}
-        content = {"rule": rule, **task._asdict(), **record._asdict(), "scores": scores}
+        content = {
+            "rule": rule,
+            **task._asdict(),
+            "learning_rate": record.learning_rate,
+            "num_seeds": record.num_seeds,
+            "scores": _to_json(record.scores),
+        }
+        if record.others:
+            content["others"] = {str(n): _to_json(s) for n, s in sorted(record.others.items())}
         files.write_json(self.path(rule, task), content)
 
 
@@ -195,8 +205,8 @@ def search(
     for number, rate in enumerate(rates, 1):
         # Read each time: another search in the same directory may have run it meanwhile.
         known = cache.read(rule, task)
-        if known and known.num_seeds == num_seeds and rate in known.scores:
-            scores[rate] = known.scores[rate]
+        if known and rate in known.scores_of(num_seeds):
+            scores[rate] = known.scores_of(num_seeds)[rate]
             for _ in range(num_seeds):
                 shown.skip()
             continue
@@ -211,14 +221,33 @@ def search(
     return winner
 
 
-def _parse(content: dict) -> Record:
+def _merged(known: Record, new: Record) -> Record:
+    """All scores of both; the winner is the new one, if it has one."""
+    scores = {known.num_seeds: known.scores, **known.others}
+    scores[new.num_seeds] = {**scores.get(new.num_seeds, {}), **new.scores}
+    num_seeds = known.num_seeds if new.learning_rate is None else new.num_seeds
+    return Record(
+        new.learning_rate or known.learning_rate, num_seeds, scores.pop(num_seeds), scores
+    )
+
+
+def _to_json(scores: Scores) -> dict[str, float | None]:
+    return {str(rate): None if math.isinf(s) else s for rate, s in scores.items()}
+
+
+def _from_json(content: dict) -> Scores:
     scores = {
-        float(rate): math.inf if score is None else float(score)
-        for rate, score in content["scores"].items()
+        float(rate): math.inf if score is None else float(score) for rate, score in content.items()
     }
-    record = Record(content["learning_rate"], int(content["num_seeds"]), scores)
     if not all(0 < rate < math.inf and score > -math.inf for rate, score in scores.items()):
         raise ValueError("not the scores of learning rates")
+    return scores
+
+
+def _parse(content: dict) -> Record:
+    scores = _from_json(content["scores"])
+    others = {int(n): _from_json(of_n) for n, of_n in content.get("others", {}).items()}
+    record = Record(content["learning_rate"], int(content["num_seeds"]), scores, others)
     if record.learning_rate is not None and record.learning_rate not in scores:
         raise ValueError("the winner has no score")
     return record

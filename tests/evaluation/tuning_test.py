@@ -89,6 +89,8 @@ def test_a_second_call_runs_nothing_and_more_rates_run_only_those(tmp_path, rate
     del rates_run[:]
     tune(tmp_path, num_seeds=1, rates=(0.2,))  # Scores over other seeds do not count.
     assert rates_run == [0.2]
+    tune(tmp_path, num_seeds=2)  # But they are still there.
+    assert rates_run == [0.2]
 
 
 def test_evaluation_takes_the_winner_of_any_grid(tmp_path, rates_run):
@@ -131,9 +133,39 @@ def test_searches_in_one_directory_lose_nothing(tmp_path):
     cache.add("sgd", task, tuning.Record(None, 2, {0.1: -1.0}))
     cache.add("sgd", task, tuning.Record(0.2, 2, {0.2: -2.0}))
     cache.add("sgd", task, tuning.Record(None, 2, {0.3: math.inf}))
-    assert cache.read("sgd", task) == (0.2, 2, {0.1: -1.0, 0.2: -2.0, 0.3: math.inf})
-    cache.add("sgd", task, tuning.Record(None, 1, {0.4: -3.0}))  # Of other seeds: incomparable.
-    assert cache.read("sgd", task) == (None, 1, {0.4: -3.0})
+    two = {0.1: -1.0, 0.2: -2.0, 0.3: math.inf}
+    assert cache.read("sgd", task) == (0.2, 2, two, {})
+
+
+def test_searches_with_other_numbers_of_seeds_lose_nothing(tmp_path):
+    task, cache = tuning.Task("simple", "", "", 50), tuning.Cache(str(tmp_path))
+    cache.add("sgd", task, tuning.Record(0.2, 2, {0.2: -2.0}))
+    cache.add("sgd", task, tuning.Record(None, 1, {0.4: math.inf}))  # Has no winner yet.
+    cache.add("sgd", task, tuning.Record(None, 2, {0.3: -1.0}))
+    assert cache.read("sgd", task) == (0.2, 2, {0.2: -2.0, 0.3: -1.0}, {1: {0.4: math.inf}})
+    cache.add("sgd", task, tuning.Record(0.5, 1, {0.5: -3.0}))
+    one, two = {0.4: math.inf, 0.5: -3.0}, {0.2: -2.0, 0.3: -1.0}
+    assert cache.read("sgd", task) == (0.5, 1, one, {2: two})
+
+
+def test_concurrent_searches_with_other_numbers_of_seeds_run_nothing_twice(
+    tmp_path, monkeypatch, rates_run
+):
+    run, started = runner.Runner.run, []
+
+    def meanwhile(self, *args):
+        if not started:
+            started.append(True)
+            tune(tmp_path, rates=(0.1, 0.2), num_seeds=1)
+        return run(self, *args)
+
+    monkeypatch.setattr(runner.Runner, "run", meanwhile)
+    tune(tmp_path, rates=(0.1, 0.2), num_seeds=2)
+    assert rates_run == [0.1, 0.2, 0.1, 0.1, 0.2, 0.2]
+    del rates_run[:]
+    for num_seeds in (1, 2):
+        tune(tmp_path, rates=(0.1, 0.2), num_seeds=num_seeds)
+    assert rates_run == []
 
 
 def test_a_search_takes_over_what_another_ran_meanwhile(tmp_path, monkeypatch, rates_run):
@@ -204,7 +236,7 @@ GOOD = {"learning_rate": 0.2, "num_seeds": 1, "scores": {"0.2": -1.0, "3.0": Non
 def test_a_cache_file_as_written_can_be_read(tmp_path):
     task = tuning.Task("simple", "", "", 50)
     (tmp_path / FILE).write_text(json.dumps(GOOD))
-    assert tuning.Cache(tmp_path).read("sgd", task) == (0.2, 1, {0.2: -1.0, 3.0: math.inf})
+    assert tuning.Cache(tmp_path).read("sgd", task) == (0.2, 1, {0.2: -1.0, 3.0: math.inf}, {})
     assert tuning.Cache(tmp_path).read("adam", task) is None
 
 
@@ -220,6 +252,9 @@ def test_a_cache_file_as_written_can_be_read(tmp_path):
         json.dumps({**GOOD, "learning_rate": "x"}),
         json.dumps({**GOOD, "learning_rate": [1]}),
         json.dumps({**GOOD, "num_seeds": None}),
+        json.dumps({**GOOD, "others": [1]}),
+        json.dumps({**GOOD, "others": {"x": {}}}),
+        json.dumps({**GOOD, "others": {"2": {"0.2": "x"}}}),
         json.dumps({**GOOD, "scores": [1]}),
         json.dumps({**GOOD, "scores": {"x": 1}}),
         json.dumps({**GOOD, "scores": {"0.2": "x"}}),
