@@ -10,6 +10,7 @@ import math
 import zlib
 from typing import TypeAlias
 
+import numpy as np
 import tensorflow as tf
 
 ALGORITHM = "philox"
@@ -49,6 +50,9 @@ def make_seed(run_seed: int, purpose: str) -> Seed:
 def fold(seed: Seed, *indices: int | tf.Tensor) -> Seed:
     """Derives a seed [2] from `seed` for one combination of integer `indices`."""
     for index in indices:
+        if isinstance(index, int):
+            # TensorFlow keeps each Python number that it turns into a tensor for good, 600 bytes.
+            index = np.asarray(index, np.int32)
         seed = tf.random.fold_in(seed, tf.cast(index, tf.int32), alg=ALGORITHM)
     return seed
 

@@ -1,5 +1,7 @@
 """Random numbers: the same everywhere, and of the right distribution."""
 
+import ctypes
+import gc
 import math
 
 import numpy as np
@@ -80,3 +82,27 @@ def test_streams_are_those_of_earlier_runs():
     np.testing.assert_array_equal(
         seeds.fold(SEED, seeds.Stream.SPARSITY, 3), seeds.fold(SEED, 2**20 + 2, 3)
     )
+
+
+def test_indices_that_never_come_again_take_no_memory():
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallinfo2"):
+        pytest.skip("only the C library of GNU says how much memory is in use")
+
+    class Info(ctypes.Structure):
+        _fields_ = [(f"field_{i}", ctypes.c_size_t) for i in range(10)]
+
+    libc.mallinfo2.restype = Info
+
+    def in_use():
+        gc.collect()
+        return libc.mallinfo2().field_7
+
+    def fold(first, count):
+        for index in range(first, first + count):
+            seeds.fold(SEED, index)
+
+    fold(10_000, 50)
+    before = in_use()
+    fold(20_000, 500)
+    assert (in_use() - before) / 500 < 200  # 600 where TensorFlow keeps each of them.
