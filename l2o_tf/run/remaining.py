@@ -74,7 +74,12 @@ def _walk(schedule: curriculum.Schedule, state: curriculum.State, goes_on: bool)
     state = dataclasses.replace(state, best_loss=0.0, improved=True)
     last_stage = len(schedule.train_steps) - 1
     while state.phase is not curriculum.Phase.FINISHED:
+        to_the_end = goes_on and state.stage == last_stage
         if state.phase is curriculum.Phase.EPOCH:
+            periods = _periods_ahead(schedule, state, to_the_end)
+            state, steps = _skip(schedule, state, periods)
+            train += steps
+            validate += periods * schedule.validation_steps[state.stage]
             state, steps = _period(schedule, state)
             train += steps
             continue
@@ -82,10 +87,37 @@ def _walk(schedule: curriculum.Schedule, state: curriculum.State, goes_on: bool)
         if state.phase is curriculum.Phase.BASELINE:
             state = curriculum.after_baseline(state, 0.0)
         else:
-            improves = goes_on and state.stage == last_stage
-            state, _ = curriculum.after_validation(schedule, state, -1.0 if improves else 1.0)
+            state, _ = curriculum.after_validation(schedule, state, -1.0 if to_the_end else 1.0)
         state = dataclasses.replace(state, best_loss=0.0, improved=True)
     return Work(train, validate)
+
+
+def _periods_ahead(schedule: curriculum.Schedule, state: curriculum.State, to_the_end: bool) -> int:
+    """Whole periods, each with its validation, that do not end the stage."""
+    if state.period_epoch:
+        return 0
+    steps = schedule.train_steps[state.stage] * schedule.period_epochs
+    bounds = [
+        (schedule.max_epochs - state.epoch) // schedule.period_epochs,
+        (schedule.max_steps - state.steps) // steps,
+        math.inf if to_the_end else schedule.min_periods - state.periods,
+    ]
+    # Infinities have no remainder to take: NaN.
+    return max(0, int(min(bound for bound in bounds if math.isfinite(bound))) - 1)
+
+
+def _skip(
+    schedule: curriculum.Schedule, state: curriculum.State, periods: int
+) -> tuple[curriculum.State, float]:
+    epochs = periods * schedule.period_epochs
+    steps = epochs * schedule.train_steps[state.stage]
+    state = dataclasses.replace(
+        state,
+        epoch=state.epoch + epochs,
+        steps=state.steps + steps,
+        periods=state.periods + periods,
+    )
+    return state, steps
 
 
 def _period(

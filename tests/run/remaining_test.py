@@ -1,5 +1,6 @@
 """How much is left of a training, in closed form."""
 
+import dataclasses
 import math
 import types
 
@@ -39,6 +40,43 @@ def test_the_most_work():
     limited = curriculum.Schedule((100, 200), (200, 300), 10, 3, max_epochs=100)
     expected = (30 * 100 + 70 * 200, 3 * 200 + 300 + 7 * 300)
     assert remaining.most(limited, State()) == expected
+
+
+def one_by_one(schedule, state, goes_on):
+    """The same, every epoch and every validation."""
+    train = validate = 0
+    while state.phase is not Phase.FINISHED:
+        state = dataclasses.replace(state, best_loss=0.0, improved=True)
+        last = goes_on and state.stage == len(schedule.train_steps) - 1
+        if state.phase is Phase.EPOCH:
+            train += schedule.train_steps[state.stage]
+            state = curriculum.after_epoch(schedule, state, schedule.train_steps[state.stage])
+            continue
+        validate += schedule.validation_steps[state.stage]
+        if state.phase is Phase.BASELINE:
+            state = curriculum.after_baseline(state, 0.0)
+        else:
+            state, _ = curriculum.after_validation(schedule, state, -1.0 if last else 1.0)
+    return train, validate
+
+
+@pytest.mark.parametrize("stages, min_periods", [(1, math.inf), (1, 4), (2, 1), (2, 5), (3, 2)])
+@pytest.mark.parametrize("max_epochs", [2**31, 1, 7, 10, 30, 59, 60, 61, 200])
+@pytest.mark.parametrize("max_steps", [1, 3000, 6001, 29999])
+def test_periods_at_once_are_periods_one_by_one(stages, min_periods, max_epochs, max_steps):
+    steps = (100, 200, 300)[:stages]
+    schedule = curriculum.Schedule(steps, steps, 10, min_periods, max_epochs, max_steps)
+    for state in (State(), State(epoch=3, period_epoch=3), State(epoch=20, periods=2, steps=2000)):
+        least, most = remaining.least(schedule, state), remaining.most(schedule, state)
+        assert least == one_by_one(schedule, state, False)
+        assert most == one_by_one(schedule, state, True)
+
+
+def test_a_training_without_end_in_sight_takes_no_time_to_look_at():
+    schedule = curriculum.Schedule((10,), (20,), 1, math.inf, max_epochs=2**31 - 1)
+    epochs = 2**31 - 1
+    assert remaining.least(schedule, State()) == (10 * epochs, 20 * epochs)
+    assert remaining.most(schedule, State()) == (10 * epochs, 20 * epochs)
 
 
 def epoch(num_steps=100):
