@@ -132,7 +132,7 @@ class LengthFlags:
     validation_score: str = flag(
         "last_unroll",
         "The loss of a validation trajectory: the mean over its last_unroll, or the one of the "
-        "final_minibatch as in the legacy code.",
+        "final_minibatch as in the legacy code (of --scoring_examples if there are such).",
         _LENGTH,
     )
     random_num_unrolls: tuple[float, ...] | None = flag(

@@ -61,7 +61,8 @@ class Validation(NamedTuple):
 
     Attributes:
         losses: [num_unrolls], the mean of each unroll's losses.
-        final_loss: scalar, the loss after the last step, on a batch of its own.
+        final_loss: scalar, the loss after the last step, on a batch of its own, or on the scoring
+            examples of the last unroll where the plan has such.
         update_sizes: [num_unrolls, num_measured], for evenly spaced coordinates, at most 1,000,
             the mean of an unroll's absolute updates.
     """
@@ -312,10 +313,14 @@ class Epochs:
         start = unrolls.start(self._optimizee, self._rule, seed, weights)
         like = (tf.TensorSpec([], tf.float32), sizes(start.params))
         end, (losses, update_sizes) = loops.scan(step, start, num_unrolls, like)
-        last_batch = unrolls.random_batches(self._optimizee, seed, 0)
-        final_loss = true_loss(end, last_batch(num_unrolls * self._unroll_length))
+        last_step = num_unrolls * self._unroll_length
+        final_loss = true_loss(
+            end, self._plan.point_batch(self._optimizee, seed, num_unrolls - 1, last_step)
+        )
         if self._relative_validation:
-            first_loss = self._optimizee.loss(start.params, last_batch(tf.constant(0)))
+            zero = tf.constant(0)
+            first_batch = self._plan.point_batch(self._optimizee, seed, zero, zero)
+            first_loss = self._optimizee.loss(start.params, first_batch)
             losses, final_loss = (_relative(x, first_loss) for x in (losses, final_loss))
         return Validation(losses, final_loss, update_sizes)
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from l2o_tf.core import seeds
 from l2o_tf.core.seeds import Stream
-from l2o_tf.optimizees.base import Optimizee, Params
+from l2o_tf.optimizees.base import Batch, Optimizee, Params
 from l2o_tf.rules.base import UpdateRule
 from l2o_tf.training import unrolls
 from l2o_tf.training.lengths import RandomLengths
@@ -59,9 +59,7 @@ class Plan:
         """What the objective of the epoch of `seed` is relative to; 1 if to nothing."""
         if not self.objective.is_relative:
             return tf.constant(1.0)
-        batch = self._scoring_batch(optimizee, seed, 0)
-        if batch is None:
-            batch = unrolls.random_batches(optimizee, seed, 0)(tf.constant(0))
+        batch = self.point_batch(optimizee, seed, tf.constant(0), tf.constant(0))
         return optimizee.loss(rule.true_params(start.params, start.rule_state), batch)
 
     def segment(
@@ -101,6 +99,20 @@ class Plan:
             self._penalty(optimizee, seed, unroll, num_unrolls, batches),
             first_state,
         )
+
+    def point_batch(
+        self, optimizee: Optimizee, seed: seeds.Seed, unroll: tf.Tensor, step: tf.Tensor
+    ) -> Batch:
+        """What one point of the trajectory of `seed` is scored on.
+
+        Args:
+            optimizee: what is optimized.
+            seed: int32 [2], the seed of the epoch or validation.
+            unroll: int32 scalar, the unroll whose scoring examples count where there are such.
+            step: int32 scalar, the step whose minibatch counts where there are none.
+        """
+        batch = self._scoring_batch(optimizee, seed, unroll)
+        return unrolls.random_batches(optimizee, seed, 0)(step) if batch is None else batch
 
     def _penalty(self, optimizee, seed, unroll, num_unrolls, batches):
         regularizer = self.regularizer

@@ -34,8 +34,9 @@ class Recipe:
         imitation_per_unroll: whether r is the probability of each unroll, not of each epoch.
         self_improving_epochs: epochs over which analytical rules take fewer and fewer steps.
         validation_epochs: trajectories per validation.
-        validate_final_minibatch: whether the loss of a validation trajectory is that of one
-            minibatch after the last step, as in the legacy code, not the last unroll's mean.
+        validate_final_minibatch: whether the loss of a validation trajectory is that after the
+            last step, on one minibatch or the plan's scoring examples as in the legacy code, not
+            the last unroll's mean.
         weight_average: d of the moving average of the rule's weights over epochs, w' = d w' +
             (1 - d) w, that is validated and exported; 0 for the weights themselves.
         seed: the run's seed.

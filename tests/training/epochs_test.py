@@ -47,6 +47,41 @@ def test_a_validation_has_the_closed_form_of_gradient_descent(with_xla):
     np.testing.assert_allclose(result.update_sizes, sizes.mean(axis=1), rtol=1e-5)
 
 
+class Scored(problems.Bowl):
+    """A bowl whose minibatches lift the loss by 1, its scoring examples by what is drawn."""
+
+    def batch(self, seed, step):
+        return tf.constant(1.0)
+
+    def scoring_batch(self, seed, size):
+        return size + seeds.uniform(seed, [])
+
+    def loss(self, params, batch):
+        return super().loss(params, ()) + batch
+
+
+def test_the_end_of_a_validation_is_scored_on_the_scoring_examples_of_the_last_unroll():
+    sgd, adam = rules.from_spec(f"sgd:{RATE}"), rules.from_spec("adam")
+    plan, number = Plan(UNROLL_LENGTH, scoring_examples=7), tf.constant(NUM_UNROLLS)
+    found, relative, minibatch = (
+        epochs.Epochs(sgd, Scored(), adam, plan=p, relative_validation=r).validate(
+            sgd.weights(), SEED, number
+        )
+        for p, r in ((plan, False), (plan, True), (Plan(UNROLL_LENGTH), False))
+    )
+    bare = float(minibatch.final_loss) - 1
+
+    def lift(unroll):
+        return 7 + float(seeds.uniform(seeds.fold(SEED, seeds.Stream.SCORING, unroll), []))
+
+    last = bare + lift(NUM_UNROLLS - 1)
+    np.testing.assert_allclose(found.final_loss, last, rtol=1e-6)
+    assert lift(NUM_UNROLLS - 1) != lift(0)
+    first = np.sum(problems.BOWL_CURVATURES * problems.BOWL_START**2) / 2 + lift(0)
+    np.testing.assert_allclose(relative.final_loss, np.log(last / first), rtol=1e-5)
+    np.testing.assert_array_equal(found.losses, minibatch.losses)  # Of the steps' minibatches.
+
+
 @pytest.mark.parametrize("name", ["train", "imitate"])
 @pytest.mark.parametrize("with_xla", [True, False])
 def test_an_epoch_holds_code_of_xla_only_if_it_may(name, with_xla):
