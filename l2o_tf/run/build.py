@@ -127,9 +127,9 @@ def _recipe(config: TrainConfig) -> Recipe:
 
 
 def _validated_on(config: TrainConfig, trained_on: list[Optimizee]) -> list[Optimizee]:
-    """The first optimizee; of an ensemble as many problems as trajectories, evenly spaced."""
+    """All optimizees; of an ensemble as many problems as trajectories, evenly spaced."""
     if not config.problem_sets:
-        return trained_on[:1]
+        return trained_on
     count = min(len(trained_on), config.validation_epochs)
     return [trained_on[i * len(trained_on) // count] for i in range(count)]
 
@@ -161,7 +161,9 @@ def plan(config: TrainConfig) -> Plan:
     """How unrolls are scored and how long they are."""
     return Plan(
         config.unroll_length,
-        objectives.create(config.objective, config.numerator_epsilon, config.early_stop),
+        objectives.create(
+            config.objective, config.numerator_epsilon, config.early_stop, config.balance_losses
+        ),
         config.scoring_examples,
         _lengths(config),
         _regularizer(config),

@@ -101,6 +101,8 @@ class TrainConfig(CommandFlags, FileFlags, ObjectiveFlags, TechniqueFlags, Lengt
             require(getattr(self, name), name, "", "a list with at least one entry")
         for r in self.imitation_r:
             require(0 <= r <= 1, "imitation_r", r, "a probability, between 0 and 1")
+        distinct = len(set(self.optimizee)) == len(self.optimizee)
+        require(distinct, "optimizee", to_text(self.optimizee), "different names")
         self.options_of_rule()
         self.check_objective()
         self.check_random_lengths()
@@ -126,6 +128,17 @@ class TrainConfig(CommandFlags, FileFlags, ObjectiveFlags, TechniqueFlags, Lengt
             raise errors.InputError(
                 f"--scoring_examples={self.scoring_examples} needs --problem_sets: other "
                 "optimizees are scored on the minibatch of each step"
+            )
+        if self.balance_losses and self.objective != "sum":
+            raise errors.InputError(
+                f"--balance_losses is for --objective=sum; --objective={self.objective} divides by "
+                "the first loss anyway: leave one of them out"
+            )
+        several = 1 if self.problem_sets else len(self.optimizee)
+        if self.validation_epochs < several:
+            raise errors.InputError(
+                f"--validation_epochs={self.validation_epochs} must be at least {several}, a "
+                "trajectory on each of --optimizee"
             )
         if self.seeds and self.seed:
             raise errors.InputError("--seed cannot be combined with --seeds: leave one of them out")

@@ -30,6 +30,7 @@ class ProgressDisplay:
         pace: remaining.Pace | None = None,
         log: Callable[[str], None] | None = None,
         optimizees: Sequence[str] = (),
+        validated: Sequence[str] = (),
     ):
         """Prepares the display.
 
@@ -39,12 +40,14 @@ class ProgressDisplay:
             pace: the run's pace, to which others add events.
             log: is given each line as well, but not the bar.
             optimizees: the names of those that are trained on.
+            validated: the names of those that are validated on, if there are several to be named.
         """
         self._schedule = schedule
         self._pace = remaining.Pace() if pace is None else pace
         self._stream = sys.stderr if stream is None else stream
         self._log = log
         self._optimizees = optimizees if len(optimizees) > 1 else ()
+        self._validated = validated
         self._bar = None
         self._last_line = -math.inf
         self._left, self._left_at = "", -math.inf
@@ -121,8 +124,14 @@ class ProgressDisplay:
         decision = "" if event.decision is None else f": {event.decision.value}"
         return (
             f"{kind} after epoch {event.progress.schedule.epoch}, stage {event.stage}, "
-            f"{event.num_steps} steps: loss {event.loss:.4g}{decision}"
+            f"{event.num_steps} steps: loss {event.loss:.4g}{self._by_optimizee(event)}{decision}"
         )
+
+    def _by_optimizee(self, event: trainer.ValidationDone) -> str:
+        if not self._validated:
+            return ""
+        named = zip(self._validated, event.by_optimizee, strict=True)
+        return f" ({', '.join(f'{name} {loss:.4g}' for name, loss in named)})"
 
 
 def time_left(schedule: curriculum.Schedule, state: curriculum.State, pace: remaining.Pace) -> str:

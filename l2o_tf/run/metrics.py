@@ -22,7 +22,7 @@ COLUMNS = (
     "skipped_meta_steps",
     "decision",
 )
-_OPTIMIZEE = "optimizee"  # A further column where there are several.
+_OPTIMIZEE, _LOSS_ON = "optimizee", "loss_on_"  # Further columns where there are several.
 
 
 class MetricsFile:
@@ -34,6 +34,7 @@ class MetricsFile:
         num_events: int,
         digest: str | None = None,
         optimizees: Sequence[str] = (),
+        validated: Sequence[str] = (),
     ):
         """Opens the file of a run that has had `num_events` events.
 
@@ -42,17 +43,21 @@ class MetricsFile:
             num_events: the events so far.
             digest: what `digest` was after them; None if it was not recorded.
             optimizees: the names of those that are trained on.
+            validated: the names of those that are validated on, if their losses are to be columns.
 
         Raises:
             InputError: if the lines of these events are not there.
         """
-        if num_events:
-            kept = lines(path, num_events, digest)
-        else:
-            kept = _line((*COLUMNS, *([_OPTIMIZEE] if len(optimizees) > 1 else [])))
-        # A run that an older version began has no such column.
-        names_them = kept.partition(b"\n")[0].endswith(f",{_OPTIMIZEE}".encode())
-        self._optimizees = optimizees if names_them else ()
+        self._optimizees = optimizees if len(optimizees) > 1 else ()
+        self._validated = validated if len(validated) > 1 else ()
+        named = [_OPTIMIZEE] if self._optimizees else []
+        header = _line((*COLUMNS, *named, *(f"{_LOSS_ON}{name}" for name in self._validated)))
+        kept = lines(path, num_events, digest) if num_events else header
+        if kept.partition(b"\n")[0] + b"\n" != header:
+            raise errors.InputError(
+                f"{path} has other columns than {header.decode().strip()}: an older version began "
+                "the run and validated it otherwise; train anew in another --workdir"
+            )
         if not files.exists(path) or files.read_bytes(path) != kept:
             files.write_atomically(path, kept)
         self._hash = hashlib.sha256(kept)
@@ -88,7 +93,7 @@ class MetricsFile:
                 norm,
                 int(progress.meta.skipped),
                 decision,
-                *self._optimizee(event),
+                *self._named(event),
             ]
         )
 
@@ -100,10 +105,13 @@ class MetricsFile:
         """Closes the file."""
         self._file.close()
 
-    def _optimizee(self, event: trainer.Event) -> list[str]:
-        if not self._optimizees:
-            return []
-        return [self._optimizees[event.optimizee] if isinstance(event, trainer.EpochDone) else ""]
+    def _named(self, event: trainer.Event) -> list[str]:
+        """What only runs with several optimizees have."""
+        if isinstance(event, trainer.EpochDone):
+            names = [self._optimizees[event.optimizee]] if self._optimizees else []
+            return names + [""] * len(self._validated)
+        losses = [f"{loss:.9g}" for loss in event.by_optimizee] if self._validated else []
+        return [""] * bool(self._optimizees) + losses
 
     def _append(self, row: list) -> None:
         content = _line(row)
@@ -122,7 +130,7 @@ def lines(path: pathlib.Path, num_events: int, digest: str | None = None) -> byt
     if not files.exists(path):
         raise errors.InputError(f"{path} is missing: put it back to resume the run")
     found = files.read_bytes(path).splitlines(keepends=True)[: num_events + 1]
-    if found and found[0] not in (_line(COLUMNS), _line((*COLUMNS, _OPTIMIZEE))):
+    if found and not (found[0].rstrip(b"\n") + b",").startswith(",".join((*COLUMNS, "")).encode()):
         raise errors.InputError(f"{path} has not the columns {','.join(COLUMNS)}")
     kept = b"".join(found)
     whole = len(found) == num_events + 1 and kept.endswith(b"\n")

@@ -31,12 +31,18 @@ class WhatFlags:
     optimizee: tuple[str, ...] = flag(
         ("mlp",),
         "What to train it on: mlp, mlp_relu, mlp_deeper, conv_mnist, quadratic, ...; several, "
-        "separated by commas, are drawn from for each epoch (validation is on the first). Your "
-        "own is module:make, a function make(dataset, batch_size) that returns an optimizee.",
+        "separated by commas, are drawn from for each epoch, and all of them are validated on. "
+        "Your own is module:make, a function make(dataset, batch_size) that returns an optimizee.",
         _WHAT,
     )
     optimizee_weights: tuple[float, ...] | None = flag(
         None, "How often each optimizee is drawn, up to a factor. Default: equally often.", _WHAT
+    )
+    balance_losses: bool = flag(
+        False,
+        "Divide the losses of an epoch by its first one, so that optimizees with losses of "
+        "different size count alike; --objective=mean and log do so anyway.",
+        _WHAT,
     )
     dataset: str = flag(
         "mnist", "A TensorFlow Datasets image classification set, or digits (embedded).", _WHAT

@@ -89,6 +89,9 @@ class _Session:
         self._optimizees = run_config.optimizee
         if run_config.problem_sets:
             self._optimizees = tuple(f"problem_{i}" for i in range(num_optimizees))
+        # Of an ensemble some problems are validated on, with a trajectory or two each.
+        several = len(self._optimizees) > 1 and not run_config.problem_sets
+        self._validated = self._optimizees if several else ()
         self._exporter = export.Exporter(run, rule, run_config)
 
     def train(self, about: str) -> None:
@@ -133,7 +136,11 @@ class _Session:
             # Events without a checkpoint would look like those of a run whose checkpoints are lost.
             run.save(checkpoint)
         self._metrics = metrics.MetricsFile(
-            run.metrics, checkpoint.progress.num_events, checkpoint.digest, self._optimizees
+            run.metrics,
+            checkpoint.progress.num_events,
+            checkpoint.digest,
+            self._optimizees,
+            self._validated,
         )
         return checkpoint._replace(exported=self._exporter.renew(checkpoint))
 
@@ -156,7 +163,11 @@ class _Session:
         current, pace = checkpoint, remaining.Pace(checkpoint.pace)
         saved = -float("inf")  # The first event is saved at once: what was compiled pays off.
         shown = display.ProgressDisplay(
-            self._config.schedule(), pace=pace, log=self._log.add, optimizees=self._optimizees
+            self._config.schedule(),
+            pace=pace,
+            log=self._log.add,
+            optimizees=self._optimizees,
+            validated=self._validated,
         )
         with contextlib.ExitStack() as stack:
             observers = [
@@ -209,6 +220,7 @@ class _Session:
             checkpoint.progress.schedule.epoch,
             self._metrics.validated_steps,
             self._optimizees,
+            self._validated,
         )
 
     def _keep_snapshot(self, event: trainer.Event) -> None:

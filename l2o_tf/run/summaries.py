@@ -37,6 +37,7 @@ class TensorBoardSummaries:
         first_epoch: int,
         validated_steps: int = 0,
         optimizees: Sequence[str] = (),
+        validated: Sequence[str] = (),
     ):
         """Opens the events of a run.
 
@@ -46,11 +47,13 @@ class TensorBoardSummaries:
             first_epoch: the epochs that it has had so far.
             validated_steps: the steps of all its validation trajectories so far.
             optimizees: the names of those that are trained on.
+            validated: the names of those that are validated on, if there are several to be named.
         """
         self._file = EventFile(directory)
         self._last_time = time.monotonic()
         self._validated_steps = validated_steps
         self._optimizees = optimizees if len(optimizees) > 1 else ()
+        self._validated = validated
         if first_epoch == 0:
             text = json.dumps(config, indent=2)
             self._file.add(
@@ -93,6 +96,8 @@ class TensorBoardSummaries:
         for tag, loss in zip(_METRICS, (event.progress.schedule.best_loss, event.loss)):
             if math.isfinite(loss):  # A stage that has just begun has no best loss.
                 found.append(scalars.scalar_pb(tag, loss))
+        for name, loss in zip(self._validated, event.by_optimizee):
+            found.append(scalars.scalar_pb(f"validation/loss_on_{name}", loss))
         sizes = np.log10(np.maximum(event.update_sizes, _SMALLEST_UPDATE))
         found.append(histograms.histogram_pb("updates/log10_of_size", sizes))
         for name, weights in event.progress.meta.weights.items():

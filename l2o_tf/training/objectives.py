@@ -87,18 +87,26 @@ class Objective:
 
 @dataclasses.dataclass(frozen=True)
 class SumOfLosses(Objective):
-    """The meta-loss of L2O-DM and RNNprop: sum_{t <= T} f_t."""
+    """The meta-loss of L2O-DM and RNNprop: sum_{t <= T} f_t.
+
+    Attributes:
+        balanced: whether it is divided by |f| + 1e-6, so that optimizees with losses of different
+            size count alike.
+    """
+
+    balanced: bool = False
 
     @property
     def is_relative(self):
-        return self.early_stop is not None
+        return self.balanced or self.early_stop is not None
 
     @property
     def scores_end(self):
         return True
 
     def total(self, losses, end_loss, initial_loss, first_loss=None, taken=None, planned=None):
-        return _summed(losses, taken) + end_loss
+        total = _summed(losses, taken) + end_loss
+        return total / (tf.abs(initial_loss) + _EPSILON) if self.balanced else total
 
     def report(self, total, taken):
         return total / tf.cast(taken + 1, total.dtype)
@@ -142,7 +150,10 @@ class MeanOfLogs(Objective):
 
 
 def create(
-    kind: str, numerator_epsilon: bool = False, early_stop: float | None = None
+    kind: str,
+    numerator_epsilon: bool = False,
+    early_stop: float | None = None,
+    balanced: bool = False,
 ) -> Objective:
     """Creates an objective by its name, one of `OBJECTIVES`; the rest are its attributes.
 
@@ -150,7 +161,7 @@ def create(
         InputError: for another name or an early stop that is out of range.
     """
     if kind == "sum":
-        return SumOfLosses(early_stop)
+        return SumOfLosses(early_stop, balanced)
     if kind == "mean":
         return MeanOfLosses(early_stop)
     if kind == "log":

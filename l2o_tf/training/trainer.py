@@ -131,9 +131,11 @@ class ValidationDone:
         stage: the curriculum stage that was validated.
         num_steps: optimizee steps of each trajectory, N_valid.
         losses: [validation_epochs, num_unrolls], the mean loss of each unroll.
-        loss: the mean over trajectories of the last unroll's loss, or of a final minibatch's.
+        loss: the mean of `by_optimizee`.
         decision: what follows from it; None for a baseline.
         update_sizes: [num_unrolls, num_measured], see `epochs.Validation`, of one trajectory.
+        by_optimizee: for each optimizee that is validated on, the mean over its trajectories of
+            the last unroll's loss, or of a final minibatch's.
     """
 
     progress: Progress
@@ -144,6 +146,7 @@ class ValidationDone:
     loss: float
     decision: curriculum.Decision | None
     update_sizes: np.ndarray
+    by_optimizee: tuple[float, ...] = ()
 
 
 Event = EpochDone | ValidationDone
@@ -188,7 +191,8 @@ class Trainer:
             teacher: the rule to imitate.
             mixture: the rule mixed with analytical ones, for self-improving.
             validation_optimizees: what to validate on, in turn; by default the first optimizee.
-                Of several the natural logarithms of relative losses count, see `Epochs`.
+                Of several the natural logarithms of relative losses count, see `Epochs`, and each
+                counts alike, however often it is drawn in training.
             plan: see `epochs.Epochs`.
             optimizee_weights: how often each optimizee is drawn, up to a factor; by default equally
                 often.
@@ -302,7 +306,9 @@ class Trainer:
         scores: Sequence[Any] | np.ndarray = [run.final_loss for run in runs]
         if not self._recipe.validate_final_minibatch:
             scores = losses[:, -1]
-        loss = float(np.mean(scores))
+        number = len(self._validations)
+        by_optimizee = tuple(float(np.mean(scores[i::number])) for i in range(number))
+        loss = float(np.mean(by_optimizee))
         decision = None
         if state.phase is curriculum.Phase.BASELINE:
             schedule = curriculum.after_baseline(state, loss)
@@ -321,6 +327,7 @@ class Trainer:
             loss,
             decision,
             runs[0].update_sizes,
+            by_optimizee,
         )
 
     def _validation_runs(

@@ -77,6 +77,15 @@ def test_the_command_of_the_readme_is_l2o_dm_with_both_techniques():
         ({"teacher_weights": (1.0,)}, "--teacher_weights=1.0 must be one number for each of the 3"),
         ({"optimizee_weights": (1.0, 2.0)}, "--optimizee_weights=1.0,2.0 must be one number for "),
         ({"optimizee_weights": (0.0,)}, "--optimizee_weights=0.0 must be at least 0, and one"),
+        ({"optimizee": ("mlp", "mlp")}, "--optimizee=mlp,mlp must be different names"),
+        (
+            {"optimizee": ("mlp", "lenet"), "validation_epochs": 1},
+            "--validation_epochs=1 must be at least 2, a trajectory on each of --optimizee",
+        ),
+        (
+            {"balance_losses": True, "objective": "log"},
+            "--balance_losses is for --objective=sum; --objective=log divides by",
+        ),
         ({"optimizee_weights": (1.0,), "problem_sets": ("bowl",)}, "--optimizee_weights cannot be"),
         ({"teacher_weights": (0.0,) * 3}, "--teacher_weights=0.0,0.0,0.0 must be at least 0, and"),
         ({"estimator": "es", "second_derivatives": True}, "--second_derivatives needs --estim"),

@@ -9,8 +9,10 @@ import sys
 import pytest
 
 from l2o_tf import cli, train
+from l2o_tf.core import errors
 from l2o_tf.run import directory, session
 from l2o_tf.run.config import TrainConfig
+from l2o_tf.run.metrics import MetricsFile
 
 FLAGFILES = sorted((pathlib.Path(__file__).parents[2] / "flags").glob("*.flags"))
 TINY = (
@@ -58,6 +60,36 @@ def test_self_improving_ends_with_its_last_epoch(tmp_path):
     session.train(cli.parse(TrainConfig, ["train", *flags]), cli.say)
     kinds = [row["kind"] for row in rows_of(tmp_path / "run")]
     assert kinds == ["self_improving", "self_improving", "meta_loss", "validation"]
+
+
+def test_several_optimizees_are_each_validated_and_named(tmp_path, capsys):
+    flags = [
+        *TINY,
+        "--optimizee=simple,square_cos",
+        "--optimizee_weights=0,1",
+        "--validation_epochs=2",
+        "--balance_losses",
+        f"--workdir={tmp_path}/run",
+    ]
+    run_config = cli.parse(TrainConfig, ["train", *flags])
+    session.train(run_config, cli.say)
+    *trained, validation = rows_of(tmp_path / "run")
+    assert [row["optimizee"] for row in trained] == ["square_cos"] * 2
+    assert validation["optimizee"] == trained[0]["loss_on_simple"] == ""
+    on = [float(validation[f"loss_on_{name}"]) for name in ("simple", "square_cos")]
+    assert float(validation["loss"]) == pytest.approx(sum(on) / 2, rel=1e-6)
+    assert on[0] != on[1]
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "validation after" in line)
+    assert f"(simple {on[0]:.4g}, square_cos {on[1]:.4g})" in line
+    (path,) = (tmp_path / "run").glob("events.out.*")
+    content = path.read_bytes()
+    assert b"validation/loss_on_simple" in content and b"validation/loss_on_square_cos" in content
+
+    metrics = tmp_path / "run" / "metrics.csv"
+    older = [line.rpartition(",loss_on_simple")[0] or line for line in metrics.open()]
+    with pytest.raises(errors.InputError, match="an older version began the run and validated it"):
+        metrics.write_text("\n".join([older[0], *older[1:]]))
+        MetricsFile(metrics, 3, None, ("simple", "square_cos"), ("simple", "square_cos"))
 
 
 def run_command(monkeypatch, *flags):

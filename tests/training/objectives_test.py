@@ -33,6 +33,14 @@ def test_all_steps():
     assert total(objectives.MeanOfLogs(numerator_epsilon=True)) == pytest.approx(expected, rel=1e-9)
 
 
+def test_a_balanced_sum_is_relative_to_the_size_of_the_first_loss():
+    balanced = objectives.create("sum", balanced=True)
+    assert balanced.is_relative and not objectives.SumOfLosses().is_relative
+    assert total(balanced) == pytest.approx(12.5 / (INITIAL + EPSILON), rel=1e-12)
+    values = [tf.constant(x, tf.float64) for x in (LOSSES, END, -INITIAL)]
+    assert float(balanced.total(*values)) == pytest.approx(12.5 / (INITIAL + EPSILON), rel=1e-12)
+
+
 def test_steps_that_were_not_taken_are_left_out():
     two = tf.constant(2)
     assert total(objectives.SumOfLosses(), taken=two, planned=tf.constant(3)) == pytest.approx(6.5)

@@ -10,7 +10,7 @@ from l2o_tf import rules
 from l2o_tf.core import seeds
 from l2o_tf.optimizees import scaling
 from l2o_tf.rules import mixture
-from l2o_tf.training import curriculum, epochs, trainer
+from l2o_tf.training import curriculum, epochs, objectives, trainer
 from l2o_tf.training.lengths import RandomLength, RandomLengths
 from l2o_tf.training.plan import Plan
 from tests.training import problems
@@ -179,6 +179,59 @@ def test_validation_has_its_own_optimizee_and_its_score(final_minibatch):
     expected = losses[8] if final_minibatch else losses[4:8].mean()
     np.testing.assert_allclose(validation.loss, expected, rtol=1e-5)
     assert abs(epoch.losses[0] - losses[:5].mean()) > 0.01  # Scaled coordinates descend otherwise.
+
+
+class Offset(problems.Bowl):
+    """A bowl of another size, with a floor."""
+
+    def loss(self, params, batch):
+        return 100 * super().loss(params, batch) + 3
+
+
+def test_of_several_optimizees_each_counts_alike_in_a_validation():
+    """Three trajectories on the first and two on the second: the score is no mean over all."""
+    rate = 0.003
+    recipe = trainer.Recipe(
+        curriculum.Schedule((8,), (8,), 1, math.inf, max_epochs=1), validation_epochs=5
+    )
+    made = trainer.Trainer(
+        rules.from_spec(f"sgd:{rate}"),
+        [problems.Bowl(), Offset()],
+        rules.from_spec("sgd:1e-12"),
+        recipe,
+        validation_optimizees=[problems.Bowl(), Offset()],
+        plan=Plan(4),
+        optimizee_weights=(1.0, 0.0),
+    )
+    epoch, validation = made.run(made.initial_progress())
+    t, c = np.arange(8)[:, None], problems.BOWL_CURVATURES
+
+    def descent(c, floor):
+        return np.sum(c * ((1 - rate * c) ** t * problems.BOWL_START) ** 2, axis=1) / 2 + floor
+
+    losses = descent(c, 0), descent(100 * c, 3)
+    expected = [np.log((f[4:].mean() + 1e-6) / (f[0] + 1e-6)) for f in losses]
+    np.testing.assert_allclose(validation.by_optimizee, expected, rtol=1e-4)
+    np.testing.assert_allclose(validation.loss, np.mean(expected), rtol=1e-4)
+    assert epoch.optimizee == 0 and expected[1] < expected[0] - 0.1
+
+
+def test_balanced_losses_are_those_of_an_epoch_over_its_first():
+    losses, norms = [], []
+    for balanced in (False, True):
+        made = trainer.Trainer(
+            rules.from_spec("sgd:0.003"),
+            [Offset()],
+            rules.from_spec("sgd:1e-20"),
+            trainer.Recipe(curriculum.Schedule((8,), (8,), 1, math.inf, max_epochs=1)),
+            plan=Plan(4, objectives.create("sum", balanced=balanced)),
+        )
+        epoch = next(made.run(made.initial_progress()))
+        losses.append(epoch.losses)
+        norms.append(epoch.gradient_norms)
+    first = 100 * np.sum(problems.BOWL_CURVATURES * problems.BOWL_START**2) / 2 + 3
+    np.testing.assert_allclose(losses[1], losses[0] / first, rtol=1e-5)
+    np.testing.assert_allclose(norms[1], norms[0] / first, rtol=1e-5)
 
 
 def test_without_a_curriculum_the_last_epochs_are_validated_too():
