@@ -82,7 +82,12 @@ def test_an_evaluation_leaves_its_files(finished):
         assert matplotlib.image.imread(finished / name)[..., :3].std() > 0.01
     record = json.loads((finished / "config.json").read_text())
     assert record.pop("rules").keys() == {"adam:0.01", "fast", "sgd:1"}
-    assert record == {"dataset": "digits", "split": "test", "num_steps": 120}
+    assert record == {
+        "optimizee_options": {},
+        "dataset": "digits",
+        "split": "test",
+        "num_steps": 120,
+    }
 
 
 def test_progress_counts_a_loss_of_zero_as_the_table_does():
@@ -212,6 +217,32 @@ def test_a_retrained_rule_is_not_mixed_with_its_old_runs(tmp_path):
     export(1)
     with pytest.raises(errors.InputError, match=r"\(or other weights\) named dm: "):
         run(tmp_path / "results", **flags)
+
+
+def test_options_of_optimizees_are_recorded_and_not_mixed(tmp_path, capsys):
+    workdir, flags = tmp_path / "results", {"rules": ("tuned:sgd",), "optimizees": ("quadratic",)}
+    flags |= {"num_seeds": 1, "num_steps": 50, "optimizee_options": '{"num_dims": 3}'}
+    options = '{"num_dims":3}'
+    task = tuning.Task("quadratic", "", "", 50, options)
+    cache = tuning.Cache(str(workdir) + "_tuned")
+    cache.add("sgd", task, tuning.Record(0.01, 2, {0.01: -1.0}))
+    assert run(workdir, **flags) == 0
+    assert 'quadratic with {"num_dims": 3}' in capsys.readouterr().err
+    found = results.load(workdir)[0]
+    on = runner.Runner(optimizees.create("quadratic", num_dims=3))
+    expected = on.run(rules.from_spec("sgd:0.01"), seeds.make_seed(0, "evaluation"), 50)
+    np.testing.assert_array_equal(found.losses, expected)
+    record = json.loads((workdir / "config.json").read_text())
+    assert record["optimizee_options"] == {"num_dims": 3}
+    (tuned,) = (tmp_path / "results_tuned").glob("*.json")
+    assert json.loads(tuned.read_text())["options"] == options
+    message = r'with --optimizee_options=\{"num_dims": 3\}, not \{\}: use another --workdir'
+    with pytest.raises(errors.InputError, match=message):
+        run(workdir, **{**flags, "optimizee_options": ""})
+    del record["optimizee_options"]  # As older versions wrote it.
+    (workdir / "config.json").write_text(json.dumps(record))
+    with pytest.raises(errors.InputError, match=r"with --optimizee_options=\{\}, not"):
+        run(workdir, **flags)
 
 
 def test_a_label_does_not_mix_tuned_rates(tmp_path, capsys):

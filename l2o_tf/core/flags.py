@@ -12,9 +12,15 @@ import typing
 from collections.abc import Collection
 from typing import Any
 
-from l2o_tf.core import errors
+from l2o_tf.core import errors, files
 
 _MAX_INT = 2**31 - 1
+
+OPTIMIZEE_OPTIONS_HELP = (
+    "Options of the optimizees as JSON, such as "
+    '{"relu_logits": false, "optimize_batch_norm": true} for conv_mnist, conv_cifar, nas_cifar, '
+    'lenet and cifar_multi; under the name of an optimizee, {"lenet": {...}}, those of it alone.'
+)
 
 
 def flag(default: Any, help: str, group: str, identity: bool = True) -> Any:
@@ -60,6 +66,21 @@ def check_numbers(config: Any) -> None:
                 require(abs(number) <= _MAX_INT, field.name, number, expected)
             elif isinstance(number, float):
                 require(math.isfinite(number), field.name, number, "a finite number")
+
+
+def json_object(name: str, text: str) -> dict[str, Any]:
+    """The value of a flag that is a JSON object; empty text is an empty object.
+
+    Raises:
+        InputError: unless it is one.
+    """
+    try:
+        value = files.parse_json(text or "{}")
+    except ValueError as error:
+        raise errors.InputError(f"--{name}={text}: {error}") from None
+    if not isinstance(value, dict):
+        raise errors.InputError(f'--{name}={text} must be a JSON object, {{"name": value}}')
+    return value
 
 
 def kind(field: dataclasses.Field) -> Any:

@@ -3,7 +3,14 @@
 import dataclasses
 
 from l2o_tf.core import errors
-from l2o_tf.core.flags import CommandFlags, flag, require, to_text
+from l2o_tf.core.flags import (
+    OPTIMIZEE_OPTIONS_HELP,
+    CommandFlags,
+    flag,
+    json_object,
+    require,
+    to_text,
+)
 from l2o_tf.data.datasets import SPLITS
 from l2o_tf.evaluation import results
 
@@ -22,6 +29,10 @@ def _optimizees_flag():
         "l2o_tf Optimizee.",
         _WHAT,
     )
+
+
+def _options_flag():
+    return flag("", OPTIMIZEE_OPTIONS_HELP, _WHAT)
 
 
 def _dataset_flag():
@@ -74,6 +85,7 @@ class EvaluateConfig(CommandFlags):
         _WHAT,
     )
     optimizees: tuple[str, ...] = _optimizees_flag()
+    optimizee_options: str = _options_flag()
     dataset: str | None = _dataset_flag()
     split: str = _split_flag()
     num_steps: int = flag(10000, "Optimizee steps per run.", _LENGTH)
@@ -96,7 +108,12 @@ class EvaluateConfig(CommandFlags):
 
     def identity(self) -> dict:
         """What all results of one directory have in common."""
-        return {"dataset": self.dataset, "split": self.split, "num_steps": self.num_steps}
+        return {
+            "optimizee_options": json_object("optimizee_options", self.optimizee_options),
+            "dataset": self.dataset,
+            "split": self.split,
+            "num_steps": self.num_steps,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +130,7 @@ class TuneConfig(CommandFlags):
         _WHAT,
     )
     optimizees: tuple[str, ...] = _optimizees_flag()
+    optimizee_options: str = _options_flag()
     dataset: str | None = _dataset_flag()
     split: str = _split_flag()
     rates: tuple[float, ...] | None = flag(None, _RATES_HELP, _LENGTH)
@@ -220,6 +238,7 @@ def _check_common(config: EvaluateConfig | TuneConfig | SelectConfig) -> None:
         raise errors.InputError("--optimizees is empty: name at least one")
     if len(set(config.optimizees)) < len(config.optimizees):
         raise errors.InputError("--optimizees names one twice: remove it")
+    json_object("optimizee_options", getattr(config, "optimizee_options", ""))
     if config.split not in (*SPLITS, None):
         raise errors.InputError(f"--split={config.split} must be one of {', '.join(SPLITS)}")
     for name, most in (("num_steps", results.MAX_STEPS), ("num_seeds", _MAX_SEEDS)):

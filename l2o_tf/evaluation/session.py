@@ -3,10 +3,12 @@
 import contextlib
 import functools
 import itertools
+import json
 import pathlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from l2o_tf import optimizees, rules
 from l2o_tf.core import errors, files, flags, seeds
@@ -24,17 +26,26 @@ class Workbench:
         self._runners: dict[str, runner.Runner] = {}
         for name in config.optimizees:
             optimizees.get(name)
+        self._options = optimizees.options(
+            config.optimizees, flags.json_object("optimizee_options", config.optimizee_options)
+        )
+        for name, own in self._options.items():
+            if own:
+                tell(f"{name} with {json.dumps(own, sort_keys=True)}")
 
     def task(self, optimizee: str) -> tuning.Task:
         """What is optimized: the optimizee and its data."""
         default = optimizees.default_dataset(optimizee)
         data = (self._config.dataset or default, self._config.split) if default else ("", "")
-        return tuning.Task(optimizees.label(optimizee), *data, self._config.num_steps)
+        own = self._options[optimizee]
+        options = json.dumps(own, sort_keys=True, separators=(",", ":")) if own else ""
+        return tuning.Task(optimizees.label(optimizee), *data, self._config.num_steps, options)
 
     def runner(self, optimizee: str) -> runner.Runner:
         """The runner of an optimizee."""
         if optimizee not in self._runners:
-            created = optimizees.create(optimizee, self._dataset(self.task(optimizee).dataset))
+            dataset = self._dataset(self.task(optimizee).dataset)
+            created = optimizees.create(optimizee, dataset, **self._options[optimizee])
             self._runners[optimizee] = runner.Runner(created)
         return self._runners[optimizee]
 
@@ -210,14 +221,16 @@ def _check_workdir(config: EvaluateConfig, fingerprints: dict[str, str]) -> dict
     path = _record_path(config)
     identity = config.identity()
     known = files.read_json(path) if files.exists(path) else identity
+    if isinstance(known, dict):
+        known = {"optimizee_options": {}, **known}  # Older versions had no such options.
     is_record = isinstance(known, dict) and identity.keys() <= known.keys()
     if not is_record or not isinstance(known.get("rules", {}), dict):
         raise errors.InputError(f"{config.workdir} holds no evaluation: use another --workdir")
     for name, value in identity.items():
         if known[name] != value:
             raise errors.InputError(
-                f"{config.workdir} holds an evaluation with --{name}={known[name]}, not "
-                f"{value}: use another --workdir"
+                f"{config.workdir} holds an evaluation with --{name}={_typed(known[name])}, not "
+                f"{_typed(value)}: use another --workdir"
             )
     evaluated = known.get("rules", {})
     for label, fingerprint in fingerprints.items():
@@ -227,6 +240,10 @@ def _check_workdir(config: EvaluateConfig, fingerprints: dict[str, str]) -> dict
                 "write newname=RULE or use another --workdir"
             )
     return {**identity, "rules": {**evaluated, **fingerprints}}
+
+
+def _typed(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, dict) else value
 
 
 def _all_runs(config: EvaluateConfig, labels: Iterable[str]) -> Iterator[tuple[str, str, int]]:

@@ -2,8 +2,8 @@
 
 The winner is the rate with the lowest mean of ln loss over the last tenth of the steps, averaged
 over tuning seeds that evaluation never uses. Scores and winners are cached as JSON, one file per
-(rule, optimizee, data set, split, number of steps), so that a search that was interrupted, or is
-repeated with more rates, runs only what is new.
+(rule, optimizee, data set, split, number of steps, options), so that a search that was interrupted,
+or is repeated with more rates, runs only what is new.
 """
 
 import math
@@ -31,12 +31,21 @@ class Tuned(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a rule is tuned for; data set and split are empty where the loss needs no data."""
+    """What a rule is tuned for.
+
+    Attributes:
+        optimizee: its name.
+        dataset: the name of its data set; empty where the loss needs no data.
+        split: the images that it is trained on; empty as well.
+        num_steps: optimizee steps per run.
+        options: the optimizee's options as JSON; empty if there are none.
+    """
 
     optimizee: str
     dataset: str
     split: str
     num_steps: int
+    options: str = ""
 
 
 class Record(NamedTuple):

@@ -8,7 +8,8 @@ Training passes `batch_size` as well.
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from l2o_tf.core import errors, plugins
 
@@ -16,7 +17,16 @@ from l2o_tf.core import errors, plugins
 from l2o_tf.optimizees import checks, conv, lenet, mlp, nas, toy, vgg  # noqa: F401
 from l2o_tf.optimizees.base import OPTIMIZEES, Optimizee, register
 
-__all__ = ["Optimizee", "create", "default_dataset", "get", "label", "names", "register"]
+__all__ = [
+    "Optimizee",
+    "create",
+    "default_dataset",
+    "get",
+    "label",
+    "names",
+    "options",
+    "register",
+]
 
 names = OPTIMIZEES.names
 
@@ -89,6 +99,49 @@ def default_dataset(name: str) -> str | None:
             return getattr(make, "dataset", "mnist")
         name = registered
     return OPTIMIZEES.fact(name, "dataset")
+
+
+def options(named: Sequence[str], values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The further arguments of each of the optimizees that a command line names.
+
+    Args:
+        named: the names of the optimizees.
+        values: options of all of them, and under the name of an optimizee those of it alone.
+
+    Raises:
+        InputError: for an option that an optimizee has not, or a value of the wrong type. The
+            arguments of a user's own function are checked when it is called.
+    """
+    shared = {option: value for option, value in values.items() if option not in named}
+    found = {}
+    for name in named:
+        own = values.get(name, {})
+        if not isinstance(own, Mapping):
+            raise errors.InputError(
+                f"--optimizee_options: {name} needs an object of its options, got {own!r}"
+            )
+        found[name] = {**shared, **own}
+        if ":" not in name:
+            for option, value in found[name].items():
+                _check_option(name, option, value)
+    return found
+
+
+def _check_option(name: str, option: str, value: Any) -> None:
+    known = OPTIMIZEES.fact(name, "options")
+    if option not in known:
+        raise errors.InputError(
+            f"--optimizee_options: {name} has no option {option!r}; it has "
+            f"{', '.join(known) or 'none'}"
+        )
+    kind = known[option]
+    fits = isinstance(value, (int, float) if kind is float else kind)
+    fits = fits and isinstance(value, bool) == (kind is bool) and (kind is not int or value >= 1)
+    if not fits:
+        expected = {bool: "true or false", int: "a whole number from 1 on"}.get(kind, kind.__name__)
+        raise errors.InputError(
+            f"--optimizee_options: {option} of {name} must be {expected}, got {value!r}"
+        )
 
 
 def _import(name: str) -> Callable[..., Optimizee]:

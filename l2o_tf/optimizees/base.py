@@ -11,8 +11,11 @@ Params = coordinates.Params
 Batch = Any  # A nest of tensors, () where the loss needs no data.
 Batches = Callable[[tf.Tensor], Batch]  # The batch of each step of a trajectory.
 
-# `dataset` is the one of the paper's experiments; None where the loss needs no data.
-OPTIMIZEES: registry.Registry["Optimizee"] = registry.Registry("optimizee", dataset="mnist")
+# `dataset` is the one of the paper's experiments; None where the loss needs no data. `options`
+# are the factory's further arguments that a command line can give, with their types.
+OPTIMIZEES: registry.Registry["Optimizee"] = registry.Registry(
+    "optimizee", dataset="mnist", options={}
+)
 register = OPTIMIZEES.register
 
 

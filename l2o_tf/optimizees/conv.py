@@ -14,6 +14,9 @@ from l2o_tf.optimizees import base, classifier, layers
 MNIST_SHAPE = (28, 28, 1)
 CIFAR_SHAPE = (32, 32, 3)
 
+# What the legacy code's variants of these networks differ in.
+OPTIONS = {"relu_logits": bool, "optimize_batch_norm": bool}
+
 _RESIZE_CHUNK = 2048
 
 
@@ -165,7 +168,7 @@ class ConvNet(LayeredClassifier):
         return last(p, x)
 
 
-@base.register("conv_mnist")
+@base.register("conv_mnist", options=OPTIONS)
 def conv_mnist(dataset: datasets.Dataset, relu_logits: bool = True, **kwargs) -> ConvNet:
     """Conv-MNIST: convolutions 3x3x16 and 5x5x32 on 28x28 grey images; 18,122 coordinates.
 
@@ -175,7 +178,7 @@ def conv_mnist(dataset: datasets.Dataset, relu_logits: bool = True, **kwargs) ->
     return ConvNet(dataset, MNIST_SHAPE, (3, 5), (16, 32), relu_logits=relu_logits, **kwargs)
 
 
-@base.register("conv_cifar", dataset="cifar10")
+@base.register("conv_cifar", dataset="cifar10", options=OPTIONS)
 def conv_cifar(dataset: datasets.Dataset, relu_logits: bool = True, **kwargs) -> ConvNet:
     """Conv-CIFAR: as Conv-MNIST with stride 2 on 32x32 colour images; 13,610 coordinates.
 
@@ -186,7 +189,7 @@ def conv_cifar(dataset: datasets.Dataset, relu_logits: bool = True, **kwargs) ->
     )
 
 
-@base.register("cifar_multi", dataset="cifar10")
+@base.register("cifar_multi", dataset="cifar10", options=OPTIONS)
 class CifarMulti(ConvNet):
     """Three convolutions 5x5x16 and a hidden layer of 32, for two rules.
 

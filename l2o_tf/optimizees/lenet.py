@@ -6,7 +6,7 @@ from l2o_tf.data import datasets
 from l2o_tf.optimizees import base, conv, layers
 
 
-@base.register("lenet", dataset="cifar10")
+@base.register("lenet", dataset="cifar10", options=conv.OPTIONS)
 def lenet(dataset: datasets.Dataset, **kwargs) -> conv.ConvNet:
     """Convolutions 5x5x6 and 5x5x16, hidden layers of 120 and 84, sigmoid; 62,006 coordinates.
 

@@ -8,7 +8,7 @@ from l2o_tf.optimizees import base, classifier, conv, layers
 NUM_CHANNELS = 16
 
 
-@base.register("nas_cifar", dataset="cifar10")
+@base.register("nas_cifar", dataset="cifar10", options=conv.OPTIONS)
 class NASCifar(conv.LayeredClassifier):
     """A cell of NAS-Bench-201, global average, fully connected; 7,578 coordinates.
 

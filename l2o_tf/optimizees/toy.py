@@ -52,7 +52,7 @@ class QuadraticBatch(NamedTuple):
     y: tf.Tensor
 
 
-@base.register("quadratic", dataset=None)
+@base.register("quadratic", dataset=None, options={"num_dims": int})
 class Quadratic(base.Optimizee):
     """f(x) = mean_b ||W_b x_b - y_b||^2 with x ~ N(0, 0.01^2), W, y ~ U(0, 1).
 
@@ -85,7 +85,7 @@ class SquareCosBatch(NamedTuple):
     w_cos: tf.Tensor
 
 
-@base.register("square_cos", dataset=None)
+@base.register("square_cos", dataset=None, options={"num_dims": int})
 class SquareCos(Quadratic):
     """f(x) = mean_b ||W_b x_b - y_b||^2 - sum(10 C_b cos(2 pi x_b)) + 10 num_dims.
 

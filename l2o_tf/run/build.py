@@ -8,7 +8,7 @@ import sonnet as snt
 import tensorflow as tf
 
 from l2o_tf import loading, optimizees, rules
-from l2o_tf.core import errors, seeds
+from l2o_tf.core import errors, flags, seeds
 from l2o_tf.data import datasets
 from l2o_tf.optimizees import scaling
 from l2o_tf.optimizees.base import Optimizee
@@ -138,9 +138,13 @@ def _optimizees(config: TrainConfig) -> list[Optimizee]:
     if config.problem_sets:
         return problems(config)
     needs_data = {name for name in config.optimizee if optimizees.default_dataset(name)}
+    options = optimizees.options(
+        config.optimizee, flags.json_object("optimizee_options", config.optimizee_options)
+    )
     dataset = datasets.load(config.dataset, "train", config.data_dir) if needs_data else None
     return [
-        optimizees.create(name, dataset, batch_size=config.batch_size) for name in config.optimizee
+        optimizees.create(name, dataset, batch_size=config.batch_size, **options[name])
+        for name in config.optimizee
     ]
 
 
@@ -198,8 +202,8 @@ def estimator(config: TrainConfig) -> Estimator:
     Raises:
         InputError: for an unknown estimator.
     """
-    flags = ESTIMATORS.fact(config.estimator, "flags")
-    arguments = {argument: getattr(config, flag) for argument, flag in flags.items()}
+    named = ESTIMATORS.fact(config.estimator, "flags")
+    arguments = {argument: getattr(config, flag) for argument, flag in named.items()}
     return ESTIMATORS.create(config.estimator, **arguments)
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from l2o_tf.core import errors
-from l2o_tf.core.flags import CommandFlags, check_numbers, flag, require, to_text
+from l2o_tf.core.flags import CommandFlags, check_numbers, flag, json_object, require, to_text
 from l2o_tf.run.objective_flags import ObjectiveFlags
 from l2o_tf.run.recipe_flags import LengthFlags, TechniqueFlags, WhatFlags
 from l2o_tf.training.curriculum import Schedule, default_validation_steps
@@ -104,6 +104,7 @@ class TrainConfig(CommandFlags, FileFlags, ObjectiveFlags, TechniqueFlags, Lengt
         distinct = len(set(self.optimizee)) == len(self.optimizee)
         require(distinct, "optimizee", to_text(self.optimizee), "different names")
         self.options_of_rule()
+        json_object("optimizee_options", self.optimizee_options)
         self.check_objective()
         self.check_random_lengths()
         self._check_weights()
@@ -168,11 +169,12 @@ class TrainConfig(CommandFlags, FileFlags, ObjectiveFlags, TechniqueFlags, Lengt
             raise errors.InputError(
                 "--keep_state needs --estimator=bptt and a single optimizee, whose state is kept"
             )
-        if self.optimizee_weights is not None and self.problem_sets:
-            raise errors.InputError(
-                "--optimizee_weights cannot be combined with --problem_sets, which take the place "
-                "of --optimizee: leave one of them out"
-            )
+        for name in ("optimizee_weights", "optimizee_options"):
+            if getattr(self, name) and self.problem_sets:
+                raise errors.InputError(
+                    f"--{name} cannot be combined with --problem_sets, which take the place of "
+                    "--optimizee: leave one of them out"
+                )
         if self.random_scaling and self.scoring_examples:
             raise errors.InputError(
                 f"--random_scaling={self.random_scaling} cannot be combined with "

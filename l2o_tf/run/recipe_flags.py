@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any
 
-from l2o_tf.core import errors, files
-from l2o_tf.core.flags import flag, require
+from l2o_tf.core import errors
+from l2o_tf.core.flags import OPTIMIZEE_OPTIONS_HELP, flag, json_object, require
 
 _WHAT, _LENGTH, _CURRICULUM = "What to train", "How long", "Curriculum (paper, Algorithm 1)"
 _IMITATION = "Imitation (paper, Algorithm 2)"
@@ -35,6 +35,7 @@ class WhatFlags:
         "Your own is module:make, a function make(dataset, batch_size) that returns an optimizee.",
         _WHAT,
     )
+    optimizee_options: str = flag("", OPTIMIZEE_OPTIONS_HELP, _WHAT)
     optimizee_weights: tuple[float, ...] | None = flag(
         None, "How often each optimizee is drawn, up to a factor. Default: equally often.", _WHAT
     )
@@ -93,14 +94,7 @@ class WhatFlags:
         Raises:
             InputError: unless --rule_options is a JSON object.
         """
-        try:
-            options = files.parse_json(self.rule_options or "{}")
-        except ValueError as error:
-            raise errors.InputError(f"--rule_options={self.rule_options}: {error}") from None
-        if not isinstance(options, dict):
-            raise errors.InputError(
-                f'--rule_options={self.rule_options} must be a JSON object, {{"name": value}}'
-            )
+        options = json_object("rule_options", self.rule_options)
         if self.init_lr_range is not None:
             options["init_lr_range"] = self.init_lr_range
         return options

@@ -239,6 +239,8 @@ class _Session:
 
 def _next_commands(run_config: config.TrainConfig) -> str:
     data = f" --plugins={','.join(run_config.plugins)}" if run_config.plugins else ""
+    if run_config.optimizee_options:
+        data += f" --optimizee_options={shlex.quote(run_config.optimizee_options)}"
     data += f" --dataset={shlex.quote(run_config.dataset)}"
     data += f" --data_dir={shlex.quote(run_config.data_dir)}" if run_config.data_dir else ""
     workdir = run_config.workdir
