@@ -119,6 +119,7 @@ def _recipe(config: TrainConfig) -> Recipe:
         imitation_r=config.imitation_r,
         imitation_per_unroll=config.imitation_choice == "unroll",
         self_improving_epochs=config.self_improving_epochs,
+        self_improving_share=config.self_improving_share,
         validation_epochs=config.validation_epochs,
         validate_final_minibatch=config.validation_score == "final_minibatch",
         weight_average=config.weight_average,

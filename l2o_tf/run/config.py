@@ -103,6 +103,12 @@ class TrainConfig(CommandFlags, FileFlags, ObjectiveFlags, TechniqueFlags, Lengt
             require(0 <= r <= 1, "imitation_r", r, "a probability, between 0 and 1")
         distinct = len(set(self.optimizee)) == len(self.optimizee)
         require(distinct, "optimizee", to_text(self.optimizee), "different names")
+        share = self.self_improving_share
+        require(share is None or 0 < share <= 1, "self_improving_share", share, "in (0, 1]")
+        if share is not None and not self.self_improving_epochs:
+            raise errors.InputError(
+                f"--self_improving_share={share} needs --self_improving_epochs=100 or so"
+            )
         self.options_of_rule()
         json_object("optimizee_options", self.optimizee_options)
         self.check_objective()

@@ -209,3 +209,10 @@ class TechniqueFlags:
         "then linearly less, to 0 (the paper: 100). 0 for no self-improving.",
         _MIXING,
     )
+    self_improving_share: float | None = flag(
+        None,
+        "The teachers' share of the steps of the first of these epochs, all of them together. "
+        "Default: all rules alike, 0.75 with three teachers (section 4.2); section 5.3 says 0.33 "
+        "for each, that is 1.",
+        _MIXING,
+    )

@@ -33,6 +33,8 @@ class Recipe:
             further stages (Algorithm 2 of the paper).
         imitation_per_unroll: whether r is the probability of each unroll, not of each epoch.
         self_improving_epochs: epochs over which analytical rules take fewer and fewer steps.
+        self_improving_share: the probability with which they take a step of the first epoch; by
+            default all rules, the learned one among them, are equally likely.
         validation_epochs: trajectories per validation.
         validate_final_minibatch: whether the loss of a validation trajectory is that after the
             last step, on one minibatch or the plan's scoring examples as in the legacy code, not
@@ -46,6 +48,7 @@ class Recipe:
     imitation_r: tuple[float, ...] = (0.0,)
     imitation_per_unroll: bool = False
     self_improving_epochs: int = 0
+    self_improving_share: float | None = None
     validation_epochs: int = 20
     validate_final_minibatch: bool = False
     weight_average: float = 0.0
@@ -294,8 +297,11 @@ class Trainer:
     def _analytical_share(self, epoch: int) -> float:
         if self._mixture is None:
             return 0.0
+        first = self._recipe.self_improving_share
         return self_improving.analytical_share(
-            epoch, self._recipe.self_improving_epochs, self._mixture.equal_share
+            epoch,
+            self._recipe.self_improving_epochs,
+            self._mixture.equal_share if first is None else first,
         )
 
     def _validate(self, progress: Progress, watch: Watch | None) -> ValidationDone:

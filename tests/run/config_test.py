@@ -77,6 +77,11 @@ def test_the_command_of_the_readme_is_l2o_dm_with_both_techniques():
         ({"teacher_weights": (1.0,)}, "--teacher_weights=1.0 must be one number for each of the 3"),
         ({"optimizee_weights": (1.0, 2.0)}, "--optimizee_weights=1.0,2.0 must be one number for "),
         ({"optimizee_weights": (0.0,)}, "--optimizee_weights=0.0 must be at least 0, and one"),
+        (
+            {"self_improving_epochs": 9, "self_improving_share": 1.1},
+            "--self_improving_share=1.1 must be in (0, 1]",
+        ),
+        ({"self_improving_share": 1.0}, "--self_improving_share=1.0 needs --self_improving_epo"),
         ({"optimizee": ("mlp", "mlp")}, "--optimizee=mlp,mlp must be different names"),
         (
             {"optimizee": ("mlp", "lenet"), "validation_epochs": 1},

@@ -1,5 +1,7 @@
 """The schedule of self-improving."""
 
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,7 +9,7 @@ import tensorflow as tf
 from l2o_tf import rules
 from l2o_tf.core import seeds
 from l2o_tf.rules import mixture
-from l2o_tf.training import epochs, self_improving
+from l2o_tf.training import curriculum, epochs, self_improving, trainer
 from l2o_tf.training.plan import Plan
 from tests.training import problems
 
@@ -23,6 +25,24 @@ def mixed():
 )
 def test_the_share_of_three_rules_decays_linearly_to_zero(mixed, epoch, share):
     assert self_improving.analytical_share(epoch, 100, mixed.equal_share) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("first, shares", [(None, (0.75, 0.375, 0.0)), (1.0, (1.0, 0.5, 0.0))])
+def test_a_recipe_says_with_which_share_the_teachers_begin(mixed, first, shares):
+    """1/4 for each of three as in section 4.2 of the paper, 0.33 as in section 5.3."""
+    made = trainer.Trainer(
+        mixed.learned_rule,
+        [problems.Bowl()],
+        rules.from_spec("adam"),
+        trainer.Recipe(
+            curriculum.Schedule((4,), (4,), 1, math.inf),
+            self_improving_epochs=100,
+            self_improving_share=first,
+        ),
+        mixture=mixed,
+        plan=Plan(4),
+    )
+    np.testing.assert_allclose([made._analytical_share(n) for n in (0, 50, 100)], shares)
 
 
 def test_without_self_improving_no_step_is_an_analytical_rules(mixed):
