@@ -8,7 +8,7 @@ from l2o_tf.core import errors, flags
 from l2o_tf.evaluation import figures, paper_figures, published, results, tables
 
 DESCRIPTION = """\
-Draws loss curves from evaluation results, one of the paper's figures or all curves in one panel,
+Draws loss curves from evaluation results, one of the paper's figures or a panel per optimizee,
 and prints the table of their losses.
 
 usage: python -m l2o_tf.plot --results=DIR[,DIR...] --out=FILE[,FILE...] [--figure=N [--published]]
@@ -18,7 +18,7 @@ example: python -m l2o_tf.plot --results=runs/first --out=first.png
 
 A figure of the paper shows the natural log of the training loss as means over 100 steps and over
 seeds, with a band of one standard deviation where there are two seeds. Series that the results
-lack are named, panels without any are left out. Else there is a panel for each optimizee."""
+lack are named, panels without any are left out."""
 
 FORMATS = (".png", ".pdf", ".svg")
 
@@ -37,7 +37,7 @@ class PlotConfig(flags.CommandFlags):
     figure: int | None = flags.flag(
         None,
         f"Which figure of the paper: {', '.join(map(str, paper_figures.FIGURES))}. "
-        "Default: all curves in one panel.",
+        "Default: all curves, a panel for each optimizee.",
         "Input",
     )
     published: bool = flags.flag(
