@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # What an editor or a type checker sees of the names below.
     from l2o_tf.loading import list_pretrained, load
     from l2o_tf.presets import save_preset
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "LearnedOptimizer",
     "callbacks",

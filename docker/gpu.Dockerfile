@@ -1,0 +1,30 @@
+# l2o_tf on NVIDIA GPUs. CUDA comes with TensorFlow's wheels; the host has the driver and NVIDIA's
+# container toolkit.
+#   docker build --file docker/gpu.Dockerfile --tag l2o_tf .
+#   docker run --rm --gpus all --volume "$PWD/runs:/work/runs" l2o_tf \
+#     python -m l2o_tf.train --dataset=digits --num_epochs=200 --workdir=runs/first
+FROM python:3.12-slim-bookworm
+
+ENV PIP_NO_CACHE_DIR=1 \
+    PYTHONUNBUFFERED=1 \
+    TF_CPP_MIN_LOG_LEVEL=2 \
+    TF_FORCE_GPU_ALLOW_GROWTH=true \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
+# tensorflow[and-cuda] first, because it is large and changes rarely; the bounds are those of the
+# extra gpu in pyproject.toml.
+RUN python -m pip install "tensorflow[and-cuda]>=2.21,<2.22"
+
+WORKDIR /source
+COPY pyproject.toml setup.py MANIFEST.in README.md LICENSE ./
+COPY data/published data/published
+COPY flags flags
+COPY l2o_tf l2o_tf
+# hadolint ignore=DL3013
+RUN python -m pip install ".[gpu]"
+
+RUN useradd --create-home --uid 1000 l2o && mkdir /work && chown l2o /work
+USER 1000
+WORKDIR /work
+CMD ["python", "-m", "l2o_tf.train", "--help"]
