@@ -50,7 +50,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         total_steps: int | None = None,
         guard: bool = True,
         max_relative_update: float | None = 0.1,
-        **kwargs,
+        **kwargs: Any,
     ):
         """Creates the optimizer with a copy of the rule's weights.
 
@@ -111,7 +111,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         )
 
     @classmethod
-    def from_preset(cls, source: str | os.PathLike, **options) -> "LearnedOptimizer":
+    def from_preset(cls, source: str | os.PathLike, **options: Any) -> "LearnedOptimizer":
         """Creates the optimizer with a shared rule.
 
         Args:

@@ -7,7 +7,7 @@ tensors' GRUs are one batch [units, num_tensors].
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -91,7 +91,7 @@ class HierarchicalRNN(base.UpdateRule):
 
     learned = True
 
-    def __init__(self, seed: seeds.Seed | None = None, name: str | None = None, **options):
+    def __init__(self, seed: seeds.Seed | None = None, name: str | None = None, **options: Any):
         """Draws initial weights.
 
         Args:

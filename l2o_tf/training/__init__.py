@@ -1,0 +1,1 @@
+"""Meta-training: unrolls of a rule, their losses, and what is learned from them, without files."""

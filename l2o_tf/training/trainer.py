@@ -182,7 +182,7 @@ class Trainer:
         validation_optimizees: Sequence[Optimizee] = (),
         plan: Plan = Plan(),
         optimizee_weights: Sequence[float] = (),
-        **epoch_options,
+        **epoch_options: Any,
     ):
         """Prepares training.
 

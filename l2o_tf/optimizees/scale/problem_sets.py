@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Sequence
 
 from l2o_tf.core import errors, registry
+from l2o_tf.data.datasets import Dataset
 from l2o_tf.optimizees.scale import (
     classifiers,
     datasets,
@@ -52,7 +53,7 @@ SCALE_META = (
 )
 
 
-def problem_builders(name: str, images=None) -> list[Builder]:
+def problem_builders(name: str, images: Dataset | None = None) -> list[Builder]:
     """Returns the builders of a problem set, in the legacy order.
 
     Args:
@@ -65,7 +66,7 @@ def problem_builders(name: str, images=None) -> list[Builder]:
     return PROBLEM_SETS.create(name, images)
 
 
-def problem_set(name: str, seed: int, images=None) -> list[problem.Problem]:
+def problem_set(name: str, seed: int, images: Dataset | None = None) -> list[problem.Problem]:
     """Builds all problems of a set: the same seed gives the same problems.
 
     Args:

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Builds the documentation site into a folder that any web server, or a browser, shows; a broken link
+# or an undocumented name of the reference is an error.
+#   run_scripts/docs.sh [DIR]                  the site goes to DIR, site by default
+#   EXECUTE_NOTEBOOKS=true run_scripts/docs.sh [DIR]    with what the notebooks print and draw, in minutes
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+ensure_venv
+cd "$REPOSITORY"
+"$VENV_PYTHON" -c 'import mkdocs, mkdocs_jupyter, mkdocstrings' 2>/dev/null ||
+  pip_install --editable "${REPOSITORY}[docs]"
+export NO_MKDOCS_2_WARNING=1  # What comes after MkDocs 1 concerns nobody who builds this site.
+exec "$VENV_PYTHON" -m mkdocs --quiet build --strict --clean --site-dir "${1:-site}"
