@@ -6,10 +6,12 @@ import pathlib
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from l2o_tf import keras_optimizer
 from tests import keras_cases as cases
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
@@ -104,3 +106,12 @@ def test_two_devices(tmp_path):
 def test_two_devices_in_every_way(tmp_path, rule):
     chosen = [case for case in names(cases.MODES_ON_TWO_DEVICES) if case.startswith(rule)]
     on_two_devices(tmp_path, chosen)
+
+
+def test_layers_that_xla_cannot_compile_train_without_it():
+    layers = [keras.layers.RandomRotation(0.1), keras.layers.Flatten(), keras.layers.Dense(3)]
+    model = keras.Sequential([keras.Input((4, 4, 1)), *layers])
+    with pytest.warns(UserWarning, match="doesn't support `jit_compile=True`") as caught:
+        model.compile(keras_optimizer.LearnedOptimizer("rnnprop"), "mse", jit_compile=True)
+        model.fit(np.ones([8, 4, 4, 1], "float32"), np.ones([8, 3], "float32"), verbose=0)
+    assert len(caught) == 1 and np.isfinite(cases.flat(model)).all()

@@ -13,6 +13,11 @@ in_graph = functools.partial(tf.function, autograph=False)
 compiled = functools.partial(in_graph, jit_compile=True)
 
 
+def compiled_if(condition: bool) -> Callable[[Callable], Any]:
+    """`compiled` where XLA can compile what is in a function, else `in_graph`."""
+    return compiled if condition else in_graph
+
+
 def record(
     step: Callable[[Carry, tf.Tensor], tuple[Carry, Any]],
     carry: Carry,

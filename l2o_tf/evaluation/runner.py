@@ -13,7 +13,7 @@ from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import UpdateRule
 from l2o_tf.training import unrolls
 
-_CHUNK = 100  # Steps per XLA-compiled unroll; the loop over chunks is in the graph as well.
+_CHUNK = 100  # Steps per compiled unroll; the loop over chunks is in the graph as well.
 # Ctrl-C has to wait for the end of a call: its number of chunks doubles until it takes a second.
 _MAX_CHUNKS_PER_CALL = 64
 _SECONDS_PER_CALL = 1.0
@@ -71,7 +71,7 @@ class Runner:
     def _compile(self, rule: UpdateRule):
         optimizee = self._optimizee
 
-        @loops.compiled
+        @loops.compiled_if(optimizee.compiles)
         def unroll(weights, trajectory, seed, first_step):
             # Even batches give the gradients, odd ones the recorded losses.
             batches = unrolls.random_batches(optimizee, seed, 0)

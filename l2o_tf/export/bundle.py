@@ -108,10 +108,16 @@ def write_training(
     ]
     images = carried.Images(tf.constant(data.images), tf.constant(data.labels))
 
+    optimizee = optimizees.create(shared.optimizee[0], data, batch_size=shared.batch_size)
+    if not optimizee.compiles:
+        raise errors.InputError(
+            f"--optimizee={shared.optimizee[0]} cannot be exported: XLA cannot compile it"
+        )
+
     def prepare(width):
         return lanes.Programs(
             built[0],
-            optimizees.create(shared.optimizee[0], data, batch_size=shared.batch_size),
+            optimizee,
             meta_optimizers.create(shared.meta_optimizer, shared.meta_rate, shared.l2_reg),
             mixture.OneOf([rules.from_spec(s) for s in shared.teachers], shared.teacher_weights),
             width,
@@ -200,7 +206,7 @@ def import_training(results: str, directory: str) -> list[pathlib.Path]:
     Raises:
         InputError: if there are no results, or they are of another version.
     """
-    archives = sorted(pathlib.Path(results).glob("results_*.zip"))
+    archives = files.matching(results, "results_*.zip")
     if not archives:
         raise errors.InputError(f"no results_*.zip in {results}: run run_bundle.py first")
     written = []

@@ -29,6 +29,8 @@ class Optimizee:
 
     # Whether the constructor calls `checks.check`, so that nobody has to.
     checks_itself = False
+    # Whether XLA can compile the loss and its gradient; what cannot runs as a graph, slower.
+    compiles = True
 
     def init(self, seed: seeds.Seed) -> list[tf.Tensor]:
         """Draws initial parameters: a list of tensors of static shape, in a fixed order.

@@ -41,6 +41,25 @@ def check(optimizee: base.Optimizee, name: str) -> None:
         raise errors.InputError(f"{name} cannot be trained: {reason[:300]}") from error
 
 
+def compiles(optimizee: base.Optimizee) -> bool:
+    """Whether XLA can translate the loss and its gradient; computes nothing."""
+    seed = seeds.make_seed(0, "check")
+
+    @tf.function(autograph=False, jit_compile=True)
+    def trace(seed, step):
+        params = list(optimizee.init(seed))
+        with tf.GradientTape() as tape:
+            tape.watch(params)
+            loss = optimizee.loss(params, optimizee.batch(seed, step))
+        return tape.gradient(loss, params, unconnected_gradients="zero")
+
+    try:
+        trace.experimental_get_compiler_ir(seed, tf.constant(0))(stage="hlo_serialized")
+    except (tf.errors.OpError, ValueError):
+        return False
+    return True
+
+
 def _check_params(params, name):
     if not sum(math.prod(getattr(p, "shape", ())) for p in params):
         raise errors.InputError(f"{name} has no parameters to train")

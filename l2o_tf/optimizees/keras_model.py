@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from l2o_tf.core import errors, seeds
 from l2o_tf.data import datasets
@@ -37,6 +38,9 @@ class KerasModel(base.Optimizee):
     new mask at every step (from the seed; XLA draws other masks than TensorFlow). Other
     non-trainable variables, such as moving statistics and frozen weights, keep the values that
     they have when the optimizee is created. The model's variables are never written.
+
+    A model that XLA cannot compile, such as one with a RandomRotation, runs without it, and a
+    warning says so when the optimizee is made.
 
     Batch normalisation of Keras stops a gradient inside the variance, so its second derivatives
     are not exact. XLA on CPUs runs the gradients of Keras' convolutions slowly inside loops.
@@ -85,6 +89,12 @@ class KerasModel(base.Optimizee):
         with tf.init_scope():
             self._constants = [tf.constant(v.numpy()) for v in model.non_trainable_variables]
         checks.check(self, f"model {model.name!r}")
+        self.compiles = checks.compiles(self)
+        if not self.compiles:
+            logging.warning(
+                "XLA cannot compile model %r: trainings and evaluations run it as a graph, slower",
+                model.name,
+            )
 
     def init(self, seed):
         return self._initial(seed)

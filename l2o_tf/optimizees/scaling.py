@@ -32,6 +32,7 @@ class RandomScaling(base.Optimizee):
         if not 0 < bound < float("inf"):
             raise errors.InputError(f"the bound of random scaling must be positive, got {bound}")
         self.inner, self.bound = inner, bound
+        self.compiles = inner.compiles
         # Traced, not run: only the shapes are needed.
         trace = tf.function(inner.init).get_concrete_function(tf.TensorSpec([2], tf.int32))
         self._shapes = [p.shape for p in trace.structured_outputs]

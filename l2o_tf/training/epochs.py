@@ -111,7 +111,8 @@ class Epochs:
             plan: how long unrolls are and what they are scored by.
             relative_validation: whether validations report ln((f + 1e-6) / (f_0 + 1e-6)), at most
                 10 and 10 where it is not finite, so that different problems count alike.
-            with_xla: whether to compile unrolls, but for what a rule compiles itself.
+            with_xla: whether to compile unrolls, but for what a rule compiles itself and for an
+                optimizee that XLA cannot compile.
         """
         self._rule, self._optimizee, self._teacher = rule, optimizee, teacher
         self._meta_optimizer, self._mixture = meta_optimizer, mixture
@@ -120,7 +121,7 @@ class Epochs:
         self._shares_meta_optimizer = shared_meta_optimizer
         self._plan, self._unroll_length = plan, plan.unroll_length
         self._relative_validation = relative_validation
-        self._function = loops.compiled if with_xla else loops.in_graph
+        self._function = loops.compiled_if(with_xla and optimizee.compiles)
         self.train = loops.in_graph(self._train)
         self.train_mixture = loops.in_graph(self._train_mixture)
         self.imitate = loops.in_graph(self._imitate)

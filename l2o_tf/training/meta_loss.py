@@ -72,7 +72,7 @@ def meta_gradient(
     if differentiator is None or second_derivatives or not segment.is_plain:
         arguments = (segment, trajectory, weights, second_derivatives)
         if differentiator is not None:
-            return loops.compiled(lambda: _differentiated(*arguments))()
+            return _function(segment)(lambda: _differentiated(*arguments))()
         return _differentiated(*arguments)
     recorder = differentiator.recorder(trajectory.params, segment.max_steps, weights)
     if recorder is None:
@@ -170,7 +170,7 @@ def _goes_on(segment, first_loss):
 
 
 def _recorded(recorder, segment, trajectory):
-    @loops.compiled
+    @_function(segment)
     def compiled_step(current, t):
         loss, grads = unrolls.loss_and_gradients(
             segment.optimizee, current.params, segment.batches(t)
@@ -183,7 +183,7 @@ def _recorded(recorder, segment, trajectory):
         moved, record = compiled_step(current, t)
         return moved, (*record, recorder.kept(current.rule_state))
 
-    @loops.compiled
+    @_function(segment)
     def score(params, losses, gradients):
         return _score_end(segment, params, losses, gradients)
 
@@ -200,7 +200,7 @@ def _recorded(recorder, segment, trajectory):
 def _replayed(segment, trajectory, weights):
     rule = segment.rule
 
-    @loops.compiled
+    @_function(segment)
     def forward(trajectory, weights):
         run = unrolls.unroll(
             rule,
@@ -236,6 +236,10 @@ def _score_end(segment, params, losses, gradients):
     later = [slopes[1:, None] * gradients[1:], end_slope * coordinates.flatten(grads)[None]]
     cotangents = tf.cumsum(tf.concat(later, axis=0), reverse=True)
     return tf.concat([losses, loss[None]], axis=0), cotangents, value
+
+
+def _function(segment):
+    return loops.compiled_if(segment.optimizee.compiles)
 
 
 def _gradient(tape, objective, weights):

@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from l2o_tf import rules
 from l2o_tf.core import errors, seeds
-from l2o_tf.optimizees import keras_model
-from l2o_tf.training import unrolls
+from l2o_tf.evaluation import runner
+from l2o_tf.optimizees import keras_model, scaling
+from l2o_tf.training import epochs, plan, unrolls
 from tests import legacy_mnist, reference, small_images
 
 SEED = seeds.make_seed(2, "test")
@@ -91,6 +92,44 @@ def test_xla_computes_the_same_loss_and_gradients():
     np.testing.assert_allclose(xla_loss, loss, rtol=1e-6)
     for actual, expected in zip(xla_grads, grads, strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
+
+
+def with_layer(layer):
+    return keras.Sequential(
+        [keras.Input((8, 8, 1)), layer, keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+
+
+def test_what_xla_cannot_compile_trains_and_evaluates_as_a_graph(caplog):
+    model = with_layer(keras.layers.RandomRotation(0.1, seed=1))
+    with caplog.at_level("WARNING"):
+        optimizee = keras_model.KerasModel(model, CROSS_ENTROPY, noise(), batch_size=4)
+    assert len([record for record in caplog.records if "XLA cannot" in record.message]) == 1
+    assert not scaling.RandomScaling(optimizee).compiles
+    for name in ("rnnprop", "global_learning_rate"):  # With a differentiator and without.
+        rule = rules.create(name)
+        run = epochs.Epochs(rule, optimizee, rules.create("adam"), plan=plan.Plan(5))
+        epoch = run.train(run.initial_state(rule.weights()), SEED, tf.constant(1))
+        assert np.isfinite(epoch.losses).all() and epoch.gradient_norms.numpy()[0] > 0
+    losses = runner.Runner(optimizee).run(rules.create("sgd", learning_rate=0.1), SEED, 100)
+    assert losses[-10:].mean() < losses[:10].mean()
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class PythonLayer(keras.layers.Layer):
+    """Cannot be compiled, and says otherwise."""
+
+    def call(self, x):
+        doubled = tf.numpy_function(lambda a: 2 * a, [tf.stop_gradient(x)], tf.float32)
+        return tf.ensure_shape(doubled, x.shape)
+
+
+def test_what_xla_can_compile_is_found_out_not_believed(caplog):
+    model = with_layer(PythonLayer())
+    assert not keras_model.KerasModel(model, CROSS_ENTROPY, noise(), batch_size=8).compiles
+    caplog.clear()
+    assert keras_model.KerasModel(cnn(), CROSS_ENTROPY, noise(), batch_size=8).compiles
+    assert "XLA" not in caplog.text
 
 
 def test_images_of_a_data_set_are_scaled():
