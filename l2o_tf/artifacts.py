@@ -76,7 +76,7 @@ def load_rule(directory: str | os.PathLike, weights: str | os.PathLike | None = 
     """
     directory = pathlib.Path(directory)
     weights = directory / RULE_ARRAYS if weights is None else pathlib.Path(weights)
-    if not (directory / RULE_CARD).exists():
+    if not files.exists(directory / RULE_CARD):
         raise errors.InputError(
             f"no exported rule in {directory}: expected {RULE_ARRAYS} and {RULE_CARD}"
         )

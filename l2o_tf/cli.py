@@ -75,6 +75,8 @@ def parse(config_class: type, argv: list[str]) -> Any:
     argv = _with_shipped_flagfiles(argv)
     try:
         rest = values(argv)[1:]
+    except UnicodeDecodeError as error:
+        raise errors.InputError(f"a flagfile is no text in UTF-8: {error}") from None
     except (flags.Error, OSError, ValueError, RecursionError) as error:
         raise errors.InputError(f"{error} (--help lists the flags)") from None
     if rest:

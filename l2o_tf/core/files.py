@@ -79,7 +79,7 @@ def remove_temporaries(directory: str | os.PathLike) -> None:
     Raises:
         InputError: if one cannot be deleted.
     """
-    for path in pathlib.Path(directory).glob(f"{_TEMPORARY}*{_ENDING}"):
+    for path in matching(directory, f"{_TEMPORARY}*{_ENDING}"):
         try:
             with contextlib.ExitStack() as opened:
                 descriptor = system.open_existing(path)
@@ -140,6 +140,11 @@ def is_dir(path: str | os.PathLike) -> bool:
     """Whether there is a directory; raises as `exists`."""
     status = _status(path)
     return status is not None and stat.S_ISDIR(status.st_mode)
+
+
+def matching(directory: str | os.PathLike, pattern: str) -> list[pathlib.Path]:
+    """What matches in a directory, sorted; nothing where there is none; raises as `exists`."""
+    return sorted(pathlib.Path(directory).glob(pattern)) if is_dir(directory) else []
 
 
 def _status(path: str | os.PathLike) -> os.stat_result | None:
@@ -208,6 +213,18 @@ def read_bytes(path: str | os.PathLike) -> bytes:
     try:
         return system.read(pathlib.Path(path))
     except (OSError, ValueError) as error:
+        raise _cannot("read", path, error) from error
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """Reads a file of UTF-8.
+
+    Raises:
+        InputError: if it cannot be read or is something else.
+    """
+    try:
+        return read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
         raise _cannot("read", path, error) from error
 
 

@@ -49,7 +49,7 @@ def _write_tensorboard(directory: pathlib.Path, runs: list[results.Run]) -> None
     names = _file_names(dict.fromkeys(run.rule for run in runs))
     for (rule, optimizee), group in statistics.group(runs).items():
         events = directory / "tensorboard" / names[rule] / optimizee
-        for old in events.glob("events.out.tfevents.*"):
+        for old in files.matching(events, "events.out.tfevents.*"):
             files.remove(old)
         means = statistics.over_seeds([statistics.mean_of_log(run.losses) for run in group]).mean
         with contextlib.closing(event_file.EventFile(events)) as file:

@@ -236,8 +236,7 @@ def _are_absent(directory: pathlib.Path) -> bool:
 
 
 def _run_files(directory: pathlib.Path) -> list[pathlib.Path]:
-    folder = directory / "runs"
-    return sorted(folder.glob("*.npz")) if files.is_dir(folder) else []
+    return files.matching(directory / "runs", "*.npz")
 
 
 def _read_rows(path: pathlib.Path) -> dict[str, dict]:

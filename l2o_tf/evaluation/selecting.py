@@ -92,7 +92,7 @@ def _check_workdir(workdir: pathlib.Path) -> None:
     if not files.is_dir(workdir) or files.exists(workdir / _RECORD):
         return
     # A kill may leave a temporary file alone.
-    if not all(map(files.is_temporary, workdir.iterdir())):
+    if not all(map(files.is_temporary, files.matching(workdir, "*"))):
         raise errors.InputError(
             f"--workdir={workdir} exists and holds no selection; choose an empty or new directory"
         )

@@ -197,7 +197,7 @@ def _directories(source: str) -> list[pathlib.Path]:
         raise errors.InputError(f"{source}: no such directory; pass directories of runs")
     if _is_run(path):
         return [path]
-    inside = sorted(child for child in path.iterdir() if _is_run(child))
+    inside = [child for child in files.matching(path, "*") if _is_run(child)]
     if not inside:
         raise errors.InputError(
             f"{source} holds no {artifacts.RULE_CARD}: pass the directory of a run that has "

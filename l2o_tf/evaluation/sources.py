@@ -107,7 +107,7 @@ def _results_directory(path: pathlib.Path) -> pathlib.Path | None:
     """The results in a directory; None for a training without any."""
     if results.holds_results(path):
         return path
-    inside = sorted(child for child in path.iterdir() if results.holds_results(child))
+    inside = [child for child in files.matching(path, "*") if results.holds_results(child)]
     if not inside and _trainings([path]):
         return None
     if len(inside) != 1:
@@ -194,7 +194,7 @@ def _trainings(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
         elif files.is_file(path / _METRICS):
             found.append(path / _METRICS)
         else:
-            found += sorted(path.glob(f"*/{_METRICS}"))
+            found += files.matching(path, f"*/{_METRICS}")
     return found
 
 

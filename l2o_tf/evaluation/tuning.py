@@ -6,6 +6,7 @@ over tuning seeds that evaluation never uses. Scores and winners are cached as J
 or is repeated with more rates, runs only what is new.
 """
 
+import contextlib
 import math
 import pathlib
 import urllib.parse
@@ -145,6 +146,15 @@ class Cache:
         parts = [urllib.parse.quote(str(part), safe="") for part in (rule, *task) if part != ""]
         return self.directory / ("-".join(parts) + ".json")
 
+    def prepare(self) -> None:
+        """Finds out whether the directory can be written; deletes what killed processes left.
+
+        Raises:
+            InputError: if it cannot be written.
+        """
+        with self._lock():
+            files.remove_temporaries(self.directory)
+
     def read(self, rule: str, task: Task) -> Record | None:
         """What is known; None where nothing is.
 
@@ -165,9 +175,12 @@ class Cache:
 
         Several searches may share a directory, also with different numbers of seeds.
         """
-        with locks.exclusive(self.directory / ".lock", f"{self.directory}", wait=True):
+        with self._lock():
             known = self.read(rule, task)
             self._write(rule, task, _merged(known, record) if known else record)
+
+    def _lock(self) -> contextlib.AbstractContextManager:
+        return locks.exclusive(self.directory / ".lock", f"{self.directory}", wait=True)
 
     def _write(self, rule: str, task: Task, record: Record) -> None:
         content = {
@@ -208,7 +221,7 @@ def search(
     Raises:
         InputError: if every rate diverged, or the file in the cache is damaged.
     """
-    files.remove_temporaries(cache.directory)
+    cache.prepare()
     scores: dict[float, float] = {}
     shown = progress.Progress(tell, len(rates) * num_seeds, task.num_steps)
     for number, rate in enumerate(rates, 1):

@@ -1,12 +1,11 @@
 """`python -m l2o_tf.export`: exports what runs without TensorFlow, takes back what came of it."""
 
 import dataclasses
-import pathlib
 import shlex
 import sys
 
 from l2o_tf import cli
-from l2o_tf.core import errors, flags
+from l2o_tf.core import errors, files, flags
 from l2o_tf.run import config
 
 DESCRIPTION = """\
@@ -68,16 +67,12 @@ def read_lanes(path: str, data_dir: str | None = None) -> list[config.TrainConfi
     Raises:
         InputError: if it cannot be read, has no lane or wrong flags; the message has the line.
     """
-    try:
-        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise errors.InputError(f"cannot read --lanes={path}: {error.strerror}") from error
     configs = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(files.read_text(path).splitlines(), 1):
         if line.strip() and not line.lstrip().startswith("#"):
             try:
                 configs += _read_line(line)
-            except errors.InputError as error:
+            except (errors.InputError, ValueError) as error:  # ValueError: an open quotation.
                 raise errors.InputError(f"{path}, line {number}: {error}") from None
     if not configs:
         raise errors.InputError(f"--lanes={path} has no lane")

@@ -156,7 +156,7 @@ def is_checkpoint(path: str | os.PathLike) -> bool:
     """Whether there are files of a TensorFlow 1 checkpoint; `path` as in `read`."""
     path = pathlib.Path(path)
     if files.is_dir(path):
-        return any(path.glob("*.index"))
+        return bool(files.matching(path, "*.index"))
     return bool(_FILE_ENDING.search(path.name)) or files.exists(f"{path}.index")
 
 

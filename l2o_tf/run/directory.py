@@ -79,7 +79,7 @@ class RunDirectory:
             recorded.pop(_NOT_A_FLAG, None)
             plugins.require(recorded.pop("plugins", []), f"the run in {self.path}")
             config.check_same_run(run_config, recorded)
-        elif files.exists(self.path) and (not self.path.is_dir() or any(self._foreign())):
+        elif files.exists(self.path) and (not files.is_dir(self.path) or any(self._foreign())):
             raise errors.InputError(
                 f"--workdir={self.path} exists and holds no run; choose an empty or new directory"
             )
@@ -103,7 +103,7 @@ class RunDirectory:
             How many the process had that began the run.
         """
         kept_apart = self._checkpoints, self.initial, self.path / snapshots.DIRECTORY
-        for folder in (self.path, *kept_apart, *self.path.glob("stages/stage_*")):
+        for folder in (self.path, *kept_apart, *files.matching(self.path, "stages/stage_*")):
             files.remove_temporaries(folder)
         if files.exists(self._config):
             return files.read_json_object(self._config).get(_NOT_A_FLAG, threads)
@@ -233,7 +233,7 @@ class RunDirectory:
     def _saved(self) -> list[pathlib.Path]:
         """The checkpoints, the last one last."""
         found = {}
-        for path in self._checkpoints.glob("epoch_*.npz"):
+        for path in files.matching(self._checkpoints, "epoch_*.npz"):
             if match := _CHECKPOINT.fullmatch(path.name):
                 found[path] = tuple(map(int, match.groups()))
         return sorted(found, key=found.__getitem__)
@@ -242,7 +242,7 @@ class RunDirectory:
         """What a run that was killed before it had a config.json does not leave."""
         return (
             path
-            for path in self.path.iterdir()
+            for path in files.matching(self.path, "*")
             if path.name != _LOCK and not files.is_temporary(path)
         )
 

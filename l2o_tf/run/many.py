@@ -5,9 +5,9 @@ process writes is WORKDIR/seed_N.log.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import os
-import pathlib
 import shlex
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import tqdm
 
-from l2o_tf.core import errors, flags, processes
+from l2o_tf.core import errors, files, flags, processes
 from l2o_tf.run import build, config, directory
 
 # The lines of a run that say how far it is; the others are the same for all seeds.
@@ -81,8 +81,7 @@ class _Children:
 
     def run(self, seed: int, run_config: config.TrainConfig) -> int:
         """Runs one seed to its end; returns the exit code."""
-        log = pathlib.Path(f"{run_config.workdir}.log")
-        log.parent.mkdir(parents=True, exist_ok=True)
+        log = files.GrowingFile(f"{run_config.workdir}.log")
         with self._lock:
             if self._interrupted:
                 return 130
@@ -98,10 +97,9 @@ class _Children:
                 start_new_session=True,
             )
             self._running.append(process)
-        with log.open("a", encoding="utf-8") as file, process:
+        with contextlib.closing(log), process:
             for line in process.stderr or ():  # A pipe, as asked for.
-                file.write(line)
-                file.flush()
+                log.add(line.encode())
                 if line.startswith(_PROGRESS):
                     self._lines.show(seed, line.rstrip())
         with self._lock:

@@ -48,7 +48,7 @@ def save(
 
 def find(directory: str | os.PathLike) -> list[pathlib.Path]:
     """The snapshots in a directory, by epoch."""
-    return sorted(pathlib.Path(directory).glob("epoch_*.npz"), key=epoch_of)
+    return sorted(files.matching(directory, "epoch_*.npz"), key=epoch_of)
 
 
 def epoch_of(path: pathlib.Path) -> int:

@@ -95,6 +95,14 @@ def test_without_locks_files_are_written_and_none_is_taken_for_abandoned(tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == [".l2o-00ff.tmp", "file"]
 
 
+def test_text_that_is_none(tmp_path):
+    (tmp_path / "file").write_bytes("é".encode())
+    assert files.read_text(tmp_path / "file") == "é"
+    (tmp_path / "file").write_bytes(b"\xff")
+    with pytest.raises(errors.InputError, match="cannot read .*file: "):
+        files.read_text(tmp_path / "file")
+
+
 def test_a_growing_file_is_written_at_its_end(tmp_path):
     for text in (b"one\n", b"two\n"):
         file = files.GrowingFile(tmp_path / "new" / "log")
@@ -109,7 +117,9 @@ def test_a_growing_file_is_written_at_its_end(tmp_path):
 
 @pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
 def test_a_path_that_the_system_refuses_is_one_line(tmp_path, name):
-    for function in (files.read_bytes, files.read_json, files.GrowingFile):
+    assert files.matching(tmp_path / name, "*") == []
+    files.remove_temporaries(tmp_path / name)
+    for function in (files.read_bytes, files.read_json, files.read_text, files.GrowingFile):
         with pytest.raises(errors.InputError, match="cannot (read|write) "):
             function(tmp_path / name)
     with pytest.raises(errors.InputError, match="cannot write "):

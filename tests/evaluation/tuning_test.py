@@ -292,6 +292,12 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, flags, message):
     assert not (tmp_path / "tuned").exists()
 
 
+def test_a_directory_that_cannot_be_is_found_out_before_the_first_run(tmp_path, rates_run):
+    with pytest.raises(errors.InputError, match="cannot lock .*: File name too long"):
+        tune(tmp_path / ("x" * 300))
+    assert rates_run == []
+
+
 def test_every_tunable_rule_has_a_learning_rate():
     for name in rules.tunable_names():
         assert rules.from_spec(f"{name}:0.5").weights()["learning_rate"] == 0.5
