@@ -68,6 +68,7 @@ def get(name: str) -> Callable[..., Optimizee]:
             )
         if not made.checks_itself:
             checks.check(made, f"optimizee {name!r}")
+            checks.ask_xla(made, f"optimizee {name!r}")
         return made
 
     return factory

@@ -3,6 +3,7 @@
 import math
 
 import tensorflow as tf
+from absl import logging
 
 from l2o_tf.core import errors, seeds
 from l2o_tf.optimizees import base
@@ -41,8 +42,11 @@ def check(optimizee: base.Optimizee, name: str) -> None:
         raise errors.InputError(f"{name} cannot be trained: {reason[:300]}") from error
 
 
-def compiles(optimizee: base.Optimizee) -> bool:
-    """Whether XLA can translate the loss and its gradient; computes nothing."""
+def ask_xla(optimizee: base.Optimizee, name: str) -> None:
+    """Finds out whether XLA can translate the loss and its gradient, without computing anything.
+
+    Where it cannot, `optimizee.compiles` becomes False, and a warning says so.
+    """
     seed = seeds.make_seed(0, "check")
 
     @tf.function(autograph=False, jit_compile=True)
@@ -56,8 +60,10 @@ def compiles(optimizee: base.Optimizee) -> bool:
     try:
         trace.experimental_get_compiler_ir(seed, tf.constant(0))(stage="hlo_serialized")
     except (tf.errors.OpError, ValueError):
-        return False
-    return True
+        optimizee.compiles = False
+        logging.warning(
+            "XLA cannot compile %s: trainings and evaluations run it as a graph, slower", name
+        )
 
 
 def _check_params(params, name):

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from l2o_tf.core import errors, seeds
 from l2o_tf.data import datasets
@@ -89,12 +88,7 @@ class KerasModel(base.Optimizee):
         with tf.init_scope():
             self._constants = [tf.constant(v.numpy()) for v in model.non_trainable_variables]
         checks.check(self, f"model {model.name!r}")
-        self.compiles = checks.compiles(self)
-        if not self.compiles:
-            logging.warning(
-                "XLA cannot compile model %r: trainings and evaluations run it as a graph, slower",
-                model.name,
-            )
+        checks.ask_xla(self, f"model {model.name!r}")
 
     def init(self, seed):
         return self._initial(seed)

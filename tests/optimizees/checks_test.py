@@ -63,3 +63,22 @@ def test_functions_of_ones_own(name, argument, message):
 
 def vector(dataset):
     return Custom(X, lambda loss: loss[None])
+
+
+def in_python(dataset):
+    def change(loss):
+        same = tf.numpy_function(lambda x: x, [loss], tf.float32)
+        return loss + tf.stop_gradient(tf.ensure_shape(same, []))
+
+    return Custom(X, change)
+
+
+def quadratic(dataset):
+    return Custom(X)
+
+
+def test_xla_is_asked_about_optimizees_of_ones_own(caplog):
+    assert optimizees.create("tests.optimizees.checks_test:quadratic", None).compiles
+    assert not caplog.records
+    assert not optimizees.create("tests.optimizees.checks_test:in_python", None).compiles
+    assert "XLA cannot compile optimizee 'tests.optimizees.checks_test:in_python'" in caplog.text
