@@ -7,6 +7,7 @@ never with a traceback for bad input.
 import contextlib
 import dataclasses
 import os
+import pathlib
 import signal
 import sys
 import textwrap
@@ -34,6 +35,9 @@ def run(config_class: type, description: str, main: Callable[[Any], int | None])
     with report_input_errors():
         if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in sys.argv[1:]):
             sys.stdout.write(help_page(config_class, description))
+            sys.exit(0)
+        if "--completion" in sys.argv[1:]:
+            sys.stdout.write(completion(config_class, sys.argv[0]))
             sys.exit(0)
         try:
             sys.exit(main(parse(config_class, sys.argv)) or 0)
@@ -108,6 +112,7 @@ def help_page(config_class: type, description: str) -> str:
     lines += [
         "Flags can also be read from a file, one per line: --flagfile=FILE",
         "A comma within an item of a list is written as \\,",
+        'Completion of flags in bash: eval "$(l2o-train --completion)"',
         *textwrap.wrap(
             "Recipes that come with the package: --recipe=NAME, of which NAME is one of "
             + ", ".join(shipped.flagfiles()),
@@ -116,6 +121,22 @@ def help_page(config_class: type, description: str) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def completion(config_class: type, program: str) -> str:
+    """A line for bash, or zsh with bashcompinit, that completes the flags of a command and files.
+
+    Args:
+        config_class: as for `run`.
+        program: the path of the running program, l2o-train or .../train.py.
+    """
+    name = "l2o-" + pathlib.Path(program).stem.removeprefix("l2o-")
+    words = ["--help", "--flagfile=", "--recipe="]
+    for field in dataclasses.fields(config_class):
+        is_switch = config_flags.kind(field) is bool
+        names = [field.name, f"no{field.name}"] if is_switch else [f"{field.name}="]
+        words += [f"--{name}" for name in names]
+    return f"complete -o nospace -o default -W '{' '.join(words)}' {name}\n"
 
 
 def prepare(plugin_names: Iterable[str]) -> None:

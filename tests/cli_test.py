@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import shlex
+import subprocess
 import sys
 
 import pytest
@@ -126,6 +127,20 @@ def test_help_is_grouped_with_defaults(argument, monkeypatch, capsys):
     assert "--[no]fast" in page and "A count. [3]" in page and "Sizes. [1,2]" in page
     assert page.index("Words:") < page.index("Numbers:") < page.index("--flagfile=FILE")
     assert max(map(len, page.splitlines())) <= 100
+
+
+def test_bash_completes_the_flags(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/l2o-train", "--completion"])
+    with pytest.raises(SystemExit) as exit:
+        cli.run(Config, "A command.", lambda config: 1)
+    assert exit.value.code == 0
+    line = capsys.readouterr().out
+    assert cli.completion(Config, "l2o_tf/train.py") == line
+    asked = f"{line}complete -p l2o-train; compgen -W '{shlex.split(line)[6]}' -- --f"
+    bash = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
+    known, *words = bash.stdout.split("\n")
+    assert known.endswith(" l2o-train") and "-o nospace" in known
+    assert sorted(words) == ["", "--fast", "--flagfile=", "--folder=", "--folders="]
 
 
 @pytest.mark.parametrize("returned, code", [(None, 0), (0, 0), (1, 1)])
