@@ -12,22 +12,25 @@ import numpy as np
 from tensorboard.compat.proto import summary_pb2
 from tensorboard.plugins.histogram import summary_v2 as histograms
 from tensorboard.plugins.hparams import api as hparams
+from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.plugins.scalar import summary_v2 as scalars
 from tensorboard.plugins.text import summary_v2 as texts
 
-from l2o_tf.run.config import TrainConfig
 from l2o_tf.run.event_file import EventFile
 from l2o_tf.training import trainer
 
 _SMALLEST_UPDATE = 1e-12  # What an update of 0 counts as, so that its logarithm exists.
 _METRICS = ("validation/best_loss", "validation/loss")  # The columns in which runs compare.
-_FIRST_FLAGS = ("rule", "seed", "imitation_r")  # TensorBoard ticks the first five of its list.
+# TensorBoard ticks the first five flags of its list: by name those that it is told to differ, which
+# only it could know, then the others.
+_TICKED = ("curriculum", "imitation_r", "optimizee", "rule", "seed")
 
 
 class TensorBoardSummaries:
     """Writes every event of training; the step axis is the number of epochs.
 
-    Groups of tags are shown in the order of their names: train and validation come first.
+    Groups of tags are shown in the order of their names: train, which has the losses alone, and
+    validation come first, then what one looks at when these are not as they should be.
     """
 
     def __init__(
@@ -82,12 +85,12 @@ class TensorBoardSummaries:
             if self._optimizees:
                 name = self._optimizees[event.optimizee]
                 values[f"train/{kind}_on_{name}"] = values[f"train/{kind}"]
-            values[f"train/gradient_norm_{kind}"] = event.gradient_norms[unrolls].mean()
-        values["train/skipped_meta_steps"] = int(event.progress.meta.skipped)
-        values["train/stage"] = event.stage
-        values["train/num_steps"] = event.num_steps
-        values["train/analytical_share"] = event.analytical_share
-        values["train/steps_per_second"] = event.num_steps / (now - self._last_time)
+            values[f"watch/gradient_norm_{kind}"] = event.gradient_norms[unrolls].mean()
+        values["watch/skipped_meta_steps"] = int(event.progress.meta.skipped)
+        values["watch/stage"] = event.stage
+        values["watch/num_steps"] = event.num_steps
+        values["watch/analytical_share"] = event.analytical_share
+        values["watch/steps_per_second"] = event.num_steps / (now - self._last_time)
         self._last_time = now
         return [scalars.scalar_pb(name, value) for name, value in values.items()]
 
@@ -99,7 +102,7 @@ class TensorBoardSummaries:
         for name, loss in zip(self._validated, event.by_optimizee):
             found.append(scalars.scalar_pb(f"validation/loss_on_{name}", loss))
         sizes = np.log10(np.maximum(event.update_sizes, _SMALLEST_UPDATE))
-        found.append(histograms.histogram_pb("updates/log10_of_size", sizes))
+        found.append(histograms.histogram_pb("weights/log10_of_update_size", sizes))
         for name, weights in event.progress.meta.weights.items():
             found.append(histograms.histogram_pb(f"weights/{name}", np.asarray(weights)))
         self._last_time = time.monotonic()
@@ -116,28 +119,29 @@ class TensorBoardSummaries:
 
 
 def _table_of_runs(directory: pathlib.Path, config: dict) -> list[summary_pb2.Summary]:
-    """What the table of HParams has of a run: a row with its flags, and what the columns are.
-
-    TensorBoard ticks the first flags of the list, and lets the reader tick others: the list
-    begins with what runs most often differ in, then has what this run has not by default.
-    """
-    default = TrainConfig().resolved().identity()
-    names = sorted(
-        config,
-        key=lambda name: (
-            _FIRST_FLAGS.index(name) if name in _FIRST_FLAGS else len(_FIRST_FLAGS),
-            config[name] == default.get(name),
-        ),
-    )
+    """What the table of HParams has of a run: a row with its flags, and what the columns are."""
     columns = hparams.hparams_config_pb(
-        [hparams.HParam(name) for name in names], [hparams.Metric(tag) for tag in _METRICS]
+        [hparams.HParam(name) for name in sorted(config)],
+        [hparams.Metric(tag) for tag in _METRICS],
     )
-    # The whole path, because runs in different directories often have the same last name.
+    plugin = columns.value[0].metadata.plugin_data
+    content = plugin_data_pb2.HParamsPluginData.FromString(plugin.content)
+    for info in content.experiment.hparam_infos:
+        info.differs = info.name in _TICKED
+    plugin.content = content.SerializeToString()
     row = hparams.hparams_pb(
-        {name: _to_scalar(value) for name, value in config.items()},
-        trial_id=os.path.abspath(directory),
+        {name: _to_scalar(value) for name, value in config.items()}, trial_id=_trial(directory)
     )
     return [columns, row]
+
+
+def _trial(directory: pathlib.Path) -> str:
+    """The name of a run's row: its last two names, of which a narrow column shows some, and where.
+
+    Runs in different directories often have the same last names, and rows of one name are one.
+    """
+    path = pathlib.Path(os.path.abspath(directory))
+    return f"{path.parent.name}/{path.name} in {path.parent.parent}"
 
 
 def _to_scalar(value: Any) -> bool | int | float | str:

@@ -53,15 +53,15 @@ def test_scalars_have_their_values_and_epochs(written):
     for tag, values in {
         # An epoch of imitation, and the two imitated unrolls of an interleaved one.
         "train/imitation": [3.0, 0.5],
-        "train/gradient_norm_imitation": [5.0, 2.0],
+        "watch/gradient_norm_imitation": [5.0, 2.0],
         "train/meta_loss": [2.0],
-        "train/gradient_norm_meta_loss": [8.0],
+        "watch/gradient_norm_meta_loss": [8.0],
         "train/self_improving": [3.0],
-        "train/gradient_norm_self_improving": [2.0],
-        "train/skipped_meta_steps": [3.0] * 3,
-        "train/stage": [1.0] * 3,
-        "train/num_steps": [40.0] * 3,
-        "train/analytical_share": [0.0, 0.0, 0.375],
+        "watch/gradient_norm_self_improving": [2.0],
+        "watch/skipped_meta_steps": [3.0] * 3,
+        "watch/stage": [1.0] * 3,
+        "watch/num_steps": [40.0] * 3,
+        "watch/analytical_share": [0.0, 0.0, 0.375],
         "validation/validation_loss_stage_1": [1.5],
         "validation/baseline_loss_stage_2": [3.0],
         "validation/loss": [1.5, 3.0],
@@ -70,7 +70,7 @@ def test_scalars_have_their_values_and_epochs(written):
         assert [(step, float(found)) for step, found in written[tag]] == [
             (7, value) for value in values
         ], tag
-    assert written["train/steps_per_second"][0][1] > 0
+    assert written["watch/steps_per_second"][0][1] > 0
 
 
 def test_validation_curves_are_means_over_trajectories_one_after_the_other(written):
@@ -79,8 +79,10 @@ def test_validation_curves_are_means_over_trajectories_one_after_the_other(writt
 
 
 def test_train_and_validation_come_first(written):
+    losses = {tag for tag in written if tag.startswith("train/")}
+    assert losses == {"train/imitation", "train/meta_loss", "train/self_improving"}
     groups = sorted({tag.partition("/")[0] for tag in written if "/" in tag} - {"_hparams_"})
-    assert groups == ["train", "updates", "validation", "weights"]
+    assert groups == ["train", "validation", "watch", "weights"]
 
 
 def test_config_and_histograms_are_there(written):
@@ -88,7 +90,7 @@ def test_config_and_histograms_are_there(written):
     # Rows of a histogram are left edge, right edge, count.
     weights = written["weights/w"][0][1]
     assert (weights[0, 0], weights[-1, 1], weights[:, 2].sum()) == (1.0, 2.0, 2.0)
-    sizes = written["updates/log10_of_size"][0][1]
+    sizes = written["weights/log10_of_update_size"][0][1]
     assert (sizes[0, 0], sizes[-1, 1], sizes[:, 2].sum()) == (-12.0, 0.0, 4.0)
 
 
@@ -96,11 +98,10 @@ def test_runs_compare_by_their_flags_and_validation_losses(written):
     ((_, experiment),) = written["_hparams_/experiment"]
     metrics = [metric.name.tag for metric in experiment.experiment.metric_infos]
     assert metrics == ["validation/best_loss", "validation/loss"]
-    # First what runs most often differ in, then what is not the default; "seed" is both.
-    names = [info.name for info in experiment.experiment.hparam_infos]
-    assert names == ["seed", "teachers", "num_epochs", "curriculum"]
+    infos = {info.name: info.differs for info in experiment.experiment.hparam_infos}
+    assert infos == {"seed": True, "teachers": False, "num_epochs": False, "curriculum": True}
     ((_, session),) = written["_hparams_/session_start_info"]
-    assert session.session_start_info.group_name.endswith("/dm_cl")
+    assert session.session_start_info.group_name.partition(" in ")[0].endswith("/dm_cl")
     flags = session.session_start_info.hparams
     assert flags["seed"].number_value == 5 and flags["curriculum"].bool_value
     assert flags["teachers"].string_value == "adam,sgd"
@@ -113,4 +114,4 @@ def test_runs_of_the_same_last_name_are_rows_of_their_own(tmp_path):
         content = row.value[0].metadata.plugin_data.content
         found = plugin_data_pb2.HParamsPluginData.FromString(content)
         trials.add(found.session_start_info.group_name)
-    assert trials == {str(tmp_path / "dm" / "seed0"), str(tmp_path / "rnnprop" / "seed0")}
+    assert trials == {f"dm/seed0 in {tmp_path}", f"rnnprop/seed0 in {tmp_path}"}
