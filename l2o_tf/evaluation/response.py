@@ -7,7 +7,9 @@ and its size over the gradient's is the learning rate of the SGD that it equals 
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +18,9 @@ import tensorflow as tf
 from l2o_tf import artifacts
 from l2o_tf.core import loops, text
 from l2o_tf.evaluation import selection
-from l2o_tf.rules.base import UpdateRule
+from l2o_tf.rules.base import UpdateRule, Weights
+
+LastUpdate = Callable[[Weights], tf.Tensor]
 
 
 class Response(NamedTuple):
@@ -40,21 +44,7 @@ def measure(rule: UpdateRule, sizes: Sequence[float], num_steps: int) -> Respons
         sizes: positive sizes of gradients.
         num_steps: steps until the update is read.
     """
-    ascent = np.asarray(sizes, np.float32)
-    grads = [tf.constant(np.concatenate([[0], ascent, -ascent]), tf.float32)]
-    params = [tf.zeros_like(grads[0])]
-
-    @loops.in_graph
-    def last_update() -> tf.Tensor:
-        def step(t, state, params, _):
-            updates, state = rule.update(grads, state, params)
-            return t + 1, state, [p + u for p, u in zip(params, updates)], updates
-
-        first = (tf.constant(0), rule.init(params), params, [tf.zeros_like(params[0])])
-        return tf.while_loop(lambda t, *_: t < num_steps, step, first)[-1][0]
-
-    drift, up, down = np.split(last_update().numpy().astype(float), [1, 1 + len(sizes)])
-    return Response(float(drift[0]) + 0.0, -(up - down) / (2 * ascent.astype(float)))
+    return _response(_last_update(rule, sizes, num_steps), rule, sizes)
 
 
 def measure_all(
@@ -68,11 +58,41 @@ def measure_all(
     Raises:
         InputError: if a snapshot cannot be read.
     """
-    found = {label: measure(rule, sizes, num_steps) for label, rule in rules.items()}
-    for snapshot in snapshots:
-        rule = artifacts.load_rule(snapshot.directory, snapshot.path)
-        found[snapshot.name] = measure(rule, sizes, num_steps)
+    named = itertools.chain(
+        rules.items(), ((s.name, artifacts.load_rule(s.directory, s.path)) for s in snapshots)
+    )
+    compiled: dict[str, LastUpdate] = {}  # Rules that differ by their weights alone share one.
+    found = {}
+    for label, rule in named:
+        kind = json.dumps([rule.registered_name, rule.options()], sort_keys=True)
+        if kind not in compiled:
+            compiled[kind] = _last_update(rule, sizes, num_steps)
+        found[label] = _response(compiled[kind], rule, sizes)
     return found
+
+
+def _last_update(rule: UpdateRule, sizes: Sequence[float], num_steps: int) -> LastUpdate:
+    """The rule's last update [1 + 2 num_sizes], of gradients 0, sizes and -sizes, by weights."""
+    ascent = np.asarray(sizes, np.float32)
+    grads = [tf.constant(np.concatenate([[0], ascent, -ascent]), tf.float32)]
+    start = [tf.zeros_like(grads[0])]
+
+    @loops.in_graph
+    def last_update(weights: Weights) -> tf.Tensor:
+        def step(t, state, params, _):
+            updates, state = rule.update(grads, state, params, weights)
+            return t + 1, state, [p + u for p, u in zip(params, updates)], updates
+
+        first = (tf.constant(0), rule.init(start, weights=weights), start, start)
+        return tf.while_loop(lambda t, *_: t < num_steps, step, first)[-1][0]
+
+    return last_update
+
+
+def _response(last_update: LastUpdate, rule: UpdateRule, sizes: Sequence[float]) -> Response:
+    updates = last_update(rule.weights()).numpy().astype(float)
+    drift, up, down = np.split(updates, [1, 1 + len(sizes)])
+    return Response(float(drift[0]) + 0.0, -(up - down) / (2 * np.asarray(sizes, float)))
 
 
 def table(responses: Mapping[str, Response], sizes: Sequence[float]) -> str:
