@@ -56,6 +56,8 @@ class Programs:
         """
         if not isinstance(rule, recurrent_rule.RecurrentRule):
             raise errors.InputError("lanes need the rule dm or rnnprop")
+        if rule.centered:
+            raise errors.InputError("lanes cannot train a rule with the option centered")
         if not isinstance(optimizee, mlp.MLP):
             raise errors.InputError("lanes need the optimizee mlp, mlp_relu or mlp_deeper")
         self.rule, self.optimizee, self.teachers = rule, optimizee, teachers

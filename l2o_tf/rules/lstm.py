@@ -13,7 +13,8 @@ class DM(recurrent_rule.RecurrentRule):
 
     Source: paper section 5, "L2O-DM"; legacy `networks.py`, StandardDeepLSTM. Without
     preprocessing (`preprocess="identity"`) and with an output scale of 1 it is the rule of the
-    legacy code's toy problems.
+    legacy code's toy problems. `centered` subtracts what the network does without a gradient; it is
+    not of the paper.
     """
 
     def __init__(
@@ -22,6 +23,7 @@ class DM(recurrent_rule.RecurrentRule):
         units: tuple[int, ...] = (20, 20),
         output_scale: float = 0.01,
         preprocess: str = "log_and_sign",
+        centered: bool = False,
         name: str | None = None,
     ):
         """Draws initial weights from `seed` (int32 [2]) for LSTM layers of the given `units`.
@@ -38,15 +40,17 @@ class DM(recurrent_rule.RecurrentRule):
         super().__init__(recurrent.initial_weights(seed, num_features, units), name=name)
         self.units = tuple(units)
         self.output_scale = output_scale
+        self.centered = centered
         self.preprocess = preprocess
 
     def options(self):
         options = {"units": list(self.units), "output_scale": self.output_scale}
-        # Named where it is not the default only: cards and fingerprints of before stay valid.
-        changed = self.preprocess != "log_and_sign"
-        return options | ({"preprocess": self.preprocess} if changed else {})
+        # Named where they are not the default only: cards and fingerprints of before stay valid.
+        if self.preprocess != "log_and_sign":
+            options["preprocess"] = self.preprocess
+        return options | ({"centered": True} if self.centered else {})
 
-    def init_coordinates(self, num_coordinates, dtype):
+    def initial_state(self, num_coordinates, dtype):
         return recurrent.initial_state(self.units, num_coordinates, dtype)
 
     def split(self, state):

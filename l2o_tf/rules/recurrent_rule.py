@@ -7,9 +7,38 @@ from l2o_tf.rules import base, lstm_sequence, recurrent
 
 
 class RecurrentRule(base.CoordinatewiseRule):
-    """Features of the gradient, then the network of `recurrent`, then an activation."""
+    """Features of the gradient, then the network of `recurrent`, then an activation.
+
+    Attributes:
+        centered: whether updates are differences to what the network does without a gradient: one
+            more coordinate, whose gradient is always 0, is carried along and its update subtracted
+            from all. A rule then has no drift, which otherwise sets how far a loss can fall.
+    """
 
     learned = True
+    centered = False
+
+    def initial_state(self, num_coordinates: int, dtype: tf.DType) -> base.State:
+        """Returns the features' and the network's state before the first step."""
+        raise NotImplementedError
+
+    def init_coordinates(self, num_coordinates, dtype):
+        return self.initial_state(self.width(num_coordinates), dtype)
+
+    def width(self, num_coordinates: int) -> int:
+        """How many coordinates the network sees for so many of the optimizee."""
+        return num_coordinates + self.centered
+
+    def seen(self, grads: tf.Tensor) -> tf.Tensor:
+        """Maps gradients [..., num_coordinates] to those that the network sees [..., width]."""
+        if not self.centered:
+            return grads
+        return tf.concat([grads, tf.zeros_like(grads[..., :1])], axis=-1)
+
+    def updates(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Maps the network's outputs [..., width] to updates [..., num_coordinates]."""
+        updates = self.activation(outputs)
+        return updates[..., :-1] - updates[..., -1:] if self.centered else updates
 
     def split(self, state: base.State) -> tuple[base.State, lstm_sequence.States]:
         """Parts the state of the features from the states of the LSTM layers."""
@@ -29,9 +58,9 @@ class RecurrentRule(base.CoordinatewiseRule):
 
     def update_coordinates(self, grads, state, weights):
         feature_state, lstm = self.split(state)
-        features, feature_state = self.features(grads, feature_state)
+        features, feature_state = self.features(self.seen(grads), feature_state)
         outputs, lstm = recurrent.network(weights, features, lstm)
-        return self.activation(outputs), self.join(feature_state, lstm)
+        return self.updates(outputs), self.join(feature_state, lstm)
 
     @property
     def differentiator(self):
@@ -41,8 +70,8 @@ class RecurrentRule(base.CoordinatewiseRule):
     def feature_sequence(
         self, grads: base.Params, feature_state: base.State
     ) -> tuple[tf.Tensor, base.State]:
-        """Maps gradients [num_steps, *shape_i] to inputs [num_steps, num_features, N]."""
-        flat = coordinates.flatten(grads, leading=1)
+        """Maps gradients [num_steps, *shape_i] to inputs [num_steps, num_features, width]."""
+        flat = self.seen(coordinates.flatten(grads, leading=1))
 
         def step(feature_state, t):
             features, feature_state = self.features(flat[t], feature_state)
@@ -63,11 +92,11 @@ class _Differentiator(base.Differentiator):
         constants = tf.nest.map_structure(tf.stop_gradient, (list(grads), feature_state))
         features, feature_state = self._rule.feature_sequence(*constants)
         outputs, lstm = lstm_sequence.run(weights, features, lstm)
-        updates = coordinates.unflatten(self._rule.activation(outputs), params)
+        updates = coordinates.unflatten(self._rule.updates(outputs), params)
         return updates, self._rule.join(feature_state, lstm)
 
     def recorder(self, params, num_steps, weights):
-        num_coordinates = coordinates.count(params)
+        num_coordinates = self._rule.width(coordinates.count(params))
         if lstm_sequence.num_blocks(num_coordinates, num_steps) > 1:
             return None
         return _Recorder(self._rule, num_coordinates, weights)
@@ -94,11 +123,12 @@ class _Recorder(base.Recorder):
 
     def update(self, grads, state, params):
         feature_state, lstm = self._rule.split(state)
-        features, feature_state = self._rule.features(coordinates.flatten(grads), feature_state)
+        seen = self._rule.seen(coordinates.flatten(grads))
+        features, feature_state = self._rule.features(seen, feature_state)
         features = lstm_sequence.pad(features)
         outputs, lstm, record = lstm_sequence.step(self._kernels, features, lstm)
         outputs = self._cut(outputs)
-        updates = coordinates.unflatten(self._rule.activation(outputs), params)
+        updates = coordinates.unflatten(self._rule.updates(outputs), params)
         return updates, self._rule.join(feature_state, lstm), (outputs, record)
 
     def gradient(self, kept, records, cotangents):
@@ -106,7 +136,7 @@ class _Recorder(base.Recorder):
         outputs = outputs.stack()
         with tf.GradientTape() as tape:
             tape.watch(outputs)
-            updates = self._rule.activation(outputs)
+            updates = self._rule.updates(outputs)
         cotangents = tape.gradient(updates, outputs, output_gradients=cotangents)
         gradient, _ = lstm_sequence.backward(
             self._kernels, (kept, steps), lstm_sequence.pad(cotangents)

@@ -20,6 +20,7 @@ class RNNprop(recurrent_rule.RecurrentRule):
     """u = 0.01 tanh(w . LSTM(elu(W [m, g] + b)) + b) with scale-free m and g.
 
     The output scale is the one of this paper's legacy code; RNNprop's own paper has 0.1.
+    `centered` subtracts what the network does without a gradient; it is not of the paper.
     Source: legacy `meta_rnnprop_train.py`, `networks.py` RNNprop.
     """
 
@@ -29,6 +30,7 @@ class RNNprop(recurrent_rule.RecurrentRule):
         units: tuple[int, ...] = (20, 20),
         num_projected: int = 20,
         output_scale: float = 0.01,
+        centered: bool = False,
         name: str | None = None,
     ):
         """Draws initial weights from `seed` (int32 [2]) for LSTM layers of the given `units`."""
@@ -37,15 +39,18 @@ class RNNprop(recurrent_rule.RecurrentRule):
         self.units = tuple(units)
         self.num_projected = num_projected
         self.output_scale = output_scale
+        self.centered = centered
 
     def options(self):
-        return {
+        options = {
             "units": list(self.units),
             "num_projected": self.num_projected,
             "output_scale": self.output_scale,
         }
+        # Where it is not the default only: cards and fingerprints of before stay valid.
+        return options | ({"centered": True} if self.centered else {})
 
-    def init_coordinates(self, num_coordinates, dtype):
+    def initial_state(self, num_coordinates, dtype):
         return RNNpropState(
             preprocess.initial_moments(num_coordinates, dtype),
             recurrent.initial_state(self.units, num_coordinates, dtype),
