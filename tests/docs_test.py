@@ -30,6 +30,7 @@ RUN_ELSEWHERE = {
 FOREIGN_FLAGS = {
     "--benchmark",
     "--check",
+    "--completion",
     "--editable",
     "--file",
     "--flagfile",

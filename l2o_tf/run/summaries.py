@@ -130,7 +130,9 @@ def _table_of_runs(directory: pathlib.Path, config: dict) -> list[summary_pb2.Su
         info.differs = info.name in _TICKED
     plugin.content = content.SerializeToString()
     row = hparams.hparams_pb(
-        {name: _to_scalar(value) for name, value in config.items()}, trial_id=_trial(directory)
+        {name: _to_scalar(value) for name, value in config.items()}
+        | {"seed": str(config["seed"])},  # A name, of which a table needs no decimals.
+        trial_id=_trial(directory),
     )
     return [columns, row]
 

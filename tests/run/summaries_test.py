@@ -103,7 +103,7 @@ def test_runs_compare_by_their_flags_and_validation_losses(written):
     ((_, session),) = written["_hparams_/session_start_info"]
     assert session.session_start_info.group_name.partition(" in ")[0].endswith("/dm_cl")
     flags = session.session_start_info.hparams
-    assert flags["seed"].number_value == 5 and flags["curriculum"].bool_value
+    assert flags["seed"].string_value == "5" and flags["curriculum"].bool_value
     assert flags["teachers"].string_value == "adam,sgd"
 
 
