@@ -94,7 +94,8 @@ def parse(config_class: type, argv: list[str]) -> Any:
     if "plugins" in given:
         given["plugins"] = plugins.requested(given["plugins"])
         if given["plugins"]:
-            prepare(given["plugins"])
+            # Processes that train together have to find each other before devices are opened.
+            prepare(given["plugins"], given.get("strategy") != "multi_worker")
     return config_class(**given)
 
 
@@ -139,17 +140,43 @@ def completion(config_class: type, program: str) -> str:
     return f"complete -o nospace -o default -W '{' '.join(words)}' {name}\n"
 
 
-def prepare(plugin_names: Iterable[str]) -> None:
+def prepare(plugin_names: Iterable[str], open_devices: bool = True) -> None:
     """Imports TensorFlow, quietly, and plug-ins, as a process of the command needs them.
 
     Raises:
         InputError: for a plug-in that cannot be imported.
     """
-    import_tensorflow_quietly()
+    import_tensorflow_quietly(open_devices)
     plugins.load(plugin_names)
 
 
-def import_tensorflow_quietly() -> None:
+def prepare_as(config: Any) -> None:
+    """`prepare` for the flags of a command, those of devices included."""
+    prepare(config.plugins)
+    from l2o_tf.core import devices
+
+    devices.set_up(config.deterministic, config.tf32)
+
+
+@contextlib.contextmanager
+def asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Yields a function that says whether Ctrl-C or SIGTERM came; the second one interrupts."""
+    came = []
+
+    def note(number, frame):
+        if came:
+            signal.default_int_handler(number, frame)
+        came.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def import_tensorflow_quietly(open_devices: bool = True) -> None:
     """Imports TensorFlow and opens its devices without its messages.
 
     Those of its C++ side are written to file descriptor 2 before any log level applies. Python's
@@ -157,14 +184,22 @@ def import_tensorflow_quietly() -> None:
     Errors are not affected.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with quietly():
+        import tensorflow as tf
+
+        tf.get_logger().setLevel("ERROR")
+        if open_devices:
+            tf.config.list_logical_devices()
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Lets nothing through to file descriptor 2."""
     sys.stderr.flush()
     saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        import tensorflow as tf
-
-        tf.get_logger().setLevel("ERROR")
-        tf.config.list_logical_devices()
+        yield
     finally:
         os.dup2(saved, 2)
         os.close(saved)

@@ -21,12 +21,26 @@ command on an existing directory resumes the run. Ctrl-C saves first."""
 def main(run_config: config.TrainConfig) -> int:
     """Runs the command; of several seeds the exit code is the worst."""
     # Late, because --help and a wrong flag must not wait for TensorFlow.
-    cli.import_tensorflow_quietly()
+    if run_config.strategy == "multi_worker" and not run_config.dry_run:
+        return _train_with_others(run_config)
+    cli.prepare_as(run_config)
     from l2o_tf.run import many, session
 
     if run_config.seeds and not run_config.dry_run:
         return max(many.train(run_config, cli.say).values())
     session.train(run_config, cli.say)
+    return 0
+
+
+def _train_with_others(run_config: config.TrainConfig) -> int:
+    cli.import_tensorflow_quietly(open_devices=False)
+    from l2o_tf.run import session, workers
+
+    with cli.quietly():
+        replicas = workers.create(run_config)
+    cli.prepare_as(run_config)
+    with cli.asked_to_stop() as stopping:
+        session.train(run_config, cli.say, replicas, stopping)
     return 0
 
 

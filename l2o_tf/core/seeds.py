@@ -32,6 +32,7 @@ class Stream(enum.IntEnum):
     SCORING = 6
     PENALTY = 7
     LENGTHS = 8
+    TRAJECTORY = 9  # Of those of a meta-step all but the first.
     # The seed that an optimizee is given, which its parameter tensors fold with their indices: no
     # optimizee counts that far.
     MINIBATCHES = 1 << 20

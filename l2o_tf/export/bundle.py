@@ -73,6 +73,10 @@ def check(configs: list[config.TrainConfig]) -> None:
                 )
             if name not in (*_SHARED, *_OWN) and value != default[name]:
                 raise errors.InputError(f"lane {i} has --{name}={value}; lanes cannot have it yet")
+        if configs[i].strategy != "none":
+            raise errors.InputError(
+                f"lane {i} has --strategy={configs[i].strategy}; lanes share one device"
+            )
     if len(configs[0].optimizee) > 1:
         raise errors.InputError("lanes need a single --optimizee")
 

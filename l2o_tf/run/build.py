@@ -24,6 +24,7 @@ from l2o_tf.training import (
 from l2o_tf.training.estimators import ESTIMATORS, Estimator
 from l2o_tf.training.plan import Plan
 from l2o_tf.training.regularizers import Regularizer
+from l2o_tf.training.replicas import Replicas
 from l2o_tf.training.trainer import Recipe, Trainer
 
 _MAX_WEIGHTS = 10**8
@@ -37,8 +38,8 @@ class Parts(NamedTuple):
     trainer: Trainer
 
 
-def parts(config: TrainConfig) -> Parts:
-    """Creates the parts of a run from its flags.
+def parts(config: TrainConfig, replicas: Replicas = Replicas()) -> Parts:
+    """Creates the parts of a run from its flags, for those who are to train it.
 
     Raises:
         InputError: for flags, a rule or data that cannot be used.
@@ -53,7 +54,7 @@ def parts(config: TrainConfig) -> Parts:
         rule,
         trained_on,
         meta_optimizers.create(config.meta_optimizer, config.meta_learning_rate, config.l2_reg),
-        _recipe(config),
+        _recipe(config, replicas.num_replicas),
         mixture.OneOf(teachers, config.teacher_weights),
         mixture.PerStep(rule, teachers, config.teacher_weights),
         validation_optimizees=validated_on,
@@ -62,6 +63,7 @@ def parts(config: TrainConfig) -> Parts:
         plan=plan(config),
         shared_meta_optimizer=config.shared_meta_optimizer,
         optimizee_weights=config.optimizee_weights or (),
+        replicas=replicas,
     )
     return Parts(rule, trained_on, made)
 
@@ -113,9 +115,9 @@ def _fresh_rule(config: TrainConfig, options: dict[str, Any]) -> rules.UpdateRul
     )
 
 
-def _recipe(config: TrainConfig) -> Recipe:
+def _recipe(config: TrainConfig, num_replicas: int) -> Recipe:
     return Recipe(
-        schedule=config.schedule(),
+        schedule=config.schedule(num_replicas),
         imitation_r=config.imitation_r,
         imitation_per_unroll=config.imitation_choice == "unroll",
         self_improving_epochs=config.self_improving_epochs,

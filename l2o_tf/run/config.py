@@ -5,6 +5,7 @@ import math
 
 from l2o_tf.core import errors
 from l2o_tf.core.flags import CommandFlags, check_numbers, flag, json_object, require, to_text
+from l2o_tf.run.device_flags import DeviceFlags, ReplicaFlags
 from l2o_tf.run.objective_flags import ObjectiveFlags
 from l2o_tf.run.recipe_flags import LengthFlags, TechniqueFlags, WhatFlags
 from l2o_tf.training.curriculum import Schedule, default_validation_steps
@@ -54,7 +55,16 @@ class FileFlags:
 
 # Fields are in the order of the bases from the last to the first, which is that of --help.
 @dataclasses.dataclass(frozen=True)
-class TrainConfig(CommandFlags, FileFlags, ObjectiveFlags, TechniqueFlags, LengthFlags, WhatFlags):
+class TrainConfig(
+    CommandFlags,
+    FileFlags,
+    DeviceFlags,
+    ReplicaFlags,
+    ObjectiveFlags,
+    TechniqueFlags,
+    LengthFlags,
+    WhatFlags,
+):
     """The flags of meta-training; a value of None is replaced by the one that follows from others.
 
     Raises:
@@ -113,6 +123,7 @@ class TrainConfig(CommandFlags, FileFlags, ObjectiveFlags, TechniqueFlags, Lengt
         json_object("optimizee_options", self.optimizee_options)
         self.check_objective()
         self.check_random_lengths()
+        self.check_replicas()
         self._check_weights()
         self._check_combinations()
         self._check_steps()
@@ -171,6 +182,16 @@ class TrainConfig(CommandFlags, FileFlags, ObjectiveFlags, TechniqueFlags, Lengt
                     raise errors.InputError(
                         f"--{name} cannot be combined with random lengths: leave one of them out"
                     )
+        if self.keep_state and (self.trajectories_per_step > 1 or self.strategy != "none"):
+            raise errors.InputError(
+                "--keep_state needs --trajectories_per_step=1 and --strategy=none: it is the state "
+                "of one trajectory that is kept"
+            )
+        if self.strategy != "none" and self.seeds:
+            raise errors.InputError(
+                f"--strategy={self.strategy} cannot be combined with --seeds, which have processes "
+                "of their own: give one --seed"
+            )
         if self.keep_state and (self.estimator != "bptt" or len(self.optimizee) > 1):
             raise errors.InputError(
                 "--keep_state needs --estimator=bptt and a single optimizee, whose state is kept"
@@ -209,8 +230,8 @@ class TrainConfig(CommandFlags, FileFlags, ObjectiveFlags, TechniqueFlags, Lengt
             same = len(self.validation_steps) == len(stages)
             require(same, "validation_steps", to_text(self.validation_steps), expected)
 
-    def schedule(self) -> Schedule:
-        """The schedule that the flags describe.
+    def schedule(self, num_replicas: int = 1) -> Schedule:
+        """The schedule that the flags describe for so many replicas.
 
         Raises:
             InputError: for an unknown rule, which says how long it is trained by default.
@@ -221,11 +242,18 @@ class TrainConfig(CommandFlags, FileFlags, ObjectiveFlags, TechniqueFlags, Lengt
         recipe_epochs, period_epochs = rules.recipe(self.rule)
         period_epochs = self.period_epochs or period_epochs
         max_steps = self.max_train_steps or math.inf
+        trajectories = self.trajectories_per_step * num_replicas
         if not self.curriculum:
             stages: tuple[int, ...] = (self.num_steps,)
             num_epochs = recipe_epochs if self.max_train_steps is None else math.inf
             return Schedule(
-                stages, stages, period_epochs, math.inf, self.num_epochs or num_epochs, max_steps
+                stages,
+                stages,
+                period_epochs,
+                math.inf,
+                self.num_epochs or num_epochs,
+                max_steps,
+                trajectories,
             )
         stages = self.curriculum_steps
         return Schedule(
@@ -235,6 +263,7 @@ class TrainConfig(CommandFlags, FileFlags, ObjectiveFlags, TechniqueFlags, Lengt
             self.min_periods,
             self.num_epochs or math.inf,
             max_steps,
+            trajectories,
         )
 
     def resolved(self) -> "TrainConfig":

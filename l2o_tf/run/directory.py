@@ -15,9 +15,10 @@ run.log              what a person was told, and when
 import contextlib
 import datetime
 import json
+import os
 import pathlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +33,7 @@ from l2o_tf.training import curriculum, trainer
 KEPT_CHECKPOINTS = 3
 _CHECKPOINT = re.compile(r"epoch_(\d+)_(\d+)\.npz")
 _LOCK = ".lock"
-_NOT_A_FLAG = "threads"
+_THREADS, _REPLICAS = "threads", "replicas"  # In config.json, but no flags.
 
 
 class Checkpoint(NamedTuple):
@@ -68,17 +69,27 @@ class RunDirectory:
     def __init__(self, path: str):
         self.path = pathlib.Path(path)
 
-    def check(self, run_config: config.TrainConfig) -> None:
+    def check(self, run_config: config.TrainConfig, num_replicas: int = 1) -> None:
         """Checks that the directory is new, empty or holds a run with the same flags.
+
+        Args:
+            run_config: the flags.
+            num_replicas: how many replicas are to train.
 
         Raises:
             InputError: if it holds another run or something else.
         """
         if files.exists(self._config):
             recorded = files.read_json_object(self._config)
-            recorded.pop(_NOT_A_FLAG, None)
+            recorded.pop(_THREADS, None)
+            begun_with = recorded.pop(_REPLICAS, 1)
             plugins.require(recorded.pop("plugins", []), f"the run in {self.path}")
             config.check_same_run(run_config, recorded)
+            if begun_with != num_replicas:
+                raise errors.InputError(
+                    f"{self.path} holds a run of {begun_with} replicas, not of {num_replicas}: "
+                    "resume it with as many processes or devices, or use another --workdir"
+                )
         elif files.exists(self.path) and (not files.is_dir(self.path) or any(self._foreign())):
             raise errors.InputError(
                 f"--workdir={self.path} exists and holds no run; choose an empty or new directory"
@@ -92,12 +103,13 @@ class RunDirectory:
         """
         return locks.exclusive(self.path / _LOCK, f"the run directory {self.path}")
 
-    def create(self, run_config: config.TrainConfig, threads: int) -> int:
+    def create(self, run_config: config.TrainConfig, threads: int, num_replicas: int = 1) -> int:
         """Writes the flags of a run that has passed `check`, unless they are there.
 
         Args:
             run_config: the flags.
             threads: how many threads this process computes with.
+            num_replicas: how many replicas train.
 
         Returns:
             How many the process had that began the run.
@@ -106,11 +118,13 @@ class RunDirectory:
         for folder in (self.path, *kept_apart, *files.matching(self.path, "stages/stage_*")):
             files.remove_temporaries(folder)
         if files.exists(self._config):
-            return files.read_json_object(self._config).get(_NOT_A_FLAG, threads)
+            return files.read_json_object(self._config).get(_THREADS, threads)
         own = [RULES.plugin(run_config.rule), *map(OPTIMIZEES.plugin, run_config.optimizee)]
         needed = list(dict.fromkeys(name for name in (*run_config.plugins, *own) if name))
-        recorded = {"plugins": needed} if needed else {}
-        files.write_json(self._config, {**run_config.identity(), **recorded, _NOT_A_FLAG: threads})
+        recorded: dict[str, Any] = {"plugins": needed} if needed else {}
+        if num_replicas > 1:
+            recorded[_REPLICAS] = num_replicas
+        files.write_json(self._config, {**run_config.identity(), **recorded, _THREADS: threads})
         return threads
 
     @property
@@ -131,20 +145,8 @@ class RunDirectory:
     def save(self, checkpoint: Checkpoint) -> None:
         """Writes a checkpoint and deletes all but the last three."""
         progress = checkpoint.progress
-        arrays = {
-            f"{i:03d}": np.asarray(leaf)
-            for i, leaf in enumerate(tf.nest.flatten(_tensors(progress)))
-        }
-        state = {
-            "schedule": progress.schedule.to_json(),
-            "num_events": progress.num_events,
-            "metrics_digest": checkpoint.digest,
-            "exported": checkpoint.exported,
-            "pace": checkpoint.pace,
-        }
-        arrays["state"] = np.frombuffer(json.dumps(state, allow_nan=False).encode(), np.uint8)
         name = f"epoch_{progress.schedule.epoch:06d}_{progress.num_events:06d}.npz"
-        files.write_arrays(self._checkpoints / name, arrays)
+        files.write_arrays(self._checkpoints / name, to_arrays(checkpoint))
         for old in self._saved()[:-KEPT_CHECKPOINTS]:
             files.remove(old)
 
@@ -162,7 +164,7 @@ class RunDirectory:
         unusable = []
         for path in reversed(self._saved()):
             try:
-                checkpoint = self._read(path, like)
+                checkpoint = from_arrays(files.read_arrays(path), like, path)
             except errors.InputError as error:
                 unusable.append((path, error))
                 continue
@@ -180,47 +182,6 @@ class RunDirectory:
                 "put the checkpoints back, or train anew in another --workdir"
             )
         return None
-
-    def _read(self, path: pathlib.Path, like: trainer.Progress) -> Checkpoint:
-        arrays = files.read_arrays(path)
-        template = tf.nest.flatten(_tensors(like))
-        names = [f"{i:03d}" for i in range(len(template))]
-        fits = arrays.keys() == {*names, "state"} and all(
-            arrays[n].shape == t.shape and arrays[n].dtype == t.dtype.as_numpy_dtype
-            for n, t in zip(names, template)
-        )
-        if not fits:
-            raise errors.InputError(f"{path} does not fit this run")
-        leaves = [tf.constant(arrays[name]) for name in names]
-        meta, validated, best = tf.nest.pack_sequence_as(_tensors(like), leaves)
-        try:
-            state = files.parse_json(arrays["state"].tobytes().decode())
-            schedule = curriculum.State.from_json(state["schedule"])
-            progress = trainer.Progress(meta, validated, best, schedule, state["num_events"])
-            # Older versions did not write the rest.
-            digest, exported = state.get("metrics_digest"), state.get("exported")
-            pace = state.get("pace", {})
-            sound = (
-                _are_counts(
-                    schedule.stage,
-                    schedule.epoch,
-                    schedule.steps,
-                    schedule.period_epoch,
-                    schedule.periods,
-                    progress.num_events,
-                )
-                and isinstance(schedule.best_loss, int | float)
-                and isinstance(schedule.reason, str)
-                and (digest is None or isinstance(digest, str))
-                and (exported is None or isinstance(exported, dict))
-                and (exported is None or _are_counts(exported["stage"]))
-                and all(isinstance(seconds, float) for seconds in pace.values())
-            )
-        except (KeyError, TypeError, ValueError, AttributeError):
-            sound = False
-        if not sound:
-            raise errors.InputError(f"{path} does not fit this run")
-        return Checkpoint(progress, digest, exported, pace)
 
     @property
     def _config(self) -> pathlib.Path:
@@ -245,6 +206,76 @@ class RunDirectory:
             for path in files.matching(self.path, "*")
             if path.name != _LOCK and not files.is_temporary(path)
         )
+
+
+def to_arrays(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
+    """A checkpoint as arrays by name."""
+    progress = checkpoint.progress
+    arrays = {
+        f"{i:03d}": np.asarray(leaf) for i, leaf in enumerate(tf.nest.flatten(_tensors(progress)))
+    }
+    state = {
+        "schedule": progress.schedule.to_json(),
+        "num_events": progress.num_events,
+        "metrics_digest": checkpoint.digest,
+        "exported": checkpoint.exported,
+        "pace": checkpoint.pace,
+    }
+    arrays["state"] = np.frombuffer(json.dumps(state, allow_nan=False).encode(), np.uint8)
+    return arrays
+
+
+def from_arrays(
+    arrays: Mapping[str, np.ndarray], like: trainer.Progress, source: str | os.PathLike
+) -> Checkpoint:
+    """The inverse of `to_arrays`.
+
+    Args:
+        arrays: what it returned.
+        like: the progress of a run that has not started, for the structure.
+        source: where they are from.
+
+    Raises:
+        InputError: if they are not of this run.
+    """
+    template = tf.nest.flatten(_tensors(like))
+    names = [f"{i:03d}" for i in range(len(template))]
+    fits = arrays.keys() == {*names, "state"} and all(
+        arrays[n].shape == t.shape and arrays[n].dtype == t.dtype.as_numpy_dtype
+        for n, t in zip(names, template)
+    )
+    if not fits:
+        raise errors.InputError(f"{source} does not fit this run")
+    leaves = [tf.constant(arrays[name]) for name in names]
+    meta, validated, best = tf.nest.pack_sequence_as(_tensors(like), leaves)
+    try:
+        state = files.parse_json(arrays["state"].tobytes().decode())
+        schedule = curriculum.State.from_json(state["schedule"])
+        progress = trainer.Progress(meta, validated, best, schedule, state["num_events"])
+        # Older versions did not write the rest.
+        digest, exported = state.get("metrics_digest"), state.get("exported")
+        pace = state.get("pace", {})
+        sound = (
+            _are_counts(
+                schedule.stage,
+                schedule.epoch,
+                schedule.steps,
+                schedule.period_epoch,
+                schedule.periods,
+                progress.num_events,
+            )
+            and isinstance(schedule.best_loss, int | float)
+            and isinstance(schedule.reason, str)
+            and (digest is None or isinstance(digest, str))
+            and (exported is None or isinstance(exported, dict))
+            and (exported is None or _are_counts(exported["stage"]))
+            and all(isinstance(seconds, float) for seconds in pace.values())
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        sound = False
+    if not sound:
+        raise errors.InputError(f"{source} does not fit this run")
+    return Checkpoint(progress, digest, exported, pace)
 
 
 def _are_counts(*values: Any) -> bool:

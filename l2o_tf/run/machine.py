@@ -7,10 +7,11 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from l2o_tf.core import seeds
+from l2o_tf.core import devices, seeds
 from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.run import config, remaining
 from l2o_tf.training import curriculum
+from l2o_tf.training.replicas import Replicas
 
 # Measured on two cores, see docs/performance.md: microseconds per coordinate and optimizee step of
 # training and of validation. Convolutions take several times as long.
@@ -35,10 +36,14 @@ def threads() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def describe(run_config: config.TrainConfig, trained_on: Sequence[Optimizee]) -> str:
+def describe(
+    run_config: config.TrainConfig,
+    trained_on: Sequence[Optimizee],
+    replicas: Replicas = Replicas(),
+) -> str:
     """One line: device, threads, data, coordinates, estimated time and memory of a whole run."""
     sizes = [_coordinates(optimizee) for optimizee in trained_on]
-    parts = [_device(), f"{threads()} threads", *_data(trained_on)]
+    parts = [devices.describe(), f"{threads()} threads", *_replicas(replicas), *_data(trained_on)]
     if len(sizes) == 1:
         parts.append(f"{sizes[0]:,} coordinates")
     else:
@@ -47,9 +52,15 @@ def describe(run_config: config.TrainConfig, trained_on: Sequence[Optimizee]) ->
     return ", ".join(parts)
 
 
-def _device() -> str:
-    names = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
-    return " and ".join([name for name in names if name.startswith("GPU")] or ["CPU"])
+def _replicas(replicas: Replicas) -> list[str]:
+    parts = []
+    if replicas.num_processes > 1:
+        parts.append(f"{replicas.num_processes} processes")
+    if replicas.num_replicas > 1:
+        parts.append(f"{replicas.num_replicas} replicas")
+    if replicas.num_trajectories > 1:
+        parts.append(f"{replicas.num_trajectories} trajectories per meta-step")
+    return parts
 
 
 def _coordinates(optimizee: Optimizee) -> int:
@@ -81,7 +92,7 @@ def _time(run_config: config.TrainConfig, coordinates: float) -> str:
     work = remaining.least(schedule, curriculum.State())
     scale = 1e-6 * coordinates * _MEASURED_THREADS / min(threads(), 8)
     seconds = _COMPILATION + scale * (
-        _TRAIN.get(run_config.rule, _OTHER_RULES) * work.train
+        _TRAIN.get(run_config.rule, _OTHER_RULES) * work.train * run_config.trajectories_per_step
         + _VALIDATE.get(run_config.rule, _OTHER_RULES)
         * work.validate
         * run_config.validation_epochs

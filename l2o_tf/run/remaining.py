@@ -125,14 +125,15 @@ def _period(
 ) -> tuple[curriculum.State, float]:
     """All epochs until the next validation at once."""
     length = schedule.train_steps[state.stage]
+    counted = length * schedule.trajectories
     left = min(schedule.period_epochs - state.period_epoch, schedule.max_epochs - state.epoch)
     if math.isfinite(schedule.max_steps):
-        left = min(left, math.ceil((schedule.max_steps - state.steps) / length))
+        left = min(left, math.ceil((schedule.max_steps - state.steps) / counted))
     epochs = max(1, int(left))
     state = dataclasses.replace(
         state,
         epoch=state.epoch + epochs - 1,
-        steps=state.steps + (epochs - 1) * length,
+        steps=state.steps + (epochs - 1) * counted,
         period_epoch=state.period_epoch + epochs - 1,
     )
     return curriculum.after_epoch(schedule, state, length), epochs * length

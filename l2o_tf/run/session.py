@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from l2o_tf import artifacts
 from l2o_tf.core import errors, files, flags
-from l2o_tf.rules.base import UpdateRule
 from l2o_tf.run import (
     build,
     config,
@@ -24,8 +23,10 @@ from l2o_tf.run import (
     remaining,
     snapshots,
     summaries,
+    workers,
 )
 from l2o_tf.training import curriculum, trainer
+from l2o_tf.training.replicas import Replicas
 
 Tell = Callable[[str], None]
 
@@ -34,32 +35,51 @@ def _ignore(text: str) -> None:
     pass
 
 
-def train(run_config: config.TrainConfig, tell: Tell = _ignore) -> None:
+def _never() -> bool:
+    return False
+
+
+def train(
+    run_config: config.TrainConfig,
+    tell: Tell = _ignore,
+    replicas: Replicas | None = None,
+    stopping: workers.Stopping = _never,
+) -> None:
     """Trains or resumes a run.
 
     Args:
         run_config: the flags; without a workdir the run gets a new one below runs/.
         tell: is given what a person should read, a text at a time; nothing is shown by default.
+        replicas: who trains; by default what the flags ask for.
+        stopping: asked before each event whether to end, for processes that train together, which
+            a KeyboardInterrupt at any other time would leave waiting for each other.
 
     Raises:
         InputError: for flags, data or a directory that cannot be used, and if no validation of
             the run was finite, so that there is no rule to export.
         Interrupted: after a KeyboardInterrupt; the run is saved.
     """
+    if replicas is None:
+        replicas = Replicas() if run_config.dry_run else workers.create(run_config)
+    workers.check_same(replicas, run_config)
+    if not replicas.is_chief:
+        workers.follow(run_config, replicas, stopping, tell)
+        return
     if not run_config.workdir:
         workdir = directory.default_path(run_config.rule)
         run_config = dataclasses.replace(run_config, workdir=workdir)
         tell(f"--workdir={shlex.quote(workdir)}")
     run = directory.RunDirectory(run_config.workdir)
-    run.check(run_config)
-    rule, trained_on, meta_trainer = build.parts(_with_initial_rule(run_config, run))
-    about = machine.describe(run_config, trained_on)
+    run.check(run_config, replicas.num_replicas)
+    parts = build.parts(_with_initial_rule(run_config, run), replicas)
+    about = machine.describe(run_config, parts.optimizees, replicas)
     if run_config.dry_run:
         tell(f"{about}\n{_all_flags(run_config)}")
         return
     with run.lock():
-        run.check(run_config)  # Another process may have begun a run here in the meantime.
-        _Session(run_config, run, rule, meta_trainer, len(trained_on), tell).train(about)
+        # Another process may have begun a run here in the meantime.
+        run.check(run_config, replicas.num_replicas)
+        _Session(run_config, run, parts, replicas, stopping, tell).train(about)
 
 
 def _with_initial_rule(
@@ -78,25 +98,27 @@ class _Session:
         self,
         run_config: config.TrainConfig,
         run: directory.RunDirectory,
-        rule: UpdateRule,
-        meta_trainer: trainer.Trainer,
-        num_optimizees: int,
+        parts: build.Parts,
+        replicas: Replicas,
+        stopping: workers.Stopping,
         tell: Tell,
     ):
-        self._config, self._run, self._rule, self._trainer = run_config, run, rule, meta_trainer
-        self._tell_person = tell
+        self._config, self._run = run_config, run
+        self._rule, self._trainer = parts.rule, parts.trainer
+        self._replicas, self._stopping, self._tell_person = replicas, stopping, tell
+        self._schedule = run_config.schedule(replicas.num_replicas)
         self._threads = machine.threads()
         self._optimizees = run_config.optimizee
         if run_config.problem_sets:
-            self._optimizees = tuple(f"problem_{i}" for i in range(num_optimizees))
+            self._optimizees = tuple(f"problem_{i}" for i in range(len(parts.optimizees)))
         # Of an ensemble some problems are validated on, with a trajectory or two each.
         several = len(self._optimizees) > 1 and not run_config.problem_sets
         self._validated = self._optimizees if several else ()
-        self._exporter = export.Exporter(run, rule, run_config)
+        self._exporter = export.Exporter(run, parts.rule, run_config)
 
     def train(self, about: str) -> None:
         run, run_config = self._run, self._config
-        began_with = run.create(run_config, self._threads)
+        began_with = run.create(run_config, self._threads, self._replicas.num_replicas)
         with contextlib.closing(log.RunLog(run.log)) as self._log:
             if began_with != self._threads:
                 self._tell(
@@ -142,12 +164,13 @@ class _Session:
             self._optimizees,
             self._validated,
         )
-        return checkpoint._replace(exported=self._exporter.renew(checkpoint))
+        checkpoint = checkpoint._replace(exported=self._exporter.renew(checkpoint))
+        return workers.share(self._replicas, checkpoint, start)
 
     def _banner(self, about: str, checkpoint: directory.Checkpoint) -> None:
-        run, schedule = self._run, self._config.schedule()
+        run = self._run
         left = display.time_left(
-            schedule, checkpoint.progress.schedule, remaining.Pace(checkpoint.pace)
+            self._schedule, checkpoint.progress.schedule, remaining.Pace(checkpoint.pace)
         )
         self._tell(about)
         if checkpoint.progress.num_events:
@@ -163,7 +186,7 @@ class _Session:
         current, pace = checkpoint, remaining.Pace(checkpoint.pace)
         saved = -float("inf")  # The first event is saved at once: what was compiled pays off.
         shown = display.ProgressDisplay(
-            self._config.schedule(),
+            self._schedule,
             pace=pace,
             log=self._log.add,
             optimizees=self._optimizees,
@@ -174,7 +197,9 @@ class _Session:
                 stack.enter_context(contextlib.closing(observer))
                 for observer in (*self._observers(current), shown)
             ]
-            events = self._trainer.run(current.progress, shown.watch)
+            events = workers.events(
+                self._trainer, current.progress, self._replicas, self._stopping, shown.watch
+            )
             try:
                 while True:
                     started = time.monotonic()
@@ -225,8 +250,9 @@ class _Session:
 
     def _keep_snapshot(self, event: trainer.Event) -> None:
         if isinstance(event, trainer.ValidationDone):
-            period_epochs = self._config.schedule().period_epochs
-            snapshots.save(self._run.path, event, period_epochs, self._config.max_snapshots)
+            snapshots.save(
+                self._run.path, event, self._schedule.period_epochs, self._config.max_snapshots
+            )
 
     def _save(self, checkpoint: directory.Checkpoint) -> None:
         self._metrics.sync()  # Before a checkpoint that says that these lines are there.

@@ -38,6 +38,7 @@ class Schedule:
         min_periods: N_period, periods that every stage gets; infinite without a curriculum.
         max_epochs: epochs in all, after which training ends wherever it is; infinite for none.
         max_steps: the same for optimizee steps of training, validations not counted.
+        trajectories: trajectories per epoch, the steps of each of which count.
     """
 
     train_steps: tuple[int, ...]
@@ -46,6 +47,7 @@ class Schedule:
     min_periods: float
     max_epochs: float = math.inf
     max_steps: float = math.inf
+    trajectories: int = 1
 
     def is_used_up(self, state: "State") -> bool:
         """Whether training ends with the validation that follows."""
@@ -98,12 +100,12 @@ def after_epoch(schedule: Schedule, state: State, num_steps: int) -> State:
     Args:
         schedule: the schedule.
         state: the state before.
-        num_steps: optimizee steps of the epoch, N_train unless lengths are random.
+        num_steps: optimizee steps of each trajectory, N_train unless lengths are random.
     """
     state = dataclasses.replace(
         state,
         epoch=state.epoch + 1,
-        steps=state.steps + num_steps,
+        steps=state.steps + num_steps * schedule.trajectories,
         period_epoch=state.period_epoch + 1,
     )
     if state.period_epoch < schedule.period_epochs and not schedule.is_used_up(state):

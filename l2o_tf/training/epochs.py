@@ -8,15 +8,14 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf.core import coordinates, loops, seeds
+from l2o_tf.core import loops, seeds
 from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import State, UpdateRule, Weights
 from l2o_tf.rules.mixture import PerStep
-from l2o_tf.training import estimators, imitation, objectives, unrolls
+from l2o_tf.training import estimators, imitation, unrolls, validation
 from l2o_tf.training.plan import Plan, first_state
-
-_DIVERGED = 10.0  # See `relative_validation`.
-_MAX_SIZES = 1000  # Coordinates whose updates a validation measures.
+from l2o_tf.training.replicas import Replicas
+from l2o_tf.training.validation import Validation
 
 
 class MetaState(NamedTuple):
@@ -56,22 +55,6 @@ class Epoch(NamedTuple):
     num_steps: tf.Tensor
 
 
-class Validation(NamedTuple):
-    """The result of one validation trajectory.
-
-    Attributes:
-        losses: [num_unrolls], the mean of each unroll's losses.
-        final_loss: scalar, the loss after the last step, on a batch of its own, or on the scoring
-            examples of the last unroll where the plan has such.
-        update_sizes: [num_unrolls, num_measured], for evenly spaced coordinates, at most 1,000,
-            the mean of an unroll's absolute updates.
-    """
-
-    losses: tf.Tensor
-    final_loss: tf.Tensor
-    update_sizes: tf.Tensor
-
-
 _FLOAT, _INTEGER = tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)
 _METRICS = (_FLOAT, _FLOAT, _INTEGER, _INTEGER)  # The fields of an Epoch beside its state.
 
@@ -95,6 +78,7 @@ class Epochs:
         plan: Plan = Plan(),
         relative_validation: bool = False,
         with_xla: bool = True,
+        replicas: Replicas = Replicas(),
     ):
         """Prepares the epochs; each is traced at its first call.
 
@@ -109,10 +93,10 @@ class Epochs:
             shared_meta_optimizer: whether imitation goes on with the meta-optimizer's state of
                 normal epochs instead of its own.
             plan: how long unrolls are and what they are scored by.
-            relative_validation: whether validations report ln((f + 1e-6) / (f_0 + 1e-6)), at most
-                10 and 10 where it is not finite, so that different problems count alike.
+            relative_validation: see `validation.validate`.
             with_xla: whether to compile unrolls, but for what a rule compiles itself and for an
                 optimizee that XLA cannot compile.
+            replicas: the trajectories whose meta-gradients are averaged, and who runs them.
         """
         self._rule, self._optimizee, self._teacher = rule, optimizee, teacher
         self._meta_optimizer, self._mixture = meta_optimizer, mixture
@@ -120,13 +104,14 @@ class Epochs:
         self._estimator = estimator
         self._shares_meta_optimizer = shared_meta_optimizer
         self._plan, self._unroll_length = plan, plan.unroll_length
-        self._relative_validation = relative_validation
+        self._relative_validation, self._replicas = relative_validation, replicas
         self._function = loops.compiled_if(with_xla and optimizee.compiles)
         self.train = loops.in_graph(self._train)
         self.train_mixture = loops.in_graph(self._train_mixture)
         self.imitate = loops.in_graph(self._imitate)
         self.interleave = loops.in_graph(self._interleave)
         self.validate = loops.in_graph(self._validate)
+        self.validate_together = loops.in_graph(self._validate_together)
 
     def initial_state(self, weights: Weights) -> MetaState:
         """The state before the first epoch."""
@@ -206,128 +191,147 @@ class Epochs:
         return Epoch(meta if keep is None else keep(meta, carry), *metrics)
 
     def _normal_steps(self, rule, meta, seed, num_unrolls, kept=False):
-        """What the first unroll starts from, and unroll and meta-step number k as a function."""
+        """What the first unrolls start from, and meta-step number k as a function."""
         estimator, plan = self._estimator, self._plan
 
-        def meta_step(meta, carry, k, num_unrolls, initial_loss):
+        def begin(own_seed, weights):
+            start = unrolls.start(self._optimizee, rule, own_seed, weights)
+            if kept:
+                start = start._replace(rule_state=meta.rule_state)
+            initial_loss = plan.initial_loss(rule, self._optimizee, own_seed, start)
+            return (own_seed, start.params, initial_loss), estimator.start(start, weights)
+
+        def estimate(own, weights, k, num_unrolls, num_steps):
+            (own_seed, first_params, initial_loss), carry = own
             learned_start = None
             if not kept:
-                learned_start = first_state(rule, start.params, unrolls.rule_seed(seed), k)
+                learned_start = first_state(rule, first_params, unrolls.rule_seed(own_seed), k)
             segment = plan.segment(
-                rule, self._optimizee, seed, k, num_unrolls, initial_loss, learned_start
+                rule,
+                self._optimizee,
+                own_seed,
+                k,
+                num_unrolls,
+                initial_loss,
+                learned_start,
+                num_steps,
             )
             estimate = estimator.step(
-                segment, carry, meta.weights, seeds.fold(seed, seeds.Stream.ESTIMATOR, k)
+                segment, carry, weights, seeds.fold(own_seed, seeds.Stream.ESTIMATOR, k)
             )
-            meta, norm = self._apply(meta, estimate.gradient, imitates=False)
             reported = plan.objective.report(estimate.objective, estimate.taken)
-            steps = tf.convert_to_tensor(segment.planned_steps)
-            return meta, estimate.end, (reported, norm, tf.constant(0), steps)
+            return (estimate.gradient, reported), estimate.end
 
-        start = unrolls.start(self._optimizee, rule, seed, meta.weights)
-        if kept:
-            start = start._replace(rule_state=meta.rule_state)
-        initial_loss = plan.initial_loss(rule, self._optimizee, seed, start)
-        compiled = self._compiled(meta_step, estimator.compiles_itself(rule))
+        begun = self._replicas.each(begin, self._replicas.seeds(seed), meta.weights)
+        beginnings, carries = zip(*begun)
+        meta_step = self._meta_steps(estimate, False, estimator.compiles_itself(rule))
 
-        def step(meta, carry, k):
-            return compiled(meta, carry, k, num_unrolls, initial_loss)
+        def step(meta, carries, k):
+            num_steps = plan.num_steps(seed, k)
+            own = tuple(zip(beginnings, carries))
+            meta, carries, metrics = meta_step(meta, own, k, num_unrolls, num_steps)
+            planned = plan.max_steps if num_steps is None else num_steps
+            return meta, carries, (*metrics, tf.constant(0), tf.convert_to_tensor(planned))
 
-        return estimator.start(start, meta.weights), step
+        return carries, step
 
     def _imitation_steps(self, meta, seed):
         """Like `_normal_steps`, for the teacher's trajectory and the student's state on it."""
         num_batches = self._unroll_length * self._steps_per_label
-        student_seed = seeds.fold(seed, seeds.Stream.STUDENT)
 
         @self._function
-        def teach(trajectory, first_batch):
+        def teach(own_seed, trajectory, first_batch):
             return imitation.teach(
                 self._teacher,
                 self._optimizee,
                 trajectory,
-                unrolls.random_batches(self._optimizee, seed, first_batch),
+                unrolls.random_batches(self._optimizee, own_seed, first_batch),
                 self._unroll_length,
                 self._steps_per_label,
             )
 
-        def meta_step(meta, carry, k):
-            trajectory, state = carry
-            lesson = teach(trajectory, k * num_batches)
+        def begin(own_seed, weights):
+            start = unrolls.start(self._optimizee, self._teacher, own_seed)
+            student_seed = seeds.fold(own_seed, seeds.Stream.STUDENT)
+            return start, self._rule.init(start.params, student_seed, weights)
+
+        def estimate(own, weights, k):
+            own_seed, (trajectory, state) = own
+            lesson = teach(own_seed, trajectory, k * num_batches)
+            student_seed = seeds.fold(own_seed, seeds.Stream.STUDENT)
             losses, gradient, state = imitation.imitation_gradient(
                 self._rule,
                 state,
                 lesson,
-                meta.weights,
+                weights,
                 self._plan.objective,
                 first_state(self._rule, trajectory.params, student_seed, k),
             )
-            meta, norm = self._apply(meta, gradient, imitates=True)
-            metrics = (
-                tf.reduce_mean(losses),
-                norm,
-                tf.constant(1),
-                tf.constant(self._unroll_length),
-            )
-            return meta, (lesson.end, state), metrics
+            return (gradient, tf.reduce_mean(losses)), (lesson.end, state)
 
-        start = unrolls.start(self._optimizee, self._teacher, seed)
-        state = self._rule.init(start.params, student_seed, meta.weights)
-        return (start, state), self._compiled(meta_step, self._rule.differentiator is not None)
+        own_seeds = self._replicas.seeds(seed)
+        meta_step = self._meta_steps(estimate, True, self._rule.differentiator is not None)
+
+        def step(meta, carries, k):
+            meta, carries, metrics = meta_step(meta, tuple(zip(own_seeds, carries)), k)
+            return meta, carries, (*metrics, tf.constant(1), tf.constant(self._unroll_length))
+
+        return self._replicas.each(begin, own_seeds, meta.weights), step
+
+    def _meta_steps(self, estimate, imitates: bool, compiles_itself: bool):
+        """The meta-step from what `estimate` finds out of each trajectory.
+
+        Args:
+            estimate: maps what a trajectory has for itself, the weights and what all are given to
+                the pair (gradient, loss) and where the trajectory stands afterwards.
+            imitates: whether the loss is that of imitation.
+            compiles_itself: whether to leave the compilation of `estimate` to itself.
+
+        Returns:
+            A function of the state, what each trajectory has for itself and what all are given. It
+            returns the state, where each trajectory stands, and the loss and the gradient's norm.
+        """
+        replicas = self._replicas
+
+        def apply(meta, gradient):
+            return self._apply(meta, gradient, imitates)
+
+        def meta_step(meta, own, *shared):
+            estimates = replicas.each(estimate, own, meta.weights, *shared)
+            means, ends = zip(*estimates)
+            gradient, loss = replicas.mean(means)
+            meta, norm = apply(meta, gradient)
+            return meta, ends, (loss, norm)
+
+        compiled = loops.in_graph if compiles_itself else self._function
+        if not replicas.is_single:
+            # XLA takes no exchange between replicas, and several trajectories share the code.
+            estimate, apply = compiled(estimate), self._function(apply)
+            return meta_step
+        return meta_step if compiles_itself else compiled(meta_step)
 
     def _validate(self, weights: Weights, seed: seeds.Seed, num_unrolls: tf.Tensor) -> Validation:
         """Runs the rule from `seed` without meta-steps."""
-
-        def sizes(updates):
-            flat = coordinates.flatten(updates)
-            return tf.abs(flat[:: -(-flat.shape[0] // _MAX_SIZES)])
-
-        def true_loss(point, batch):
-            return self._optimizee.loss(
-                self._rule.true_params(point.params, point.rule_state), batch
-            )
-
-        @self._function
-        def unroll(trajectory, first_batch):
-            batches = unrolls.random_batches(self._optimizee, seed, first_batch)
-
-            def observe(point, loss, grads, t):
-                return true_loss(point, batches(t))
-
-            run = unrolls.unroll(
-                self._rule,
-                self._optimizee,
-                trajectory,
-                batches,
-                self._unroll_length,
-                weights,
-                unrolls.Watch(
-                    measure=sizes, observe=observe if self._rule.scores_elsewhere else None
-                ),
-            )
-            measured = tf.cast(tf.reduce_mean(run.measured, axis=0), tf.float32)
-            return run.end, (tf.reduce_mean(run.losses), measured)
-
-        def step(trajectory, k):
-            return unroll(trajectory, k * self._unroll_length)
-
-        start = unrolls.start(self._optimizee, self._rule, seed, weights)
-        like = (tf.TensorSpec([], tf.float32), sizes(start.params))
-        end, (losses, update_sizes) = loops.scan(step, start, num_unrolls, like)
-        last_step = num_unrolls * self._unroll_length
-        final_loss = true_loss(
-            end, self._plan.point_batch(self._optimizee, seed, num_unrolls - 1, last_step)
+        return validation.validate(
+            self._rule,
+            self._optimizee,
+            weights,
+            seed,
+            num_unrolls,
+            self._plan,
+            self._relative_validation,
+            self._function,
         )
-        if self._relative_validation:
-            zero = tf.constant(0)
-            first_batch = self._plan.point_batch(self._optimizee, seed, zero, zero)
-            first_loss = self._optimizee.loss(start.params, first_batch)
-            losses, final_loss = (_relative(x, first_loss) for x in (losses, final_loss))
-        return Validation(losses, final_loss, update_sizes)
 
-    def _compiled(self, meta_step, compiles_itself: bool):
-        """Leaves what compiles itself alone."""
-        return meta_step if compiles_itself else self._function(meta_step)
+    def _validate_together(
+        self, weights: Weights, seed: seeds.Seed, first: tf.Tensor, num_unrolls: tf.Tensor
+    ) -> Validation:
+        """Validations number `first` on of `seed`, one by each replica, stacked."""
+
+        def validate(number):
+            return self._validate(weights, seeds.fold(seed, number), num_unrolls)
+
+        return self._replicas.stacked(validate, first)
 
     def _apply(self, meta: MetaState, gradient: Weights, imitates: bool):
         norm = tf.linalg.global_norm([gradient[name] for name in meta.weights])
@@ -363,8 +367,3 @@ class Epochs:
         kept = tf.nest.map_structure(lambda new, old: tf.where(finite, new, old), after, meta)
         skipped = meta.skipped + tf.cast(tf.logical_not(finite), tf.int32)
         return kept._replace(skipped=skipped)
-
-
-def _relative(losses: tf.Tensor, first_loss: tf.Tensor) -> tf.Tensor:
-    ratio = objectives.log_ratio(losses, first_loss)
-    return tf.where(tf.math.is_finite(ratio), tf.minimum(ratio, _DIVERGED), _DIVERGED)

@@ -49,6 +49,12 @@ class Plan:
             return fixed
         return self.lengths.num_unrolls(seeds.fold(seed, Stream.LENGTHS))
 
+    def num_steps(self, seed: seeds.Seed, unroll: tf.Tensor) -> tf.Tensor | None:
+        """The number of steps of an unroll of the epoch of `seed`; None if it is not random."""
+        if self.lengths is None:
+            return None
+        return self.lengths.num_steps(seeds.fold(seed, Stream.LENGTHS), unroll)
+
     def initial_loss(
         self,
         rule: UpdateRule,
@@ -71,22 +77,21 @@ class Plan:
         num_unrolls: tf.Tensor,
         initial_loss: tf.Tensor,
         first_state: FirstState | None = None,
+        num_steps: tf.Tensor | None = None,
     ) -> Segment:
-        """One unroll of the epoch of `seed` with what it is scored by.
+        """One unroll of the trajectory of `seed` with what it is scored by.
 
         Args:
             rule: the learned rule.
             optimizee: what it optimizes.
-            seed: int32 [2], the seed of the epoch.
+            seed: int32 [2], the seed of the trajectory.
             unroll: int32 scalar, the number of the unroll.
             num_unrolls: int32 scalar, how many there are.
             initial_loss: as returned by `initial_loss`.
             first_state: as returned by `first_state`.
+            num_steps: as returned by `num_steps`.
         """
         batches = unrolls.random_batches(optimizee, seed, unroll * (self.max_steps + 1))
-        num_steps = None
-        if self.lengths is not None:
-            num_steps = self.lengths.num_steps(seeds.fold(seed, Stream.LENGTHS), unroll)
         return Segment(
             rule,
             optimizee,

@@ -15,8 +15,9 @@ from l2o_tf.core import seeds
 from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import UpdateRule, Weights
 from l2o_tf.rules.mixture import PerStep
-from l2o_tf.training import curriculum, epochs, self_improving
+from l2o_tf.training import curriculum, epochs, self_improving, validation
 from l2o_tf.training.plan import Plan
+from l2o_tf.training.replicas import Replicas
 
 # Beyond so many optimizees XLA does not pay: an epoch of L2O-Scale takes it 12 s longer to compile
 # and saves half a second, and holds a thousand of the 65,530 memory maps of a process for good.
@@ -136,7 +137,7 @@ class ValidationDone:
         losses: [validation_epochs, num_unrolls], the mean loss of each unroll.
         loss: the mean of `by_optimizee`.
         decision: what follows from it; None for a baseline.
-        update_sizes: [num_unrolls, num_measured], see `epochs.Validation`, of one trajectory.
+        update_sizes: [num_unrolls, num_measured], see `validation.Validation`, of one trajectory.
         by_optimizee: for each optimizee that is validated on, the mean over its trajectories of
             the last unroll's loss, or of a final minibatch's.
     """
@@ -182,6 +183,7 @@ class Trainer:
         validation_optimizees: Sequence[Optimizee] = (),
         plan: Plan = Plan(),
         optimizee_weights: Sequence[float] = (),
+        replicas: Replicas = Replicas(),
         **epoch_options: Any,
     ):
         """Prepares training.
@@ -199,10 +201,11 @@ class Trainer:
             plan: see `epochs.Epochs`.
             optimizee_weights: how often each optimizee is drawn, up to a factor; by default equally
                 often.
+            replicas: the trajectories of a meta-step, and who runs them.
             **epoch_options: see `epochs.Epochs`.
         """
         self._rule, self._recipe, self._mixture = rule, recipe, mixture
-        self._plan = plan
+        self._plan, self._replicas = plan, replicas
         self._optimizee_shares = np.cumsum(optimizee_weights) / np.sum(optimizee_weights)
 
         def prepare(optimizee):
@@ -215,6 +218,7 @@ class Trainer:
                 plan=plan,
                 relative_validation=len(validation_optimizees) > 1,
                 with_xla=len(optimizees) <= _MAX_COMPILED,
+                replicas=replicas,
                 **epoch_options,
             )
 
@@ -338,19 +342,23 @@ class Trainer:
 
     def _validation_runs(
         self, progress: Progress, num_steps: int, watch: Watch | None
-    ) -> list[epochs.Validation]:
+    ) -> list[validation.Validation]:
         # num_events tells validations apart: fresh trajectories each time, as in the legacy code.
         seed = self._seed("validation", progress.num_events)
         num_unrolls = tf.constant(num_steps // self._plan.unroll_length)
-        runs = []
-        for i in range(self._recipe.validation_epochs):
+        runs: list[validation.Validation] = []
+        # Replicas share what is the same code; of several problems each process runs all.
+        shares = self._replicas.num_replicas if len(self._validations) == 1 else 1
+        for i in range(0, self._recipe.validation_epochs, shares):
             if watch is not None:
                 watch(i, self._recipe.validation_epochs)
-            validation = self._validations[i % len(self._validations)].validate(
-                progress.validated, seeds.fold(seed, i), num_unrolls
-            )
-            runs.append(tf.nest.map_structure(lambda x: x.numpy(), validation))
-        return runs
+            on, weights = self._validations[i % len(self._validations)], progress.validated
+            if shares == 1:
+                runs.append(_to_numpy(on.validate(weights, seeds.fold(seed, i), num_unrolls)))
+                continue
+            together = _to_numpy(on.validate_together(weights, seed, tf.constant(i), num_unrolls))
+            runs += [validation.Validation(*of_one) for of_one in zip(*together)]
+        return runs[: self._recipe.validation_epochs]
 
     def _draws_imitation(self, state: curriculum.State) -> bool:
         r = imitation_probability(self._recipe, state.stage)
@@ -372,3 +380,7 @@ class Trainer:
 def _restore_best(progress: Progress) -> Progress:
     meta = progress.meta._replace(weights=progress.best)
     return progress._replace(meta=meta, validated=progress.best)
+
+
+def _to_numpy(run: validation.Validation) -> validation.Validation:
+    return tf.nest.map_structure(lambda x: x.numpy(), run)

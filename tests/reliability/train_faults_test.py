@@ -16,7 +16,7 @@ def parts():
 
 @pytest.fixture
 def harness(parts, tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "parts", lambda _: parts)
+    monkeypatch.setattr(build, "parts", lambda *_: parts)
 
     def train(directory):
         session.train(config.TrainConfig(**toy_run.FLAGS, workdir=str(directory / "run")))

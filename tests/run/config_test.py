@@ -122,6 +122,20 @@ def test_the_command_of_the_readme_is_l2o_dm_with_both_techniques():
             {"keep_state": True, "estimator": "es"},
             "--keep_state needs --estimator=bptt and a single",
         ),
+        (
+            {"keep_state": True, "trajectories_per_step": 2},
+            "--keep_state needs --trajectories_per_step=1 and --strategy=none",
+        ),
+        (
+            {"keep_state": True, "strategy": "mirrored"},
+            "--keep_state needs --trajectories_per_step=1 and --strategy=none",
+        ),
+        (
+            {"strategy": "multi_worker", "seeds": (0, 1)},
+            "--strategy=multi_worker cannot be combined with --seeds",
+        ),
+        ({"strategy": "ps"}, "--strategy=ps must be one of none, mirrored, multi_worker"),
+        ({"trajectories_per_step": 0}, "--trajectories_per_step=0 must be from 1 to 1000"),
         ({"scoring_examples": 10}, "--scoring_examples=10 needs --problem_sets"),
         ({"seed": -1}, "--seed=-1 must be between 0 and 2147483647"),
         ({"meta_learning_rate": 0.0}, "--meta_learning_rate=0.0 must be a positive number"),
@@ -217,3 +231,9 @@ def test_a_budget_of_steps_replaces_the_number_of_epochs():
     assert TrainConfig(max_train_steps=3000).schedule() == curriculum.Schedule(
         (100,), (100,), 100, math.inf, math.inf, max_steps=3000
     )
+
+
+def test_a_budget_of_steps_is_shared_by_all_trajectories():
+    flags = TrainConfig(max_train_steps=4000, trajectories_per_step=2)
+    assert flags.schedule().trajectories == 2
+    assert flags.schedule(num_replicas=3).trajectories == 6

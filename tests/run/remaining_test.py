@@ -11,6 +11,7 @@ from l2o_tf.training import curriculum
 from l2o_tf.training.curriculum import Phase, State
 
 STAGES = curriculum.Schedule((100, 200), (200, 300), period_epochs=10, min_periods=3)
+TOGETHER = curriculum.Schedule((100,), (100,), 10, math.inf, max_steps=2450, trajectories=2)
 FIXED = curriculum.Schedule((100,), (100,), 10, math.inf, max_epochs=25)
 BUDGET = curriculum.Schedule((100,), (100,), 10, math.inf, max_steps=2450)
 
@@ -26,6 +27,8 @@ BUDGET = curriculum.Schedule((100,), (100,), 10, math.inf, max_steps=2450)
         (FIXED, State(), 25 * 100, 3 * 100),
         (FIXED, State(epoch=12, period_epoch=2), 13 * 100, 2 * 100),
         (BUDGET, State(), 25 * 100, 3 * 100),
+        # Two trajectories of 13 epochs are 2,600 steps.
+        (TOGETHER, State(), 13 * 100, 2 * 100),
         (BUDGET, State(epoch=20, steps=2000), 5 * 100, 100),
     ],
 )

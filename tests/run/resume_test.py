@@ -22,7 +22,7 @@ def parts():
 @pytest.fixture
 def train(parts, monkeypatch):
     """Trains in a directory and returns what was told."""
-    monkeypatch.setattr(build, "parts", lambda _: parts)
+    monkeypatch.setattr(build, "parts", lambda *_: parts)
 
     def run(workdir, **flags):
         told = []
@@ -73,7 +73,7 @@ def test_a_run_of_an_older_version_gets_its_lost_export_from_its_metrics(train, 
 
 def test_a_training_without_a_finite_validation_is_an_error(train, tmp_path, monkeypatch):
     never = toy_run.parts([(epoch, math.nan) for epoch in (2, 4, 6, 8, 9)])
-    monkeypatch.setattr(build, "parts", lambda _: never)
+    monkeypatch.setattr(build, "parts", lambda *_: never)
     for _ in range(2):  # Also when it is asked again.
         with pytest.raises(errors.InputError, match="none of its validations had a finite loss"):
             train(tmp_path / "run")
@@ -82,7 +82,7 @@ def test_a_training_without_a_finite_validation_is_an_error(train, tmp_path, mon
 
 def test_a_loss_of_minus_infinity_is_no_best_one(train, tmp_path, monkeypatch):
     endless = toy_run.parts([(2, 3.0), (4, -math.inf), (6, -math.inf), (8, 5.0), (9, 5.0)])
-    monkeypatch.setattr(build, "parts", lambda _: endless)
+    monkeypatch.setattr(build, "parts", lambda *_: endless)
     train(tmp_path / "run")
     assert json.loads((tmp_path / "run" / "rule.json").read_text())["epoch"] == 2
 
@@ -195,7 +195,7 @@ def test_what_is_told_is_in_the_log(train, finished):
 
 
 def test_a_run_without_a_workdir_gets_one(parts, monkeypatch, tmp_path):
-    monkeypatch.setattr(build, "parts", lambda _: parts)
+    monkeypatch.setattr(build, "parts", lambda *_: parts)
     monkeypatch.chdir(tmp_path)
     told = []
     for _ in range(2):
@@ -206,7 +206,7 @@ def test_a_run_without_a_workdir_gets_one(parts, monkeypatch, tmp_path):
 
 
 def test_a_dry_run_says_what_it_would_do_and_writes_nothing(parts, monkeypatch, tmp_path):
-    monkeypatch.setattr(build, "parts", lambda _: parts)
+    monkeypatch.setattr(build, "parts", lambda *_: parts)
     told = []
     run_config = config.TrainConfig(**toy_run.FLAGS, dry_run=True, workdir=str(tmp_path / "run"))
     session.train(run_config, told.append)
@@ -244,7 +244,7 @@ class TestInitFrom:
     ):
         used = []
 
-        def make(run_config):
+        def make(run_config, replicas):
             used.append(run_config.init_from)
             return parts
 

@@ -188,6 +188,13 @@ def test_a_budget_of_steps_ends_training_with_a_validation(max_steps, num_epochs
     assert state.reason == f"all {steps} steps are done"
 
 
+def test_the_steps_of_all_trajectories_of_an_epoch_count():
+    schedule = curriculum.Schedule((100,), (100,), 9, math.inf, max_steps=900, trajectories=3)
+    state, done = run(schedule, [5.0])
+    assert done.count("train 100") == 3
+    assert (state.epoch, state.steps) == (3, 900)
+
+
 def test_without_a_curriculum_every_period_is_validated_until_the_last_epoch():
     schedule = curriculum.Schedule((100,), (100,), 2, math.inf, max_epochs=8)
     state, done = run(schedule, [5.0, 6.0, 7.0, 8.0])
