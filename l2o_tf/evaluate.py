@@ -1,5 +1,7 @@
 """Evaluates update rules on optimizees: `python -m l2o_tf.evaluate`."""
 
+import functools
+
 from l2o_tf import cli
 from l2o_tf.evaluation.config import EvaluateConfig
 
@@ -16,10 +18,10 @@ example: python -m l2o_tf.evaluate --rules=runs/dm_cl_il,tuned:adam,tuned:sgd \\
 def main(config: EvaluateConfig) -> None:
     """Runs the command."""
     # Late, because --help and a wrong flag must not wait for TensorFlow.
-    cli.import_tensorflow_quietly()
+    cli.prepare_as(config)
     from l2o_tf.evaluation import session
 
-    session.evaluate(config, cli.say)
+    session.evaluate(config, cli.say, functools.partial(cli.prepare_as, config))
 
 
 def command() -> None:

@@ -22,10 +22,10 @@ The same command on an existing directory goes on where it was, also with more r
 def main(config: SelectConfig) -> None:
     """Runs the command."""
     # Late, because --help and a wrong flag must not wait for TensorFlow.
-    cli.import_tensorflow_quietly()
+    cli.prepare_as(config)
     from l2o_tf.evaluation import selecting
 
-    selecting.select(config, cli.say, functools.partial(cli.prepare, config.plugins))
+    selecting.select(config, cli.say, functools.partial(cli.prepare_as, config))
 
 
 def name_the_runs(argv: list[str]) -> list[str]:

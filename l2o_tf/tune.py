@@ -15,7 +15,7 @@ example: python -m l2o_tf.tune --rules=adam,sgd --optimizees=mlp --num_steps=100
 def main(config: TuneConfig) -> None:
     """Runs the command."""
     # Late, because --help and a wrong flag must not wait for TensorFlow.
-    cli.import_tensorflow_quietly()
+    cli.prepare_as(config)
     from l2o_tf.evaluation import session
 
     session.tune(config, cli.say)

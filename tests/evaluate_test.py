@@ -87,6 +87,8 @@ def test_an_evaluation_leaves_its_files(finished):
         "dataset": "digits",
         "split": "test",
         "num_steps": 120,
+        "deterministic": False,
+        "tf32": False,
     }
 
 
@@ -317,6 +319,55 @@ def test_evaluations_in_one_directory_share_the_work(tmp_path, monkeypatch, caps
     assert capsys.readouterr().err.count(" over the last tenth") == 2
     stored = {r.seed: r.losses for r in results.load(workdir)}
     assert stored.keys() == {0, 1, 2} and (stored[1] == 1).all()
+
+
+@pytest.mark.parametrize("num_shards", [2, 5])
+def test_shards_leave_the_files_of_one_evaluation(finished, tmp_path, capsys, num_shards):
+    workdir, count = tmp_path / "results", 0
+    for i in range(num_shards, 0, -1):
+        assert run(workdir, shard=f"{i}/{num_shards}") == 0
+        new = len(list(workdir.glob("runs/*"))) - count
+        assert abs(new - NUM_RUNS / num_shards) < 1
+        count += new
+        left = f"{NUM_RUNS - count} runs of others are missing" in capsys.readouterr().err
+        assert left == (count < NUM_RUNS)
+        assert (workdir / "results.csv").exists() == (count == NUM_RUNS)
+    same_files(workdir, finished)
+
+
+def test_shards_that_were_copied_together_are_merged_by_an_evaluation_of_nothing(
+    finished, tmp_path, monkeypatch
+):
+    shutil.copytree(finished / "runs", tmp_path / "results" / "runs")
+    shutil.copy(finished / "config.json", tmp_path / "results")
+    interrupt_after(monkeypatch, 0)
+    assert run(tmp_path / "results") == 0
+    same_files(tmp_path / "results", finished)
+
+
+def same_files(workdir, expected):
+    names = {path.relative_to(expected) for path in expected.rglob("*") if path.is_file()}
+    names = {name for name in names if "tfevents" not in name.name}
+    found = {path.relative_to(workdir) for path in workdir.rglob("*") if path.is_file()}
+    assert {name for name in found if "tfevents" not in name.name} == names
+    for name in names - {pathlib.Path(".lock")}:
+        assert (workdir / name).read_bytes() == (expected / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_processes_side_by_side_leave_the_files_of_one(finished, tmp_path, capsys):
+    # A process has its share of the threads, which the last bits depend on.
+    flags = {"optimizees": ("simple",), "num_steps": 120}
+    assert run(tmp_path / "one", **flags) == 0
+    assert run(tmp_path / "two", **flags, jobs=2) == 0
+    assert "6 runs on CPU, 2 at a time" in capsys.readouterr().err
+    same_files(tmp_path / "two", tmp_path / "one")
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/2/3"])
+def test_a_shard_that_there_is_not_is_refused(tmp_path, shard):
+    with pytest.raises(errors.InputError, match=f"--shard={shard} must be i/n"):
+        run(tmp_path / "results", shard=shard)
 
 
 def test_divergence_is_a_result(tmp_path, capsys):

@@ -13,6 +13,7 @@ from l2o_tf.core.flags import (
 )
 from l2o_tf.data.datasets import SPLITS
 from l2o_tf.evaluation import results
+from l2o_tf.run.device_flags import DeviceFlags
 
 _MAX_SEEDS = 10**6
 
@@ -59,12 +60,16 @@ def _data_dir_flag():
     )
 
 
+def _jobs_flag():
+    return flag(1, "Processes side by side, which share the CPUs.", _LENGTH)
+
+
 def _tuned_dir_flag():
     return flag("runs/tuned", "Where tuned learning rates are kept.", _FILES)
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateConfig(CommandFlags):
+class EvaluateConfig(CommandFlags, DeviceFlags):
     """The flags of evaluation.
 
     Raises:
@@ -91,6 +96,13 @@ class EvaluateConfig(CommandFlags):
     num_steps: int = flag(10000, "Optimizee steps per run.", _LENGTH)
     num_seeds: int = flag(10, "Runs per rule and optimizee.", _LENGTH)
     seed: int = flag(0, "The first seed; all rules share initial values and batches.", _LENGTH)
+    jobs: int = _jobs_flag()
+    shard: str = flag(
+        "1/1",
+        "i/n: do the i-th of n parts of the runs only, for several machines with one --workdir, or "
+        "whose DIR/runs are copied together. Who finds all runs done writes tables and figures.",
+        _LENGTH,
+    )
     workdir: str = flag(
         "", "The results' directory. An interrupted evaluation goes on where it was.", _FILES
     )
@@ -105,6 +117,8 @@ class EvaluateConfig(CommandFlags):
         _check_common(self)
         last = 2**31 - self.num_seeds
         require(-(2**31) <= self.seed <= last, "seed", self.seed, f"from -2147483648 to {last}")
+        require(self.jobs >= 1, "jobs", self.jobs, "at least 1")
+        self.shard_of()
 
     def identity(self) -> dict:
         """What all results of one directory have in common."""
@@ -113,11 +127,17 @@ class EvaluateConfig(CommandFlags):
             "dataset": self.dataset,
             "split": self.split,
             "num_steps": self.num_steps,
+            "deterministic": self.deterministic,
+            "tf32": self.tf32,
         }
+
+    def shard_of(self) -> tuple[int, int]:
+        """The i and n of --shard."""
+        return _parse_shard(self.shard)
 
 
 @dataclasses.dataclass(frozen=True)
-class TuneConfig(CommandFlags):
+class TuneConfig(CommandFlags, DeviceFlags):
     """The flags of tuning.
 
     Raises:
@@ -149,7 +169,7 @@ class TuneConfig(CommandFlags):
 
 
 @dataclasses.dataclass(frozen=True)
-class SelectConfig(CommandFlags):
+class SelectConfig(CommandFlags, DeviceFlags):
     """The flags of selection.
 
     Raises:
@@ -182,7 +202,7 @@ class SelectConfig(CommandFlags):
         _LENGTH,
     )
     num_seeds: int = flag(2, "Trajectories per snapshot and optimizee.", _LENGTH)
-    jobs: int = flag(1, "Processes side by side, which share the CPUs.", _LENGTH)
+    jobs: int = _jobs_flag()
     shard: str = flag(
         "1/1",
         "i/n: measure the i-th of n parts of a rung only, then stop; for several machines with "
@@ -221,16 +241,20 @@ class SelectConfig(CommandFlags):
 
     def shard_of(self) -> tuple[int, int]:
         """The i and n of --shard."""
-        parts = self.shard.split("/")
-        fits = len(parts) == 2 and all(part.isdecimal() for part in parts)
-        fits = fits and 1 <= int(parts[0]) <= int(parts[1])
-        require(fits, "shard", self.shard, "i/n with i from 1 to n, such as 1/3")
-        return int(parts[0]), int(parts[1])
+        return _parse_shard(self.shard)
 
     def to_json(self) -> dict:
         """The flags, as JSON values."""
         values = dataclasses.asdict(self)
         return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+
+
+def _parse_shard(text: str) -> tuple[int, int]:
+    parts = text.split("/")
+    fits = len(parts) == 2 and all(part.isdecimal() for part in parts)
+    fits = fits and 1 <= int(parts[0]) <= int(parts[1])
+    require(fits, "shard", text, "i/n with i from 1 to n, such as 1/3")
+    return int(parts[0]), int(parts[1])
 
 
 def _check_common(config: EvaluateConfig | TuneConfig | SelectConfig) -> None:

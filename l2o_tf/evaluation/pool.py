@@ -5,31 +5,34 @@ Nothing here imports TensorFlow, which reads the number of threads when it is fi
 
 import concurrent.futures
 import contextlib
+import importlib
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
 
 from l2o_tf.core import errors, processes
 
-if TYPE_CHECKING:
-    from l2o_tf.evaluation.measuring import Bench
-    from l2o_tf.evaluation.selection import Measured, Measurement
+One = TypeVar("One")
+Measure = Callable[[Iterable[One]], Iterator[tuple[One, Any]]]
 
-    Measure = Callable[[Iterable[Measurement]], Iterator[tuple[Measurement, Measured]]]
+
+# A module, by name, whose `Bench(argument)` has a method `measure`, and that argument; not a bench
+# itself, which would import TensorFlow before a new process knows its threads.
+Recipe = tuple[str, Any]
 
 _SECONDS_TO_END = 10  # Of a process that has been told to; one that starts up does not hear it.
-_bench: "Bench | None" = None  # Of a process of a pool.
+_bench: Any = None  # Of a process of a pool.
 
 
 @contextlib.contextmanager
-def open(jobs: int, data_dir: str | None, prepare: Callable[[], None]) -> "Iterator[Measure]":
+def open(jobs: int, recipe: Recipe, prepare: Callable[[], None]) -> Iterator[Measure]:
     """Yields a function that measures: measurements in, (measurement, what it gave) out.
 
     Args:
         jobs: the number of processes; 1 for this one.
-        data_dir: where the data sets are.
+        recipe: of what measures, which each process makes for itself.
         prepare: what each new process calls before it uses TensorFlow; of a module's top level.
 
     Raises:
@@ -37,9 +40,7 @@ def open(jobs: int, data_dir: str | None, prepare: Callable[[], None]) -> "Itera
             died.
     """
     if jobs == 1:
-        from l2o_tf.evaluation import measuring
-
-        bench = measuring.Bench(data_dir)
+        bench = _make(recipe)
         yield lambda measurements: ((one, bench.measure(one)) for one in measurements)
         return
     others = set(multiprocessing.active_children())
@@ -47,7 +48,7 @@ def open(jobs: int, data_dir: str | None, prepare: Callable[[], None]) -> "Itera
         jobs,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start,
-        initargs=(processes.shared_machine(jobs), data_dir, prepare),
+        initargs=(processes.shared_machine(jobs), recipe, prepare),
     )
     try:
         yield lambda measurements: _side_by_side(executor, measurements)
@@ -74,14 +75,17 @@ def _side_by_side(executor, measurements):
         ) from None
 
 
-def _start(environment: dict[str, str], data_dir: str | None, prepare: Callable[[], None]) -> None:
+def _make(recipe: Recipe) -> Any:
+    module, argument = recipe
+    return importlib.import_module(module).Bench(argument)
+
+
+def _start(environment: dict[str, str], recipe: Recipe, prepare: Callable[[], None]) -> None:
     global _bench
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first one ends us.
     os.environ.update(environment)
     prepare()
-    from l2o_tf.evaluation import measuring
-
-    _bench = measuring.Bench(data_dir)
+    _bench = _make(recipe)
 
 
 def _measure(measurement):

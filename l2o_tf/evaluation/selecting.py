@@ -16,6 +16,7 @@ from l2o_tf.evaluation import pool, selection, selection_report, tuning
 from l2o_tf.evaluation.config import SelectConfig
 
 _RECORD, _SCORES = "selection.json", "scores"
+_BENCH = "l2o_tf.evaluation.measuring"
 _SECONDS_BETWEEN_LINES = 10
 _Tasks = Mapping[str, tuning.Task]  # By optimizee.
 
@@ -57,7 +58,7 @@ def _select(config: SelectConfig, tell, prepare) -> None:
     if config.jobs > 1:  # Processes that find no data would all download them at the same time.
         for dataset, split in {task[1:3] for task in tasks.values() if task.dataset}:
             datasets.load(dataset, split, config.data_dir)
-    with pool.open(config.jobs, config.data_dir, prepare) as measure:
+    with pool.open(config.jobs, (_BENCH, config.data_dir), prepare) as measure:
         work = _Work(config, tasks, measure, tell)
         try:
             done = selection.halve(candidates, config.all_rungs(), work.rung)

@@ -1,7 +1,6 @@
 """Evaluation and tuning from their flags to their files: evaluate and tune."""
 
 import contextlib
-import functools
 import itertools
 import json
 import pathlib
@@ -10,76 +9,27 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from l2o_tf import optimizees, rules
-from l2o_tf.core import errors, files, flags, seeds
-from l2o_tf.data import datasets
-from l2o_tf.evaluation import contenders, progress, report, results, runner, tuning
+from l2o_tf import optimizees
+from l2o_tf.core import devices, errors, files, flags
+from l2o_tf.evaluation import contenders, pool, progress, report, results, tuning, workbench
 from l2o_tf.evaluation.config import EvaluateConfig, TuneConfig
 
 
-class Workbench:
-    """Data sets, optimizees and compiled runners, each made once and when first needed."""
-
-    def __init__(self, config: EvaluateConfig | TuneConfig, tell: Callable[[str], None]):
-        self._config, self._tell = config, tell
-        self._datasets: dict[str, datasets.Dataset] = {}
-        self._runners: dict[str, runner.Runner] = {}
-        for name in config.optimizees:
-            optimizees.get(name)
-        self._options = optimizees.options(
-            config.optimizees, flags.json_object("optimizee_options", config.optimizee_options)
-        )
-        for name, own in self._options.items():
-            if own:
-                tell(f"{name} with {json.dumps(own, sort_keys=True)}")
-
-    def task(self, optimizee: str) -> tuning.Task:
-        """What is optimized: the optimizee and its data."""
-        default = optimizees.default_dataset(optimizee)
-        data = (self._config.dataset or default, self._config.split) if default else ("", "")
-        own = self._options[optimizee]
-        options = json.dumps(own, sort_keys=True, separators=(",", ":")) if own else ""
-        return tuning.Task(optimizees.label(optimizee), *data, self._config.num_steps, options)
-
-    def runner(self, optimizee: str) -> runner.Runner:
-        """The runner of an optimizee."""
-        if optimizee not in self._runners:
-            dataset = self._dataset(self.task(optimizee).dataset)
-            created = optimizees.create(optimizee, dataset, **self._options[optimizee])
-            self._runners[optimizee] = runner.Runner(created)
-        return self._runners[optimizee]
-
-    def _dataset(self, name: str) -> datasets.Dataset | None:
-        if name and name not in self._datasets:
-            self._datasets[name] = datasets.load(name, self._config.split, self._config.data_dir)
-        return self._datasets.get(name)
-
-    def known_rate(self, rule: str, optimizee: str) -> float | None:
-        """The tuned learning rate of a rule in the cache; None where there is none."""
-        record = tuning.Cache(self._config.tuned_dir).read(rule, self.task(optimizee))
-        return None if record is None else record.learning_rate
-
-    def tuned(self, rule: str, optimizee: str) -> float:
-        """The tuned learning rate of a rule: from the cache, or searched now."""
-        rate = self.known_rate(rule, optimizee)
-        if rate is None:
-            rate = self.tune(rule, optimizee, tuning.RATES, tuning.DEFAULT_NUM_SEEDS)
-            self._tell(_winner(rule, optimizee, rate, tuning.RATES))
-        return rate
-
-    def tune(self, rule: str, optimizee: str, rates: tuple[float, ...], num_seeds: int) -> float:
-        """The best rate of a grid; raises as `tuning.search`."""
-        cache, task = tuning.Cache(self._config.tuned_dir), self.task(optimizee)
-        on = functools.partial(self.runner, optimizee)
-        return tuning.search(rule, task, on, rates, num_seeds, cache, self._tell)
+def _nothing() -> None:
+    pass
 
 
-def evaluate(config: EvaluateConfig, tell: Callable[[str], None]) -> None:
+def evaluate(
+    config: EvaluateConfig,
+    tell: Callable[[str], None],
+    prepare: Callable[[], None] = _nothing,
+) -> None:
     """Runs every rule on every optimizee with every seed that is not done yet.
 
     Args:
         config: the flags.
         tell: is given what a person should read, a line at a time.
+        prepare: what processes of --jobs call before they use TensorFlow.
 
     Raises:
         InputError: for a rule, an optimizee or data that cannot be used, or a directory that
@@ -87,7 +37,7 @@ def evaluate(config: EvaluateConfig, tell: Callable[[str], None]) -> None:
         Interrupted: after a KeyboardInterrupt.
     """
     with _resumable("evaluate", config):
-        _evaluate(config, tell)
+        _evaluate(config, tell, prepare)
 
 
 def tune(config: TuneConfig, tell: Callable[[str], None]) -> None:
@@ -112,59 +62,91 @@ def _resumable(command: str, config: EvaluateConfig | TuneConfig) -> Iterator[No
         ) from None
 
 
-def _evaluate(config: EvaluateConfig, tell: Callable[[str], None]) -> None:
-    loaded = contenders.load(config.rules, config.init_lr_range)
-    bench = Workbench(config, tell)
+def _evaluate(config: EvaluateConfig, tell, prepare) -> None:
+    bench = workbench.Workbench(config, tell)
+    loaded = bench.rules()
     _check_keys(config, loaded)
     fingerprints = {label: contenders.fingerprint(rule) for label, rule in loaded.items()}
     _check_workdir(config, fingerprints)
     results.remove_temporaries(config.workdir)
     stored = results.stored(config.workdir)
     rates = _rates(config, bench, loaded, stored.values())
-    missing = [key for key in _all_runs(config, loaded) if _run_key(*key) not in stored]
-    shown = progress.Progress(tell, len(missing), config.num_steps)
-    started, num_steps_run = time.monotonic(), 0
-    for label, optimizee, seed in missing:
+    missing = [key for key in _own_runs(config, loaded) if _run_key(*key) not in stored]
+    if missing:
+        at_once = f", {config.jobs} at a time" if config.jobs > 1 else ""
+        tell(f"{len(missing)} runs on {devices.describe()}{at_once}")
         # Data that cannot be used are found out before anything is written, and a directory that
         # cannot be written before the first long run.
-        rule, task, on = loaded[label], bench.task(optimizee), bench.runner(optimizee)
-        if not num_steps_run:
-            with results.lock(config.workdir):
-                record = _check_workdir(config, fingerprints)
-                files.write_json(_record_path(config), record)
-        if results.is_stored(config.workdir, _run_key(label, optimizee, seed)):
-            shown.skip()  # By another evaluation in the same directory.
-            continue
-        rate = None
-        if isinstance(rule, tuning.Tuned):
-            rate = rates.get((label, optimizee)) or bench.tuned(rule.name, optimizee)
-            rule = rules.create(rule.name, learning_rate=rate)
-        shown.start(f"{label} on {optimizee}, seed {seed}")
-        losses = on.run(rule, seeds.make_seed(seed, "evaluation"), config.num_steps, shown)
-        run = results.Run(label, task.optimizee, task.dataset, task.split, seed, losses, rate)
-        results.append(config.workdir, run)
-        num_steps_run += config.num_steps
-        tell(f"{label} on {optimizee}, seed {seed}: {report.outcome(run)}")
+        for optimizee in dict.fromkeys(optimizee for _, optimizee, _ in missing):
+            bench.runner(optimizee)
+        with results.lock(config.workdir):
+            files.write_json(_record_path(config), _check_workdir(config, fingerprints))
+    shown = progress.Progress(tell, len(missing), config.num_steps)
+
+    def wanted():
+        for label, optimizee, seed in missing:
+            if results.is_stored(config.workdir, _run_key(label, optimizee, seed)):
+                shown.skip()  # By another evaluation in the same directory.
+                continue
+            rule, rate = loaded[label], None
+            if isinstance(rule, tuning.Tuned):
+                rate = rates.get((label, optimizee)) or bench.tuned(rule.name, optimizee)
+            yield workbench.Wanted(label, optimizee, seed, rate)
+
+    started, num_steps_run = time.monotonic(), 0
+    with _open(config, bench, shown, prepare) as measure:
+        for (label, optimizee, seed, rate), losses in measure(wanted()):
+            task = bench.task(optimizee)
+            run = results.Run(label, task.optimizee, task.dataset, task.split, seed, losses, rate)
+            results.append(config.workdir, run)
+            num_steps_run += config.num_steps
+            tell(f"{label} on {optimizee}, seed {seed}: {report.outcome(run)}")
     if num_steps_run:
         seconds = time.monotonic() - started
         tell(f"{num_steps_run / seconds:.0f} optimizee steps per second")
+    _report(config, loaded, tell)
+
+
+@contextlib.contextmanager
+def _open(config, bench, shown, prepare) -> Iterator[pool.Measure[workbench.Wanted]]:
+    """What measures: the bench, which shows how far a run is, or processes."""
+    if config.jobs > 1:
+        with pool.open(config.jobs, (workbench.__name__, config), prepare) as measure:
+            yield measure
+        return
+
+    def measure_here(wanted):
+        for one in wanted:
+            shown.start(f"{one.label} on {one.optimizee}, seed {one.seed}")
+            yield one, bench.measure(one, shown)
+
+    yield measure_here
+
+
+def _report(config: EvaluateConfig, labels: Iterable[str], tell: Callable[[str], None]) -> None:
+    """Writes tables and figures, of a shard only if it is the one that ends last."""
+    if config.shard_of()[1] > 1:
+        done = results.done(config.workdir)
+        left = sum(_run_key(*key) not in done for key in _all_runs(config, labels))
+        if left:
+            tell(
+                f"this shard is done; {left} runs of others are missing: when they are in "
+                f"{pathlib.Path(config.workdir) / 'runs'}, run this again for tables and figures"
+            )
+            return
     report.write(pathlib.Path(config.workdir), map(optimizees.label, config.optimizees))
 
 
 def _tune(config: TuneConfig, tell: Callable[[str], None]) -> None:
     for rule in config.rules:
         tuning.check_tunable(rule)
-    bench = Workbench(config, tell)
+    bench = workbench.Workbench(config, tell)
     rates = config.rates or tuning.RATES
     for optimizee in config.optimizees:
         for rule in config.rules:
             rate = bench.tune(rule, optimizee, rates, config.num_seeds)
             path = tuning.Cache(config.tuned_dir).path(rule, bench.task(optimizee))
-            sys.stdout.write(f"{_winner(rule, optimizee, rate, rates)} ({path})\n")
-
-
-def _winner(rule: str, optimizee: str, rate: float, rates: tuple[float, ...]) -> str:
-    return f"{rule} on {optimizee}: learning rate {rate:g}{tuning.edge(rate, rates)}"
+            sys.stdout.write(f"{workbench.winner(rule, optimizee, rate, rates)} ({path})\n")
 
 
 def _run_key(label: str, optimizee: str, seed: int) -> str:
@@ -182,7 +164,7 @@ def _check_keys(config: EvaluateConfig, labels: Iterable[str]) -> None:
 
 def _rates(
     config: EvaluateConfig,
-    bench: Workbench,
+    bench: workbench.Workbench,
     loaded: Mapping[str, contenders.Contender],
     stored: Iterable[results.Run],
 ) -> dict[tuple[str, str], float]:
@@ -221,8 +203,8 @@ def _check_workdir(config: EvaluateConfig, fingerprints: dict[str, str]) -> dict
     path = _record_path(config)
     identity = config.identity()
     known = files.read_json(path) if files.exists(path) else identity
-    if isinstance(known, dict):
-        known = {"optimizee_options": {}, **known}  # Older versions had no such options.
+    if isinstance(known, dict):  # Evaluations of older versions lack flags that came later.
+        known = {"optimizee_options": {}, "deterministic": False, "tf32": False, **known}
     is_record = isinstance(known, dict) and identity.keys() <= known.keys()
     if not is_record or not isinstance(known.get("rules", {}), dict):
         raise errors.InputError(f"{config.workdir} holds no evaluation: use another --workdir")
@@ -250,3 +232,9 @@ def _all_runs(config: EvaluateConfig, labels: Iterable[str]) -> Iterator[tuple[s
     seed_range = range(config.seed, config.seed + config.num_seeds)
     for optimizee, label, seed in itertools.product(config.optimizees, labels, seed_range):
         yield label, optimizee, seed
+
+
+def _own_runs(config: EvaluateConfig, labels: Iterable[str]) -> list[tuple[str, str, int]]:
+    """Those of this shard."""
+    index, count = config.shard_of()
+    return list(_all_runs(config, labels))[index - 1 :: count]

@@ -12,6 +12,6 @@ from l2o_tf.evaluation import pool
 
 def test_a_process_that_dies_is_one_line_and_leaves_no_others():
     with pytest.raises(errors.InputError, match="has died, .*go on with fewer --jobs"):
-        with pool.open(2, None, functools.partial(os._exit, 9)) as measure:
+        with pool.open(2, ("unused", None), functools.partial(os._exit, 9)) as measure:
             list(measure(range(4)))
     assert not multiprocessing.active_children()

@@ -1,0 +1,112 @@
+"""What evaluations and searches of learning rates run on."""
+
+import functools
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from l2o_tf import optimizees, rules
+from l2o_tf.core import flags, seeds
+from l2o_tf.data import datasets
+from l2o_tf.evaluation import contenders, runner, tuning
+from l2o_tf.evaluation.config import EvaluateConfig, TuneConfig
+
+
+class Wanted(NamedTuple):
+    """One run: the rule's label, the optimizee, the seed, and the rate if it was searched for."""
+
+    label: str
+    optimizee: str
+    seed: int
+    learning_rate: float | None
+
+
+def _ignore(what: Any) -> None:
+    pass
+
+
+class Workbench:
+    """Rules, data sets, optimizees and compiled runners, each made once and when first needed."""
+
+    def __init__(self, config: EvaluateConfig | TuneConfig, tell: Callable[[str], None]):
+        self._config, self._tell = config, tell
+        self._rules: dict[str, contenders.Contender] | None = None
+        self._datasets: dict[str, datasets.Dataset] = {}
+        self._runners: dict[str, runner.Runner] = {}
+        for name in config.optimizees:
+            optimizees.get(name)
+        self._options = optimizees.options(
+            config.optimizees, flags.json_object("optimizee_options", config.optimizee_options)
+        )
+        for name, own in self._options.items():
+            if own:
+                tell(f"{name} with {json.dumps(own, sort_keys=True)}")
+
+    def task(self, optimizee: str) -> tuning.Task:
+        """What is optimized: the optimizee and its data."""
+        default = optimizees.default_dataset(optimizee)
+        data = (self._config.dataset or default, self._config.split) if default else ("", "")
+        own = self._options[optimizee]
+        options = json.dumps(own, sort_keys=True, separators=(",", ":")) if own else ""
+        return tuning.Task(optimizees.label(optimizee), *data, self._config.num_steps, options)
+
+    def runner(self, optimizee: str) -> runner.Runner:
+        """The runner of an optimizee."""
+        if optimizee not in self._runners:
+            dataset = self._dataset(self.task(optimizee).dataset)
+            created = optimizees.create(optimizee, dataset, **self._options[optimizee])
+            self._runners[optimizee] = runner.Runner(created)
+        return self._runners[optimizee]
+
+    def _dataset(self, name: str) -> datasets.Dataset | None:
+        if name and name not in self._datasets:
+            self._datasets[name] = datasets.load(name, self._config.split, self._config.data_dir)
+        return self._datasets.get(name)
+
+    def known_rate(self, rule: str, optimizee: str) -> float | None:
+        """The tuned learning rate of a rule in the cache; None where there is none."""
+        record = tuning.Cache(self._config.tuned_dir).read(rule, self.task(optimizee))
+        return None if record is None else record.learning_rate
+
+    def tuned(self, rule: str, optimizee: str) -> float:
+        """The tuned learning rate of a rule: from the cache, or searched now."""
+        rate = self.known_rate(rule, optimizee)
+        if rate is None:
+            rate = self.tune(rule, optimizee, tuning.RATES, tuning.DEFAULT_NUM_SEEDS)
+            self._tell(winner(rule, optimizee, rate, tuning.RATES))
+        return rate
+
+    def tune(self, rule: str, optimizee: str, rates: tuple[float, ...], num_seeds: int) -> float:
+        """The best rate of a grid; raises as `tuning.search`."""
+        cache, task = tuning.Cache(self._config.tuned_dir), self.task(optimizee)
+        on = functools.partial(self.runner, optimizee)
+        return tuning.search(rule, task, on, rates, num_seeds, cache, self._tell)
+
+    def rules(self) -> dict[str, contenders.Contender]:
+        """The rules of an evaluation by label; raises as `contenders.load`."""
+        if self._rules is None:
+            self._rules = contenders.load(self._config.rules, self._config.init_lr_range)
+        return self._rules
+
+    def measure(self, wanted: Wanted, progress: Callable[[int], None] = _ignore) -> np.ndarray:
+        """The losses of a run, float32 [num_steps]; `progress` as for `runner.Runner.run`."""
+        label, optimizee, seed, rate = wanted
+        rule = self.rules()[label]
+        if isinstance(rule, tuning.Tuned):
+            rule = rules.create(rule.name, learning_rate=rate)
+        on, run_seed = self.runner(optimizee), seeds.make_seed(seed, "evaluation")
+        return on.run(rule, run_seed, self._config.num_steps, progress)
+
+
+class Bench(Workbench):
+    """A workbench of a process of `pool`, which says nothing."""
+
+    def __init__(self, config: EvaluateConfig):
+        super().__init__(config, _ignore)
+
+
+def winner(rule: str, optimizee: str, rate: float, rates: tuple[float, ...]) -> str:
+    """What people read of a search."""
+    return f"{rule} on {optimizee}: learning rate {rate:g}{tuning.edge(rate, rates)}"
