@@ -16,6 +16,8 @@ prints tables:
                  beside Keras' Adam, for models of 16 thousand and 1 million parameters
   scaling        L2O-DM's meta-training for 10^4, 10^5 and 10^6 coordinates and unrolls of 20, 50
                  and 100 steps, with peak memory; takes some 10 minutes
+  replicas       trajectories per second for 1, 2, 4 and 8 of them per meta-step, and for two
+                 processes of one thread each beside one of two
 CPU time counts all cores; on a busy machine trust it and the ratios, not the wall time. Needs no
 data: images are random.
 
@@ -23,7 +25,7 @@ usage: python -m l2o_tf.benchmark [flags]
 
 example: python -m l2o_tf.benchmark --tables=evaluation,scaling --out=benchmark.json"""
 
-TABLES = ("meta_training", "evaluation", "keras_step", "scaling")
+TABLES = ("meta_training", "evaluation", "keras_step", "scaling", "replicas")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from l2o_tf import benchmark
-from l2o_tf.benchmarks import evaluation, measuring, scaling
+from l2o_tf.benchmarks import evaluation, measuring, replicas, scaling
 from l2o_tf.core import errors, flags
 
 
@@ -28,6 +28,19 @@ def test_short_tables_are_printed_and_written(tmp_path, capsys):
     (row,) = results["scaling"]
     assert (row["coordinates"], row["unroll_length"]) == scaling.SHORT_SIZES[0]
     assert "CPU ms / Adam's" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_replicas_are_measured_in_this_process_and_in_others():
+    rows = replicas.measure(1, short=True)
+    assert [row["what"] for row in rows] == [
+        "1 per meta-step",
+        "2 per meta-step",
+        "2 workers of one training x 1 threads",
+    ]
+    assert all(0 < row["per_second"] < 100 for row in rows)
+    assert rows[-1]["exchange_ms"] > 0
+    assert "ms per exchange" in replicas.table(rows)
 
 
 @pytest.mark.parametrize("flags", [{"tables": ("speed",)}, {"repetitions": 0}])

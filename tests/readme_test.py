@@ -15,6 +15,7 @@ from l2o_tf.run.config import TrainConfig
 REPOSITORY = pathlib.Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 SCALE = (REPOSITORY / "docs" / "scale.md").read_text(encoding="utf-8")
+SCALING = (REPOSITORY / "docs" / "scaling.md").read_text(encoding="utf-8")
 
 
 KERAS_EXAMPLE, PYTHON_EXAMPLE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -69,6 +70,6 @@ def test_everything_that_is_named_exists():
             "workdir",
             "second_derivatives",
         ):
-            assert f"--{name}" in README + SCALE, name
+            assert f"--{name}" in README + SCALE + SCALING, name
     for name in problem_sets.PROBLEM_SETS.names():
         assert f"`{name}`" in SCALE, name
