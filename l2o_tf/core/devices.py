@@ -17,7 +17,9 @@ def set_up(deterministic: bool, tf32: bool) -> None:
 
 def names() -> list[str]:
     """What operations may be placed on: GPUs if there are any, else CPUs, such as "GPU:0"."""
-    logical = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
+    # In front of it stands the process, where several train together, each with the same kinds.
+    full = [device.name for device in tf.config.list_logical_devices()]
+    logical = list(dict.fromkeys(name.rpartition("/device:")[2] for name in full))
     for kind in ("GPU", "CPU"):
         found = [name for name in logical if name.startswith(kind)]
         if found:
