@@ -1,5 +1,6 @@
 """Convolutional classifiers: Conv-MNIST, Conv-CIFAR, cifar-multi, and what all of them share."""
 
+import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -55,7 +56,11 @@ def _resize(images, scale, shape):
 
 
 class LayeredClassifier(classifier.ImageClassifier):
-    """A classifier made of `layers.Layer`s; subclasses say how they are connected."""
+    """A classifier made of `layers.Layer`s; subclasses say how they are connected.
+
+    Attributes:
+        starts: how the parameter tensors start, in order.
+    """
 
     def __init__(
         self,
@@ -79,10 +84,22 @@ class LayeredClassifier(classifier.ImageClassifier):
         """
         super().__init__(fit_images(dataset, image_shape), batch_size)
         self.network = list(network)
+        self.starts = layers.starts_of(self.network)
         self.relu_logits = relu_logits
 
+    def vectorizable(self) -> "LayeredClassifier":
+        """The same classifier, but `tf.vectorized_map` maps its loss over parameters.
+
+        Its convolutions are matrix products of patches, of which a map makes batched ones.
+        """
+        other = copy.copy(self)
+        other.network = [copy.copy(layer) for layer in self.network]
+        for layer in other.network:
+            layer.as_product = True
+        return other
+
     def init(self, seed):
-        return layers.init(self.network, seed)
+        return layers.draw(self.starts, seed)
 
     def logits(self, params, images):
         parts = layers.split(self.network, params)
@@ -212,5 +229,4 @@ class CifarMulti(ConvNet):
             bias_stddev=layers.WEIGHT_STDDEV,
             **kwargs,
         )
-        starts = [start for layer in self.network for start in layer.starts]
-        self.assignment = tuple("conv" if len(s.shape) == 4 else "fc" for s in starts)
+        self.assignment = tuple("conv" if len(s.shape) == 4 else "fc" for s in self.starts)

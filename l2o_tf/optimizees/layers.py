@@ -13,7 +13,11 @@ WEIGHT_STDDEV = 0.01
 
 
 def conv2d(
-    images: tf.Tensor, kernel: tf.Tensor, stride: int = 1, padding: str = "VALID"
+    images: tf.Tensor,
+    kernel: tf.Tensor,
+    stride: int = 1,
+    padding: str = "VALID",
+    as_product: bool = False,
 ) -> tf.Tensor:
     """Convolves images.
 
@@ -22,6 +26,7 @@ def conv2d(
         kernel: [kernel_height, kernel_width, inputs, outputs].
         stride: of both axes.
         padding: "VALID", or "SAME" with stride 1.
+        as_product: whether it has to be a matrix product, which vectorises over kernels.
 
     Returns:
         [batch_size, new_height, new_width, outputs].
@@ -33,7 +38,7 @@ def conv2d(
     *patch, outputs = kernel.shape
     # XLA's convolutions on CPUs waste most of their time on strides and on few channels; a matrix
     # product has to copy each patch, which only pays for patches that are few or small.
-    if stride > 1 or math.prod(patch) <= 2 * outputs:
+    if as_product or stride > 1 or math.prod(patch) <= 2 * outputs:
         return _conv2d_by_patches(images, kernel, stride)
     return _conv2d_valid(images, kernel)
 
@@ -126,6 +131,7 @@ class Layer:
 
     Attributes:
         starts: how the parameter tensors start, in order.
+        as_product: whether a convolution has to be a matrix product.
     """
 
     def __init__(
@@ -151,6 +157,7 @@ class Layer:
             optimize_batch_norm: whether gamma and beta are parameters.
         """
         self.stride, self.padding, self.normalize = stride, padding, normalize
+        self.as_product = False
         outputs = (weight_shape[-1],)
         self.starts = [
             Start(tuple(weight_shape), WEIGHT_STDDEV),
@@ -162,7 +169,10 @@ class Layer:
     def __call__(self, params: Sequence[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
         """Maps x [batch_size, ..., inputs] to [batch_size, ..., outputs]."""
         w, b, *gamma_beta = params
-        x = conv2d(x, w, self.stride, self.padding) if w.shape.rank == 4 else x @ w
+        if w.shape.rank == 4:
+            x = conv2d(x, w, self.stride, self.padding, self.as_product)
+        else:
+            x = x @ w
         x += b
         if self.normalize:
             x = batch_norm(x)
@@ -172,9 +182,13 @@ class Layer:
         return x
 
 
-def init(layers: Sequence[Layer], seed: seeds.Seed) -> list[tf.Tensor]:
-    """Draws the parameters of all layers, one list."""
-    starts = [start for layer in layers for start in layer.starts]
+def starts_of(layers: Sequence[Layer]) -> list[Start]:
+    """How the parameters of all layers start, one list."""
+    return [start for layer in layers for start in layer.starts]
+
+
+def draw(starts: Sequence[Start], seed: seeds.Seed) -> list[tf.Tensor]:
+    """Draws parameter tensors."""
     return [start.draw(seeds.fold(seed, i)) for i, start in enumerate(starts)]
 
 

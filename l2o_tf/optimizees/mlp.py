@@ -5,9 +5,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from l2o_tf.core import seeds
 from l2o_tf.data import datasets
-from l2o_tf.optimizees import base, classifier
+from l2o_tf.optimizees import base, classifier, layers
 
 INITIAL_STDDEV = 0.01
 
@@ -22,6 +21,9 @@ class MLP(classifier.ImageClassifier):
     """Fully connected layers; parameters w_0, b_0, w_1, b_1, ... all start at N(0, 0.01^2).
 
     Source: paper section 5, "Optimizee Settings"; legacy `problems.py`, mnist.
+
+    Attributes:
+        starts: how the parameter tensors start, in order.
     """
 
     def __init__(
@@ -34,12 +36,12 @@ class MLP(classifier.ImageClassifier):
         super().__init__(dataset, batch_size)
         self.activation = activation
         self.layer_sizes = (math.prod(dataset.image_shape), *hidden, dataset.num_classes)
+        self.starts = [
+            layers.Start(tuple(shape), INITIAL_STDDEV) for shape in shapes(self.layer_sizes)
+        ]
 
     def init(self, seed):
-        return [
-            seeds.normal(seeds.fold(seed, i), shape, INITIAL_STDDEV)
-            for i, shape in enumerate(shapes(self.layer_sizes))
-        ]
+        return layers.draw(self.starts, seed)
 
     def logits(self, params, images):
         outputs = tf.reshape(images, [self.batch_size, self.layer_sizes[0]])
