@@ -69,12 +69,8 @@ def _tuned_dir_flag():
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateConfig(CommandFlags, DeviceFlags):
-    """The flags of evaluation.
-
-    Raises:
-        InputError: for a value out of range; the message names the flag.
-    """
+class EvaluationFlags(CommandFlags):
+    """What an evaluation runs, wherever it runs."""
 
     rules: tuple[str, ...] = flag(
         (),
@@ -96,6 +92,18 @@ class EvaluateConfig(CommandFlags, DeviceFlags):
     num_steps: int = flag(10000, "Optimizee steps per run.", _LENGTH)
     num_seeds: int = flag(10, "Runs per rule and optimizee.", _LENGTH)
     seed: int = flag(0, "The first seed; all rules share initial values and batches.", _LENGTH)
+    data_dir: str | None = _data_dir_flag()
+    tuned_dir: str = _tuned_dir_flag()
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig(EvaluationFlags, DeviceFlags):
+    """The flags of evaluation.
+
+    Raises:
+        InputError: for a value out of range; the message names the flag.
+    """
+
     jobs: int = _jobs_flag()
     shard: str = flag(
         "1/1",
@@ -106,8 +114,6 @@ class EvaluateConfig(CommandFlags, DeviceFlags):
     workdir: str = flag(
         "", "The results' directory. An interrupted evaluation goes on where it was.", _FILES
     )
-    data_dir: str | None = _data_dir_flag()
-    tuned_dir: str = _tuned_dir_flag()
 
     def __post_init__(self):
         if not self.rules:

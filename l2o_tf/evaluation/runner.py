@@ -13,7 +13,7 @@ from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import UpdateRule
 from l2o_tf.training import unrolls
 
-_CHUNK = 100  # Steps per compiled unroll; the loop over chunks is in the graph as well.
+CHUNK = 100  # Steps per compiled unroll; the loop over chunks is in the graph as well.
 # Ctrl-C has to wait for the end of a call: its number of chunks doubles until it takes a second.
 _MAX_CHUNKS_PER_CALL = 64
 _SECONDS_PER_CALL = 1.0
@@ -48,12 +48,12 @@ class Runner:
             float32 [num_steps]: f(theta_1), f(theta_2), ..., not finite from where a rule
             diverged.
         """
-        architecture = _architecture(rule)
+        architecture = architecture_of(rule)
         if architecture not in self._compiled:
             self._compiled[architecture] = self._compile(rule)
         # Outside the shared loop, because the first state may depend on this rule's weights.
         trajectory = unrolls.start(self._optimizee, rule, seed)
-        weights, num_chunks = rule.weights(), -(-num_steps // _CHUNK)
+        weights, num_chunks = rule.weights(), -(-num_steps // CHUNK)
         losses, first = [], 0
         while first < num_chunks:
             number = min(self._chunks_per_call[architecture], num_chunks - first)
@@ -63,7 +63,7 @@ class Runner:
             )
             losses.append(part.numpy().ravel())
             first += number
-            progress(min(first * _CHUNK, num_steps))
+            progress(min(first * CHUNK, num_steps))
             if time.monotonic() - started < _SECONDS_PER_CALL / 2:
                 self._chunks_per_call[architecture] = min(2 * number, _MAX_CHUNKS_PER_CALL)
         return np.concatenate(losses)[:num_steps]
@@ -80,7 +80,7 @@ class Runner:
                 optimizee,
                 trajectory,
                 lambda t: batches(2 * (first_step + t)),
-                _CHUNK,
+                CHUNK,
                 weights,
                 unrolls.Watch(scoring_batches=lambda t: batches(2 * (first_step + t) + 1)),
             )
@@ -89,15 +89,15 @@ class Runner:
         @loops.in_graph
         def run(weights, trajectory, seed, first_chunk, num_chunks):
             def step(trajectory, k):
-                return unroll(weights, trajectory, seed, (first_chunk + k) * _CHUNK)
+                return unroll(weights, trajectory, seed, (first_chunk + k) * CHUNK)
 
-            like = tf.TensorSpec([_CHUNK], tf.float32)
+            like = tf.TensorSpec([CHUNK], tf.float32)
             return loops.scan(step, trajectory, num_chunks, like)
 
         return run
 
 
-def _architecture(rule: UpdateRule) -> Hashable:
+def architecture_of(rule: UpdateRule) -> Hashable:
     """Equal for rules that differ in their meta-parameters only."""
     if rule.registered_name is None:
         return rule

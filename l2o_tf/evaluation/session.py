@@ -52,6 +52,40 @@ def tune(config: TuneConfig, tell: Callable[[str], None]) -> None:
         _tune(config, tell)
 
 
+def adopt(
+    config: EvaluateConfig,
+    fingerprints: dict[str, str],
+    runs: Iterable[results.Run],
+    tell: Callable[[str], None],
+) -> None:
+    """Stores runs that were made elsewhere, as `evaluate` would have.
+
+    Args:
+        config: the flags of the evaluation that they are part of.
+        fingerprints: of its rules, by label.
+        runs: the runs; those that are stored already are left out.
+        tell: as for `evaluate`.
+
+    Raises:
+        InputError: if the directory holds another evaluation.
+    """
+    with results.lock(config.workdir):
+        files.write_json(_record_path(config), _check_workdir(config, fingerprints))
+    stored = results.stored(config.workdir)
+    rates = {(r.rule, r.optimizee): r.learning_rate for r in stored.values()}
+    for run in runs:
+        if run.key in stored:
+            continue
+        if rates.get((run.rule, run.optimizee), run.learning_rate) != run.learning_rate:
+            raise errors.InputError(
+                f"{config.workdir} holds runs of {run.rule} on {run.optimizee} with another "
+                "learning rate: use another directory"
+            )
+        results.append(config.workdir, run)
+        tell(f"{run.rule} on {run.optimizee}, seed {run.seed}: {report.outcome(run)}")
+    report.write(pathlib.Path(config.workdir), map(optimizees.label, config.optimizees))
+
+
 @contextlib.contextmanager
 def _resumable(command: str, config: EvaluateConfig | TuneConfig) -> Iterator[None]:
     try:
@@ -65,7 +99,7 @@ def _resumable(command: str, config: EvaluateConfig | TuneConfig) -> Iterator[No
 def _evaluate(config: EvaluateConfig, tell, prepare) -> None:
     bench = workbench.Workbench(config, tell)
     loaded = bench.rules()
-    _check_keys(config, loaded)
+    check_keys(config, loaded)
     fingerprints = {label: contenders.fingerprint(rule) for label, rule in loaded.items()}
     _check_workdir(config, fingerprints)
     results.remove_temporaries(config.workdir)
@@ -153,7 +187,7 @@ def _run_key(label: str, optimizee: str, seed: int) -> str:
     return results.run_key(label, optimizees.label(optimizee), seed)
 
 
-def _check_keys(config: EvaluateConfig, labels: Iterable[str]) -> None:
+def check_keys(config: EvaluateConfig, labels: Iterable[str]) -> None:
     """Finds out labels that cannot be stored before the first run."""
     last = config.seed + config.num_seeds - 1
     for optimizee in config.optimizees:

@@ -55,10 +55,13 @@ class Workbench:
     def runner(self, optimizee: str) -> runner.Runner:
         """The runner of an optimizee."""
         if optimizee not in self._runners:
-            dataset = self._dataset(self.task(optimizee).dataset)
-            created = optimizees.create(optimizee, dataset, **self._options[optimizee])
-            self._runners[optimizee] = runner.Runner(created)
+            self._runners[optimizee] = runner.Runner(self.create(optimizee))
         return self._runners[optimizee]
+
+    def create(self, optimizee: str) -> optimizees.Optimizee:
+        """An optimizee on its data."""
+        dataset = self._dataset(self.task(optimizee).dataset)
+        return optimizees.create(optimizee, dataset, **self._options[optimizee])
 
     def _dataset(self, name: str) -> datasets.Dataset | None:
         if name and name not in self._datasets:
