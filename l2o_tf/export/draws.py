@@ -18,10 +18,15 @@ _ROUNDS = 10
 
 
 def fold(seed: tf.Tensor, *indices: int | tf.Tensor) -> tf.Tensor:
-    """`seeds.fold` for seeds int32 [..., 2] and indices that broadcast to [...]."""
+    """`seeds.fold` for seeds int32 [..., 2] and indices that broadcast against [...].
+
+    Seeds that are the same for several indices are not to be repeated before: XLA's simplifier
+    goes round in circles on slices of what is broadcast.
+    """
     for index in indices:
-        index = tf.broadcast_to(tf.cast(index, tf.int32), tf.shape(seed)[:-1])
-        seed = tf.stack([tf.bitcast(_words(seed, 1)[..., 0], tf.int32), index], axis=-1)
+        word, index = tf.bitcast(_words(seed, 1)[..., 0], tf.int32), tf.cast(index, tf.int32)
+        shape = tf.broadcast_static_shape(word.shape, index.shape)
+        seed = tf.stack([tf.broadcast_to(word, shape), tf.broadcast_to(index, shape)], axis=-1)
     return seed
 
 

@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from l2o_tf.core import coordinates, errors, loops
 from l2o_tf.core.seeds import Stream
-from l2o_tf.export import axes, draws
+from l2o_tf.export import axes, classifiers, draws, minibatches
 from l2o_tf.export.carried import Control, Images, Lanes, Slots
-from l2o_tf.optimizees import classifier, mlp
+from l2o_tf.optimizees import base as base_optimizee
 from l2o_tf.rules import base, lstm_sequence, mixture, recurrent_rule
 from l2o_tf.training import epochs, unrolls
 
@@ -27,7 +27,7 @@ class Programs:
     def __init__(
         self,
         rule: recurrent_rule.RecurrentRule,
-        optimizee: mlp.MLP,
+        optimizee: base_optimizee.Optimizee,
         meta_optimizer: base.UpdateRule,
         teachers: mixture.OneOf,
         num_lanes: int,
@@ -58,14 +58,13 @@ class Programs:
             raise errors.InputError("lanes need the rule dm or rnnprop")
         if rule.centered:
             raise errors.InputError("lanes cannot train a rule with the option centered")
-        if not isinstance(optimizee, mlp.MLP):
-            raise errors.InputError("lanes need the optimizee mlp, mlp_relu or mlp_deeper")
+        optimizee = classifiers.vectorizable(optimizee)
         self.rule, self.optimizee, self.teachers = rule, optimizee, teachers
         self.num_lanes, self.unroll_length, self.num_rows = num_lanes, unroll_length, num_rows
         self.num_blocks = num_blocks
         self._shared, self._bound = shared_meta_optimizer, scaling_bound
         self._epochs = epochs.Epochs(rule, optimizee, meta_optimizer)
-        self._like = [tf.zeros([*shape]) for shape in mlp.shapes(optimizee.layer_sizes)]
+        self._like = [tf.zeros(start.shape) for start in optimizee.starts]
         self._num_coordinates = coordinates.count(self._like)
         self._block_size = -(-self._num_coordinates // (num_blocks * _ALIGNMENT)) * _ALIGNMENT
 
@@ -102,12 +101,8 @@ class Programs:
         return tf.nest.map_structure(lambda x: axes.repeat(x, self.num_lanes), states)
 
     def _first_params(self, seed: tf.Tensor):
-        """`MLP.init` for seeds [K, 2]."""
-        seed = draws.fold(seed, Stream.OPTIMIZEE)
-        return [
-            draws.normal(draws.fold(seed, i), list(p.shape), mlp.INITIAL_STDDEV)
-            for i, p in enumerate(self._like)
-        ]
+        """What trajectories of seeds [K, 2] start from."""
+        return classifiers.init(self.optimizee, draws.fold(seed, Stream.OPTIMIZEE))
 
     def _scales(self, seed: tf.Tensor) -> list[tf.Tensor]:
         """What `RandomScaling` multiplies parameters with, [K, *shape_i], for seeds [K, 2]."""
@@ -327,17 +322,8 @@ class Programs:
 
     def _batches(self, seed, first, count: int, data: Images, scale) -> Callable:
         """The batches number first, ..., first + count - 1 of seeds [K, 2], first [K]."""
-        seed = draws.fold(seed, Stream.OPTIMIZEE)
-        seed = draws.fold(seed, Stream.MINIBATCHES)
-        numbers = first[None] + tf.range(count)[:, None]
-        seed = draws.fold(tf.broadcast_to(seed, [count, *seed.shape]), numbers)
-        indices = draws.integers(seed, self.optimizee.batch_size, data.labels.shape[0])
-
-        def batch(t):
-            images = tf.cast(tf.gather(data.images, indices[t]), tf.float32) * scale
-            return classifier.ImageBatch(images, tf.gather(data.labels, indices[t]))
-
-        return batch
+        size = self.optimizee.batch_size
+        return minibatches.in_lanes(seed, first, count, size, data, scale)
 
     def _loss_and_gradients(self, params, batch):
         def one(params, batch):

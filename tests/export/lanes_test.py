@@ -7,14 +7,15 @@ import tensorflow as tf
 from l2o_tf import optimizees, rules
 from l2o_tf.core import errors, loops, seeds
 from l2o_tf.data import datasets
-from l2o_tf.export import carried, lanes
-from l2o_tf.optimizees import scaling
+from l2o_tf.export import carried, classifiers, lanes
+from l2o_tf.optimizees import conv, scaling
 from l2o_tf.rules import mixture
 from l2o_tf.training import epochs, meta_optimizers
 from l2o_tf.training.plan import Plan
 
 DIGITS = datasets.load("digits")
 MLP = optimizees.create("mlp", DIGITS, batch_size=16)
+CONVOLUTIONS = conv.ConvNet(DIGITS, (8, 8, 1), (3,), (3,), batch_size=16, bias_stddev=0.01)
 IMAGES = carried.Images(tf.constant(DIGITS.images), tf.constant(DIGITS.labels))
 SCALE = tf.constant(np.float32(DIGITS.scale))
 NUM_LANES, LENGTH, NUM_UNROLLS = 3, 4, 3
@@ -24,17 +25,24 @@ ACTIVE = tf.constant([[True] * 3] * 2 + [[True, True, False]])
 EPOCH_SEEDS = tf.stack([seeds.fold(seeds.make_seed(s, "epoch"), 3) for s in range(NUM_LANES)])
 
 
-def make(rule_name, scaling_bound=0.0, **options):
+def make(rule_name, scaling_bound=0.0, optimizee=MLP, **options):
     learned = [
         rules.create_learned(rule_name, seeds.make_seed(s, "rule"), units=(5, 4))
         for s in range(NUM_LANES)
     ]
     teachers = mixture.OneOf([rules.from_spec(s) for s in ("adam:0.01", "sgd:0.1", "adagrad:0.01")])
     adam = meta_optimizers.create("adam", 1e-2)
-    scaled = scaling.RandomScaling(MLP, scaling_bound) if scaling_bound else MLP
+    scaled = scaling.RandomScaling(optimizee, scaling_bound) if scaling_bound else optimizee
     single = epochs.Epochs(learned[0], scaled, adam, teachers, plan=Plan(LENGTH))
     programs = lanes.Programs(
-        learned[0], MLP, adam, teachers, NUM_LANES, LENGTH, scaling_bound=scaling_bound, **options
+        learned[0],
+        optimizee,
+        adam,
+        teachers,
+        NUM_LANES,
+        LENGTH,
+        scaling_bound=scaling_bound,
+        **options,
     )
     return [rule.weights() for rule in learned], single, programs
 
@@ -91,6 +99,18 @@ def test_lanes_train_like_single_epochs(rule_name, num_blocks, scaling_bound):
 
 
 @pytest.mark.slow
+def test_lanes_train_on_convolutions_like_single_epochs():
+    weights, single, programs = make("dm", optimizee=CONVOLUTIONS)
+    log = run(programs, weights).log
+    for k in range(NUM_LANES):
+        count = int(tf.reduce_sum(tf.cast(ACTIVE[:, k], tf.int32)))
+        one_epoch = single.imitate if IMITATES[k] else single.train
+        expected = one_epoch(single.initial_state(weights[k]), EPOCH_SEEDS[k], tf.constant(count))
+        np.testing.assert_allclose(log[:count, 0, k], expected.losses, rtol=1e-5)
+        np.testing.assert_allclose(log[:count, 1, k], expected.gradient_norms, rtol=1e-3)
+
+
+@pytest.mark.slow
 def test_lanes_validate_like_single_runs():
     weights, single, programs = make("dm", num_blocks=2)
     slots, validate = programs.initial_slots(), loops.compiled(programs.validate)
@@ -113,3 +133,16 @@ def test_what_cannot_run_in_lanes_is_refused():
     rule = rules.create_learned("scale", seeds.make_seed(0, "rule"))
     with pytest.raises(errors.InputError, match="lanes need the rule dm or rnnprop"):
         lanes.Programs(rule, MLP, None, None, 2)
+
+
+def test_optimizees_that_do_not_vectorise_are_refused():
+    with pytest.raises(errors.InputError, match="Quadratic cannot run in lanes"):
+        classifiers.vectorizable(optimizees.create("quadratic"))
+
+
+@pytest.mark.parametrize("optimizee", [MLP, CONVOLUTIONS])
+def test_lanes_start_where_single_trajectories_start(optimizee):
+    found = classifiers.init(optimizee, EPOCH_SEEDS)
+    for k, seed in enumerate(EPOCH_SEEDS):
+        for tensors, expected in zip(found, optimizee.init(seed), strict=True):
+            np.testing.assert_allclose(tensors[k], expected, atol=1e-8)

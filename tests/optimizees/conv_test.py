@@ -305,3 +305,21 @@ def test_grey_becomes_colour_and_colour_grey():
 def test_channels_that_do_not_match_are_an_error():
     with pytest.raises(errors.InputError, match="2 channels.*needs 3"):
         optimizees.create("lenet", small_images.dataset((32, 32, 2)))
+
+
+@pytest.mark.parametrize("name", ["conv_mnist", "nas_cifar"])
+def test_the_vectorizable_form_maps_over_parameters(name):
+    optimizee = create(name)
+    seeds_of_lanes = [seeds.make_seed(s, "test") for s in range(2)]
+    params = [optimizee.init(seed) for seed in seeds_of_lanes]
+    batch = optimizee.batch(SEED, tf.constant(0))
+    mapped = tf.vectorized_map(
+        lambda p: unrolls.loss_and_gradients(optimizee.vectorizable(), p, batch),
+        [tf.stack(tensors) for tensors in zip(*params)],
+        fallback_to_while_loop=False,
+    )
+    for k, one in enumerate(params):
+        loss, grads = unrolls.loss_and_gradients(optimizee, one, batch)
+        np.testing.assert_allclose(mapped[0][k], loss, rtol=1e-5)
+        for found, expected in zip(mapped[1], grads, strict=True):
+            np.testing.assert_allclose(found[k], expected, rtol=1e-3, atol=1e-5)
