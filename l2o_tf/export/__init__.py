@@ -1,1 +1,1 @@
-"""Meta-training in lanes of many seeds, as programs that run without TensorFlow."""
+"""Trainings, evaluations and rules as programs that run without TensorFlow."""

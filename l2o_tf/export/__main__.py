@@ -2,46 +2,56 @@
 
 import dataclasses
 import shlex
-import sys
 
 from l2o_tf import cli
 from l2o_tf.core import errors, files, flags
+from l2o_tf.evaluation.config import EvaluateConfig, EvaluationFlags
 from l2o_tf.run import config
 
 DESCRIPTION = """\
 Writes a bundle: programs as StableHLO, weights, data and schedules, and a run_bundle.py that needs
-Python, NumPy and JAX only and trains many runs at once, its lanes, on any device of JAX.
+Python, NumPy and JAX only and runs many trainings or evaluations at once, its lanes, on any device
+of JAX.
 
 usage: python -m l2o_tf.export --lanes=FILE --out=BUNDLE [flags]
-       python -m l2o_tf.export --results=DIR --out=RUNS
+       python -m l2o_tf.export --what=evaluate --rules=A,B --out=BUNDLE [flags]
+       python -m l2o_tf.export [--what=evaluate] --results=DIR --out=RUNS
+       python -m l2o_tf.export --what=rule --rules=RULE --shapes=784x20,20 --out=BUNDLE
 
 Each line of FILE has the flags of one `python -m l2o_tf.train`, and may have --seeds=0,1,2 in
-place of --seed, for one lane of each seed. The second form writes a run directory for each lane
-from the results that run_bundle.py left in DIR.
+place of --seed, for one lane of each seed. An evaluation has the flags of
+`python -m l2o_tf.evaluate`. The third form takes back the results that run_bundle.py left in DIR:
+a run directory for each lane, or what `evaluate` writes. The last one writes a rule's init and
+update for parameters of the given shapes, and exported_rule.py, which calls them in JAX.
 
 example: python -m l2o_tf.export --lanes=lanes.txt --widths=16,8 --out=bundle
          python bundle/run_bundle.py --out=results
          python -m l2o_tf.export --results=results --out=runs"""
 
 _WHAT, _SPEED = "What to export", "Speed"
+_KINDS = ("train", "evaluate", "rule")
+# The flags of an evaluation that mean the same for all that is exported.
+_COMMON = ("plugins", "data_dir")
 
 
 @dataclasses.dataclass(frozen=True)
-class ExportConfig(flags.CommandFlags):
+class ExportConfig(EvaluationFlags):
     """The flags of `python -m l2o_tf.export`.
 
     Raises:
         InputError: for a value out of range; the message names the flag.
     """
 
-    what: str = flags.flag("train", "What to export; only train so far.", _WHAT)
-    lanes: str = flags.flag("", "The file with the flags of each lane.", _WHAT)
+    what: str = flags.flag("train", "What to export: train, evaluate or rule.", _WHAT)
+    lanes: str = flags.flag("", "The file with the flags of each lane, to train.", _WHAT)
     results: str = flags.flag("", "Results to take back.", _WHAT)
-    out: str = flags.flag("", "Where the bundle, or the run directories, go.", _WHAT)
-    data_dir: str | None = flags.flag(None, "Where the data sets are, as in training.", _WHAT)
+    out: str = flags.flag("", "Where the bundle, or what came of it, goes.", _WHAT)
+    shapes: tuple[str, ...] = flags.flag(
+        (), "The shapes of the parameters of a rule, such as 784x20,20,20x10,10.", _WHAT
+    )
     data: bool = flags.flag(True, "Let the bundle hold the images.", _WHAT)
     widths: tuple[int, ...] = flags.flag(
-        (8,), "How many lanes the programs train at once; a run goes to narrower ones.", _SPEED
+        (8,), "How many lanes the programs run at once; a run goes to narrower ones.", _SPEED
     )
     validation_width: int = flags.flag(8, "Trajectories of validation at once.", _SPEED)
     blocks: int = flags.flag(
@@ -51,14 +61,50 @@ class ExportConfig(flags.CommandFlags):
     )
 
     def __post_init__(self):
-        if self.what != "train":
-            raise errors.InputError(f"--what={self.what}: only train can be exported so far")
+        if self.what not in _KINDS:
+            raise errors.InputError(f"--what={self.what} must be one of {', '.join(_KINDS)}")
         if not self.out:
             raise errors.InputError("--out=DIR is needed: where to write to")
-        if bool(self.lanes) == bool(self.results):
-            raise errors.InputError("one of --lanes=FILE and --results=DIR is needed")
         if not self.widths or min(*self.widths, self.validation_width) < 1 or self.blocks < 0:
             raise errors.InputError("--widths and --validation_width must be at least 1")
+        if self.what != "train" and self.lanes:
+            raise errors.InputError(f"--lanes is for --what=train, not {self.what}")
+        if self.what == "evaluate" and not self.results:
+            self.evaluation()
+        if self.what == "train":
+            self._check_training()
+        if self.what == "rule" and len(self.rules) != 1:
+            raise errors.InputError("--what=rule needs one rule: --rules=RULE")
+        if self.what == "rule" and not self.parameter_shapes():
+            raise errors.InputError("--what=rule needs --shapes=784x20,20: of the parameters")
+
+    def _check_training(self):
+        if bool(self.lanes) == bool(self.results):
+            raise errors.InputError("one of --lanes=FILE and --results=DIR is needed")
+        for field in dataclasses.fields(EvaluationFlags):
+            if field.name not in _COMMON and getattr(self, field.name) != field.default:
+                raise errors.InputError(f"--{field.name} is for --what=evaluate")
+
+    def parameter_shapes(self) -> list[tuple[int, ...]]:
+        """The shapes of --shapes.
+
+        Raises:
+            InputError: if they are no numbers.
+        """
+        try:
+            shapes = [tuple(int(size) for size in text.split("x")) for text in self.shapes]
+        except ValueError:
+            shapes = [(0,)]
+        if any(size < 1 for shape in shapes for size in shape):
+            raise errors.InputError(
+                f"--shapes={flags.to_text(self.shapes)} must be such as 784x20,20"
+            )
+        return shapes
+
+    def evaluation(self) -> EvaluateConfig:
+        """The evaluation that is exported."""
+        names = (field.name for field in dataclasses.fields(EvaluationFlags))
+        return EvaluateConfig(**{name: getattr(self, name) for name in names}, workdir=self.out)
 
 
 def read_lanes(path: str, data_dir: str | None = None) -> list[config.TrainConfig]:
@@ -95,10 +141,23 @@ def main(export_config: ExportConfig) -> int:
     configs = read_lanes(export_config.lanes, export_config.data_dir) if export_config.lanes else []
     # Late, because --help and a wrong flag must not wait for TensorFlow.
     cli.import_tensorflow_quietly()
-    from l2o_tf.export import bundle
+    if export_config.results:
+        _take_back(export_config)
+        return 0
+    from l2o_tf.export import evaluations, rule_bundle, trainings
 
-    if configs:
-        bundle.write_training(
+    if export_config.what == "rule":
+        shapes = export_config.parameter_shapes()
+        rule_bundle.write(export_config.out, export_config.rules[0], shapes)
+        cli.say(f"the rule is in {export_config.out}: see exported_rule.py there")
+        return 0
+    if export_config.what == "evaluate":
+        count = evaluations.write(
+            export_config.out, export_config.evaluation(), export_config.widths, export_config.data
+        )
+    else:
+        count = len(configs)
+        trainings.write(
             export_config.out,
             configs,
             export_config.widths,
@@ -106,14 +165,22 @@ def main(export_config: ExportConfig) -> int:
             export_config.blocks,
             export_config.data,
         )
-        sys.stderr.write(
-            f"{len(configs)} lanes are in {export_config.out}. Next, where JAX is:\n"
-            f"  python {export_config.out}/run_bundle.py --out=results\n"
-        )
-        return 0
-    for run in bundle.import_training(export_config.results, export_config.out):
-        sys.stderr.write(f"wrote {run}\n")
+    cli.say(
+        f"{count} {'runs' if export_config.what == 'evaluate' else 'lanes'} are in "
+        f"{export_config.out}. Next, where JAX is:\n"
+        f"  python {export_config.out}/run_bundle.py --out=results"
+    )
     return 0
+
+
+def _take_back(export_config: ExportConfig) -> None:
+    from l2o_tf.export import evaluations, trainings
+
+    if export_config.what == "evaluate":
+        evaluations.take_back(export_config.results, export_config.out, cli.say)
+        return
+    for run in trainings.take_back(export_config.results, export_config.out):
+        cli.say(f"wrote {run}")
 
 
 if __name__ == "__main__":

@@ -1,272 +1,107 @@
-"""Bundles: folders that train rules wherever NumPy and JAX are, and what came of them."""
+"""Bundles: folders whose programs run wherever NumPy and JAX are; what all kinds share."""
 
 import gzip
 import importlib.resources
-import io
 import json
-import math
 import pathlib
-import zipfile
 import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 import l2o_tf
-from l2o_tf import artifacts, optimizees, rules
-from l2o_tf.core import errors, files, seeds
+from l2o_tf.core import errors, files
 from l2o_tf.data import datasets
-from l2o_tf.export import carried, lanes, programs
-from l2o_tf.rules import mixture
-from l2o_tf.run import config
-from l2o_tf.training import curriculum, meta_optimizers
+from l2o_tf.export import programs
 
-FORMAT = 1
-# What the lanes of a bundle share, and what each has for itself; nothing else may be set.
-_SHARED = (
-    "rule",
-    "rule_options",
-    "optimizee",
-    "dataset",
-    "batch_size",
-    "unroll_length",
-    "teachers",
-    "teacher_weights",
-    "shared_meta_optimizer",
-    "random_scaling",
-    "meta_optimizer",
-    "meta_learning_rate",
-    "l2_reg",
-)
-_OWN = (
-    "seed",
-    "num_epochs",
-    "num_steps",
-    "max_train_steps",
-    "period_epochs",
-    "validation_epochs",
-    "curriculum",
-    "curriculum_steps",
-    "validation_steps",
-    "min_periods",
-    "imitation_r",
-    "weight_average",
-)
-_MODULES = ("run_bundle.py", "training.py", "lane.py", "results.py", "philox.py")
-_PRODUCTS_AT_ONCE = 128  # That keep a large GPU busy.
+FORMAT = 2
+_MODULES = ("run_bundle.py", "program.py", "saving.py")
 
 
-def check(configs: list[config.TrainConfig]) -> None:
-    """Checks that runs can be the lanes of one bundle.
-
-    Raises:
-        InputError: if they cannot.
-    """
-    first, default = configs[0].identity(), config.TrainConfig().identity()
-    for i, values in enumerate(c.identity() for c in configs):
-        for name, value in values.items():
-            if name in _SHARED and value != first[name]:
-                raise errors.InputError(
-                    f"all lanes must have the same --{name}; lane {i} has {value}, "
-                    f"lane 0 {first[name]}"
-                )
-            if name not in (*_SHARED, *_OWN) and value != default[name]:
-                raise errors.InputError(f"lane {i} has --{name}={value}; lanes cannot have it yet")
-        if configs[i].strategy != "none":
-            raise errors.InputError(
-                f"lane {i} has --strategy={configs[i].strategy}; lanes share one device"
-            )
-    if len(configs[0].optimizee) > 1:
-        raise errors.InputError("lanes need a single --optimizee")
-
-
-def write_training(
-    directory: str,
-    configs: list[config.TrainConfig],
-    widths: tuple[int, ...],
-    validation_width: int,
-    num_blocks: int = 0,
-    with_data: bool = True,
-) -> None:
-    """Writes a bundle that trains lanes.
-
-    Args:
-        directory: where to.
-        configs: the run of each lane.
-        widths: how many lanes the programs train at once; the smallest that holds all lanes
-            that are not done is used.
-        validation_width: how many trajectories of validation run at once.
-        num_blocks: the parts of a lane's coordinates; 0 for as many as keep a GPU busy.
-        with_data: whether the images are part of the bundle.
-
-    Raises:
-        InputError: if the runs cannot be lanes, or the bundle cannot be written.
-    """
-    check(configs)
-    shared = configs[0]
-    data = datasets.load(shared.dataset, "train", shared.data_dir)
-    built = [
-        rules.create_learned(c.rule, seeds.make_seed(c.seed, "rule"), **c.options_of_rule())
-        for c in configs
-    ]
-    images = carried.Images(tf.constant(data.images), tf.constant(data.labels))
-
-    optimizee = optimizees.create(shared.optimizee[0], data, batch_size=shared.batch_size)
-    if not optimizee.compiles:
-        raise errors.InputError(
-            f"--optimizee={shared.optimizee[0]} cannot be exported: XLA cannot compile it"
-        )
-
-    def prepare(width):
-        return lanes.Programs(
-            built[0],
-            optimizee,
-            meta_optimizers.create(shared.meta_optimizer, shared.meta_rate, shared.l2_reg),
-            mixture.OneOf([rules.from_spec(s) for s in shared.teachers], shared.teacher_weights),
-            width,
-            shared.unroll_length,
-            num_blocks or max(1, math.ceil(_PRODUCTS_AT_ONCE / width)),
-            shared.shared_meta_optimizer,
-            shared.random_scaling,
-        )
-
-    path, weights = pathlib.Path(directory), built[0].weights()
-    exported = {f"train_{w}": programs.train(prepare(w), images, weights) for w in widths}
-    name = f"validate_{validation_width}"
-    exported[name] = programs.validate(prepare(validation_width), images, weights)
+def write_programs(
+    path: pathlib.Path, exported: Mapping[str, programs.Program]
+) -> dict[str, dict[str, Any]]:
+    """Writes programs by name; returns what bundle.json says of them."""
     described = {}
     for name, program in exported.items():
-        files.write_atomically(path / f"{name}.mlir.gz", gzip.compress(program.text.encode()))
-        described[name] = {"file": f"{name}.mlir.gz", "inputs": program.inputs}
-    stacked = {n: tf.stack([rule.weights()[n] for rule in built]) for n in weights}
-    initial = programs.initial(prepare(len(configs)), stacked)
-    files.write_arrays(path / "initial.npz", initial, compressed=True)
-    if with_data:
+        file = f"{name}.mlir.gz"
+        files.write_atomically(path / file, gzip.compress(program.text.encode(), mtime=0))
+        described[name] = {"file": file, "inputs": program.inputs, "outputs": program.outputs}
+    return described
+
+
+def write_data(
+    path: pathlib.Path, name: str, data: datasets.Dataset, with_images: bool = True
+) -> dict[str, Any]:
+    """Writes the images of a bundle; returns what bundle.json says of them."""
+    if with_images:
         arrays = {"images": data.images, "labels": data.labels}
-        files.write_arrays(path / "data.npz", arrays, compressed=True)
-    recipes = [_recipe(c) for c in configs]
-    about = {
-        "what": _what(recipes, initial),
-        "unroll_length": shared.unroll_length,
-        "scale": float(np.float32(data.scale)),
-        "widths": sorted(widths),
-        "validation_width": validation_width,
-        "programs": described,
-        "lanes": recipes,
-    }
-    files.write_json(path / "bundle.json", about)
-    _copy_modules(path)
+        files.write_arrays(path / f"{name}.npz", arrays, compressed=True)
+    return {"file": f"{name}.npz", "scale": float(np.float32(data.scale))}
 
 
-def _what(recipes: list[dict], initial: dict[str, np.ndarray]) -> dict:
-    """What results must have in common with the bundle that they are of."""
-    checksum = zlib.crc32(json.dumps(recipes, sort_keys=True).encode())
-    for name in sorted(initial):
-        checksum = zlib.crc32(initial[name].tobytes(), checksum)
+def identity(kind: str, recipe: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What results must have in common with the bundle that they are of.
+
+    Args:
+        kind: what the bundle does, such as "train".
+        recipe: JSON values that say how.
+        arrays: what it starts from.
+    """
+    checksum = zlib.crc32(json.dumps(recipe, sort_keys=True).encode())
+    for name in sorted(arrays):
+        checksum = zlib.crc32(arrays[name].tobytes(), checksum)
     return {
         "format": FORMAT,
+        "kind": kind,
         "l2o_tf": l2o_tf.__version__,
         "tensorflow": tf.__version__,
         "checksum": checksum,
     }
 
 
-def _recipe(run_config: config.TrainConfig) -> dict:
-    schedule = run_config.schedule()
-    values = {name: getattr(schedule, name) for name in schedule.__dataclass_fields__}
-    finite = {
-        name: None if isinstance(value, float) and math.isinf(value) else value
-        for name, value in values.items()
-    }
-    return {
-        "config": run_config.identity(),
-        "schedule": finite,
-        "unroll_length": run_config.unroll_length,
-        "imitation_r": run_config.imitation_r,
-        "validation_epochs": run_config.validation_epochs,
-        "weight_average": run_config.weight_average,
-        "seed": run_config.seed,
-    }
-
-
-def _copy_modules(path: pathlib.Path) -> None:
-    package = importlib.resources.files("l2o_tf.export") / "bundled"
-    for name in _MODULES:
-        files.write_atomically(path / name, (package / name).read_bytes())
-    files.write_atomically(path / "curriculum.py", pathlib.Path(curriculum.__file__).read_bytes())
-
-
-def import_training(results: str, directory: str) -> list[pathlib.Path]:
-    """Writes a run directory for each lane whose results are in a folder.
+def check_identity(what: Mapping[str, Any], kind: str, source: str | None) -> None:
+    """Checks that results can be taken back.
 
     Args:
-        results: the folder that `run_bundle.py` wrote.
-        directory: where the run directories go, as lane_000, lane_001, ...
-
-    Returns:
-        The run directories.
+        what: the identity of the bundle that they are of.
+        kind: what it should be a bundle of.
+        source: where the results are.
 
     Raises:
-        InputError: if there are no results, or they are of another version.
+        InputError: if they are of another version, or of another kind of bundle.
     """
-    archives = files.matching(results, "results_*.zip")
-    if not archives:
-        raise errors.InputError(f"no results_*.zip in {results}: run run_bundle.py first")
-    written = []
-    for path in archives:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = sorted(n for n in archive.namelist() if n.endswith("/lane.json"))
-                for name in names:
-                    folder = name.partition("/")[0]
-                    run = pathlib.Path(directory) / folder
-                    _import_lane(archive, folder, run)
-                    written.append(run)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            if isinstance(error, errors.InputError):
-                raise
-            raise errors.InputError(f"cannot read {path}: {error}") from error
-    return sorted(written)
-
-
-def _import_lane(archive: zipfile.ZipFile, folder: str, run: pathlib.Path) -> None:
-    about = json.loads(archive.read(f"{folder}/lane.json"))
-    found = about["what"]["format"], about["what"]["l2o_tf"]
+    found = what["format"], what["l2o_tf"]
     if found != (FORMAT, l2o_tf.__version__):
         raise errors.InputError(
-            f"{archive.filename} is of format {found[0]} and l2o_tf {found[1]}; this is "
+            f"{source} is of format {found[0]} and l2o_tf {found[1]}; this is "
             f"format {FORMAT} and l2o_tf {l2o_tf.__version__}"
         )
-    values = about["config"]
-    arguments: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-    }
-    run_config = config.TrainConfig(**arguments)
-    rule = rules.create_learned(
-        run_config.rule, seeds.make_seed(run_config.seed, "rule"), **run_config.options_of_rule()
-    )
-    files.write_json(run / "config.json", values)
-    files.write_atomically(run / "metrics.csv", archive.read(f"{folder}/metrics.csv"))
-    for name in archive.namelist():
-        if name.startswith(f"{folder}/snapshot_"):
-            epoch = int(name[len(f"{folder}/snapshot_") : -len(".npz")])
-            files.write_atomically(run / "snapshots" / f"epoch_{epoch:06d}.npz", archive.read(name))
-    last = max(map(int, about["cards"]), default=None)
-    for stage, card in about["cards"].items():
-        weights = _read(archive, f"{folder}/stage_{stage}.npz")
-        card = {
-            "training": values,
-            **card,
-            "chosen_because": (
-                "lowest validation loss of its curriculum stage, the last that improved"
-            ),
-        }
-        directories = [run / "stages" / f"stage_{stage}"] + [run] * (int(stage) == last)
-        for directory in directories:
-            artifacts.save_rule(directory, rule, weights, card)
+    if what["kind"] != kind:
+        raise errors.InputError(f"{source} is of --what={what['kind']}, not {kind}")
 
 
-def _read(archive: zipfile.ZipFile, name: str) -> dict[str, np.ndarray]:
-    with np.load(io.BytesIO(archive.read(name)), allow_pickle=False) as file:
-        return {key: file[key] for key in file.files}
+def finish(
+    path: pathlib.Path,
+    about: Mapping[str, Any],
+    modules: Iterable[str],
+    further: Sequence[str] = (),
+    shared: Iterable[str] = _MODULES,
+) -> None:
+    """Writes bundle.json and the modules of a bundle.
+
+    Args:
+        path: the bundle.
+        about: the contents of bundle.json.
+        modules: those of the folder `bundled` that only this kind of bundle has.
+        further: the paths of modules from elsewhere.
+        shared: those of the folder `bundled` that all bundles have which run by themselves.
+    """
+    package = importlib.resources.files("l2o_tf.export") / "bundled"
+    for name in (*shared, *modules):
+        files.write_atomically(path / name, (package / name).read_bytes())
+    for source in map(pathlib.Path, further):
+        files.write_atomically(path / source.name, source.read_bytes())
+    files.write_json(path / "bundle.json", dict(about))

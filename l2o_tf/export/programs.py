@@ -1,16 +1,17 @@
-"""Programs of lanes as StableHLO, with a name for everything that goes in and comes out."""
+"""Programs as StableHLO, with a name for everything that goes in and comes out."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from l2o_tf.core import loops
-from l2o_tf.export import carried
+from l2o_tf.export import axes, carried, trajectories
 from l2o_tf.export import lanes as lane_programs
 from l2o_tf.rules import base
+from l2o_tf.training import unrolls
 
 # The columns of a packed control; one array is one transfer to the device.
 _SEED, _UNROLL, _ACTIVE, _IMITATES, _ENDS, _ROW = slice(0, 2), 2, 3, 4, 5, 6
@@ -21,13 +22,15 @@ class Program(NamedTuple):
     """A program that runs anywhere.
 
     Attributes:
-        text: its StableHLO.
+        text: its StableHLO; empty if nothing comes out.
         inputs: for each argument its name, shape and dtype, JSON values; the images, the labels
-            and the scale of pixels are the last three and not in the list.
+            and the scale of pixels are the last three where there are data, and not in the list.
+        outputs: likewise what comes out.
     """
 
     text: str
     inputs: list[dict]
+    outputs: list[dict]
 
 
 def train(lanes: lane_programs.Programs, data: carried.Images, weights: base.Weights) -> Program:
@@ -55,7 +58,8 @@ def train(lanes: lane_programs.Programs, data: carried.Images, weights: base.Wei
     carry = lanes.initial_lanes(_repeated(weights, count))
     inputs = [*_named(carry), ("control", np.zeros([count, _NUM_COLUMNS], np.int32))]
     inputs.append(("average", np.zeros([count, 2], np.float32)))
-    return _program(call, inputs, carry, inputs[-2][1], inputs[-1][1], data, np.float32(1))
+    arguments = [carry, inputs[-2][1], inputs[-1][1]]
+    return _program(call, inputs, arguments, [data, np.float32(1)])
 
 
 def validate(lanes: lane_programs.Programs, data: carried.Images, weights: base.Weights) -> Program:
@@ -68,11 +72,64 @@ def validate(lanes: lane_programs.Programs, data: carried.Images, weights: base.
     slots, weights = lanes.initial_slots(), _repeated(weights, count)
     control = np.zeros([count, 3], np.int32)
     inputs = [
-        *((f"slots/{name}", value) for name, value in _named(slots)),
-        *((f"weights/{name}", value) for name, value in _named(weights)),
+        *_named(slots, "slots"),
+        *_named(weights, "weights"),
         ("control", control),
     ]
-    return _program(call, inputs, slots, weights, control, data, np.float32(1))
+    return _program(call, inputs, [slots, weights, control], [data, np.float32(1)])
+
+
+def evaluate(
+    lanes: trajectories.Trajectories, data: carried.Images, weights: base.Weights
+) -> Program:
+    """One call of `Trajectories.run`; where the lanes stand comes first, in and out.
+
+    Args:
+        lanes: what to export.
+        data: the images; only their shapes matter.
+        weights: the weights of one lane; only their shapes matter.
+    """
+    count, seed = lanes.num_lanes, tf.zeros([2], tf.int32)
+    one = unrolls.start(lanes.optimizee, lanes.rule, seed, weights)
+    start = tf.nest.map_structure(lambda x: axes.repeat(x, count), one)
+    weights, first_step = _repeated(weights, count), np.int32(0)
+    seeds = np.zeros([count, 2], np.int32)
+    inputs = [
+        *_named(start),
+        *_named(weights, "weights"),
+        ("seed", seeds),
+        ("first_step", first_step),
+    ]
+    arguments = [start, weights, seeds, first_step]
+    return _program(lanes.run, inputs, arguments, [data, np.float32(1)])
+
+
+def rule_init(rule: base.UpdateRule, params: list[tf.Tensor]) -> Program:
+    """A rule's `init` for parameters of given shapes: (weights, seed) -> state."""
+
+    def call(weights, seed):
+        return {"state": rule.init(params, seed, weights)}
+
+    seed = np.zeros([2], np.int32)
+    inputs = [*_named(rule.weights(), "weights"), ("seed", seed)]
+    return _program(call, inputs, [rule.weights(), seed])
+
+
+def rule_update(rule: base.UpdateRule, params: list[tf.Tensor]) -> Program:
+    """A rule's `update`: (gradients, state, parameters, weights) -> (updates, state)."""
+
+    def call(grads, state, params, weights):
+        updates, state = rule.update(grads, state, params, weights)
+        return {"updates": list(updates), "state": state}
+
+    weights, state = rule.weights(), rule.init(params, tf.zeros([2], tf.int32))
+    inputs = [
+        *_named(params, "grads"),
+        *_named(state, "state"),
+        *_named(params, "params"),
+        *_named(weights, "weights"),
+    ]
+    return _program(call, inputs, [params, state, params, weights])
 
 
 def initial(lanes: lane_programs.Programs, weights: base.Weights) -> dict[str, np.ndarray]:
@@ -89,7 +146,7 @@ def _repeated(weights, count):
     return {name: tf.repeat(value[None], count, axis=0) for name, value in weights.items()}
 
 
-def _named(nest: Any) -> list[tuple[str, tf.Tensor]]:
+def _named(nest: Any, prefix: str = "") -> list[tuple[str, Any]]:
     """The tensors of a nest in the order of `tf.nest.flatten`, with their paths."""
     if hasattr(nest, "_fields"):
         items = nest._asdict().items()
@@ -98,27 +155,33 @@ def _named(nest: Any) -> list[tuple[str, tf.Tensor]]:
     elif isinstance(nest, list | tuple):
         items = enumerate(nest)
     else:
-        return [("", nest)]
-    return [
-        (f"{key}/{path}" if path else str(key), leaf)
-        for key, value in items
-        for path, leaf in _named(value)
-    ]
+        return [(prefix, nest)]
+    start = f"{prefix}/" if prefix else ""
+    return [leaf for key, value in items for leaf in _named(value, f"{start}{key}")]
 
 
-def _program(call: Callable, inputs: list, *arguments: Any) -> Program:
+def _program(call: Callable, inputs: list, arguments: list, data: Sequence = ()) -> Program:
+    """Exports a function of `arguments` and `data`, of which `inputs` names the former."""
+    arguments = [*arguments, *data]
     # Nests of specifications are refused.
     specs = [tf.TensorSpec(x.shape, tf.as_dtype(x.dtype)) for x in tf.nest.flatten(arguments)]
     flat = loops.compiled(lambda *flat: call(*tf.nest.pack_sequence_as(arguments, flat)))
+    outputs = _described(_named(flat.get_concrete_function(*specs).structured_outputs))
+    inputs = _described(inputs)
+    if not outputs:
+        return Program("", inputs, outputs)
     text = flat.experimental_get_compiler_ir(*specs)(stage="stablehlo")
-    described = [
-        {"name": name, "shape": list(value.shape), "dtype": tf.as_dtype(value.dtype).name}
-        for name, value in inputs
-    ]
     expected, found = len(specs), len(_main_arguments(text))
-    if expected != found or expected != len(described) + 3:
+    if expected != found or expected != len(inputs) + len(tf.nest.flatten(data)):
         raise AssertionError(f"{expected} arguments became {found}")
-    return Program(_without_locations(text), described)
+    return Program(_without_locations(text), inputs, outputs)
+
+
+def _described(tensors: list[tuple[str, Any]]) -> list[dict]:
+    return [
+        {"name": name, "shape": list(value.shape), "dtype": tf.as_dtype(value.dtype).name}
+        for name, value in tensors
+    ]
 
 
 def _main_arguments(text: str) -> list[str]:

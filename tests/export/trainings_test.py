@@ -3,16 +3,15 @@
 import csv
 import dataclasses
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from l2o_tf.core import errors, files
 from l2o_tf.export import __main__ as command
-from l2o_tf.export import bundle
+from l2o_tf.export import trainings
 from l2o_tf.run import config, session
+from tests.export.running import run_bundle
 
 SHARED = "--rule=dm --dataset=digits --batch_size=16 --unroll_length=4 --validation_epochs=2"
 CURRICULUM = (
@@ -25,11 +24,6 @@ PLAIN = "--num_epochs=6 --num_steps=8 --period_epochs=3 --imitation_r=0.3 --seed
 def write_lanes(path, *lines):
     path.write_text("\n".join(["# lanes", "", *lines]))
     return str(path)
-
-
-def run_bundle(directory, *flags):
-    script = [sys.executable, str(directory / "run_bundle.py"), *flags]
-    return subprocess.run(script, check=True, capture_output=True, text=True).stdout
 
 
 def read_metrics(run):
@@ -61,11 +55,11 @@ def test_a_bundle_trains_like_single_runs(tmp_path):
     lanes = write_lanes(tmp_path / "lanes.txt", f"{SHARED} {CURRICULUM}", f"{SHARED} {PLAIN}")
     configs = command.read_lanes(lanes)
     # Three lanes in two slots: the last one waits for the first that is done.
-    bundle.write_training(tmp_path / "bundle", configs, (2, 1), 3, num_blocks=2)
+    trainings.write(tmp_path / "bundle", configs, (2, 1), 3, num_blocks=2)
     first, second = tmp_path / "first", tmp_path / "second"
     run_bundle(tmp_path / "bundle", f"--out={first}", "--advances=9")
     run_bundle(tmp_path / "bundle", f"--out={second}", f"--resume={first}")
-    runs = bundle.import_training(second, tmp_path / "runs")
+    runs = trainings.take_back(second, tmp_path / "runs")
     for run, run_config in zip(runs, configs, strict=True):
         expected = tmp_path / "expected" / run.name
         session.train(dataclasses.replace(run_config, workdir=str(expected)))
@@ -102,9 +96,9 @@ def test_wrong_lanes_are_one_line(tmp_path, lines, message):
 def test_lanes_that_do_not_fit_are_refused(flags, message):
     configs = [config.TrainConfig(), config.TrainConfig(**flags)]
     with pytest.raises(errors.InputError, match=message):
-        bundle.check(configs)
+        trainings.check(configs)
 
 
 def test_a_folder_without_results_is_refused(tmp_path):
     with pytest.raises(errors.InputError, match="no results_"):
-        bundle.import_training(pathlib.Path(tmp_path), tmp_path / "runs")
+        trainings.take_back(pathlib.Path(tmp_path), tmp_path / "runs")

@@ -12,19 +12,8 @@ import curriculum
 import numpy as np
 import philox
 
-COLUMNS = (
-    "event",
-    "kind",
-    "epoch",
-    "stage",
-    "num_steps",
-    "loss",
-    "last_loss",
-    "gradient_norm",
-    "skipped_meta_steps",
-    "decision",
-)
 Weights = dict[str, np.ndarray]
+Row = dict[str, Any]  # A line of metrics.csv, by column.
 
 
 def schedule_from_json(values: dict) -> curriculum.Schedule:
@@ -72,10 +61,10 @@ class Lane:
         self.best = initial
         self.stages: dict[int, tuple[Weights, dict]] = {}
         self.snapshots: dict[int, Weights] = {}
-        self.rows: list[list] = []
+        self.rows: list[Row] = []
         self._unrolls: collections.deque[Unroll] = collections.deque()
         # Of epochs whose last numbers have not come from the device: the first part of the line.
-        self._pending: collections.deque[list] = collections.deque()
+        self._pending: collections.deque[Row] = collections.deque()
         self._numbers: list[tuple[float, float]] = []
 
     @property
@@ -124,7 +113,17 @@ class Lane:
         kind = "imitation" if self._imitates() else "meta_loss"
         self.state = curriculum.after_epoch(self.schedule, self.state, num_steps)
         self.num_events += 1
-        self._pending.append([self.num_events, kind, self.state.epoch, stage, num_steps])
+        self._pending.append(self._row(kind, stage, num_steps))
+
+    def _row(self, kind: str, stage: int, num_steps: int) -> Row:
+        """The first columns of an event that has just been."""
+        return {
+            "event": self.num_events,
+            "kind": kind,
+            "epoch": self.state.epoch,
+            "stage": stage,
+            "num_steps": num_steps,
+        }
 
     def record(self, unroll: Unroll, loss: float, norm: float, skipped: float) -> None:
         """Takes the numbers of the oldest unroll whose numbers have not come from the device."""
@@ -133,8 +132,13 @@ class Lane:
         self._numbers.append((loss, norm))
         if unroll.ends:
             losses, norms = np.array(self._numbers, np.float32).T.copy()
-            means = [f"{x:.9g}" for x in (losses.mean(), losses[-1], norms.mean())]
-            self.rows.append([*self._pending.popleft(), *means, int(skipped), ""])
+            numbers = {
+                "loss": f"{losses.mean():.9g}",
+                "last_loss": f"{losses[-1]:.9g}",
+                "gradient_norm": f"{norms.mean():.9g}",
+                "skipped_meta_steps": int(skipped),
+            }
+            self.rows.append({**self._pending.popleft(), **numbers})
 
     @property
     def validation_unrolls(self) -> int:
@@ -171,11 +175,13 @@ class Lane:
                 self.snapshots[self.state.epoch] = weights
         self.num_events += 1
         steps = self.schedule.validation_steps[before.stage]
-        self.rows.append(
-            [self.num_events, before.phase.value, self.state.epoch, before.stage, steps]
-            + [f"{loss:.9g}", f"{scores.mean():.9g}", "", skipped]
-            + ["" if decision is None else decision.value]
-        )
+        numbers = {
+            "loss": f"{loss:.9g}",
+            "last_loss": f"{scores.mean():.9g}",
+            "skipped_meta_steps": skipped,
+            "decision": "" if decision is None else decision.value,
+        }
+        self.rows.append({**self._row(before.phase.value, before.stage, steps), **numbers})
         return restored
 
     def _keep(self, weights: Weights, loss: float, stage: int) -> None:
@@ -201,7 +207,7 @@ class Lane:
             "cards": {str(stage): card for stage, (_, card) in self.stages.items()},
         }
 
-    def restore(self, values: dict, arrays: dict[str, Weights], rows: list[list]) -> None:
+    def restore(self, values: dict, arrays: dict[str, Weights], rows: list[Row]) -> None:
         """Goes on from where a run stood.
 
         Args:
@@ -211,7 +217,7 @@ class Lane:
         """
         self.state = curriculum.State.from_json(values["schedule"])
         self.num_events = values["num_events"]
-        self.rows = [row for row in rows if int(row[0]) <= self.num_events]
+        self.rows = [row for row in rows if int(row["event"]) <= self.num_events]
         self.best = arrays.get("best", self.best)
         self.stages = {
             int(stage): (arrays[f"stage_{stage}"], card) for stage, card in values["cards"].items()

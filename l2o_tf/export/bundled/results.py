@@ -3,50 +3,50 @@
 import csv
 import io
 import json
-import os
 import pathlib
 import zipfile
 
 import numpy as np
-from lane import COLUMNS, Lane
+import saving
+from lane import Lane, Row
+from saving import Arrays
 
 CHECKPOINT = "checkpoint.npz"
 _MAX_ARCHIVES = 5
-Arrays = dict[str, np.ndarray]
 
 
-def write(directory: pathlib.Path, lanes: list[Lane], metas: dict[int, Arrays], what: dict) -> None:
+def write(
+    directory: pathlib.Path, lanes: list[Lane], metas: dict[int, Arrays], about: dict
+) -> None:
     """Writes the results of all lanes, then the checkpoint that goes on from them.
 
     Args:
         directory: where to.
         lanes: all lanes.
         metas: for each lane, what it trains on from, by name.
-        what: JSON values that say which bundle this is.
+        about: the contents of bundle.json.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     count = min(_MAX_ARCHIVES, len(lanes))
     for i in range(count):
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             for lane in lanes[i::count]:
-                _write_lane(archive, lane, what)
-        _replace(directory / f"results_{i}.zip", buffer.getvalue())
+                _write_lane(archive, lane, about)
+        saving.replace(directory / f"results_{i}.zip", buffer.getvalue())
     arrays = {
         f"{index}:{name}": value for index, meta in metas.items() for name, value in meta.items()
     }
-    state = {"what": what, "lanes": [lane.to_json() for lane in lanes]}
-    buffer = io.BytesIO()
-    np.savez(buffer, state=np.frombuffer(json.dumps(state).encode(), np.uint8), **arrays)
-    _replace(directory / CHECKPOINT, buffer.getvalue())
+    state = {"what": about["what"], "lanes": [lane.to_json() for lane in lanes]}
+    saving.save(directory / CHECKPOINT, arrays, state)
 
 
-def _write_lane(archive: zipfile.ZipFile, lane: Lane, what: dict) -> None:
+def _write_lane(archive: zipfile.ZipFile, lane: Lane, about: dict) -> None:
     folder = f"lane_{lane.index:03d}"
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([COLUMNS, *lane.rows])
-    values = {"what": what, "config": lane.recipe["config"], **lane.to_json()}
+    writer = csv.DictWriter(text, about["columns"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lane.rows)
+    values = {"what": about["what"], "config": lane.recipe["config"], **lane.to_json()}
     archive.writestr(f"{folder}/metrics.csv", text.getvalue(), zipfile.ZIP_DEFLATED, 1)
     archive.writestr(f"{folder}/lane.json", json.dumps(values, indent=2))
     for name, weights in lane.arrays().items():
@@ -61,9 +61,7 @@ def read(directory: pathlib.Path, lanes: list[Lane], what: dict) -> dict[int, Ar
     Raises:
         SystemExit: if the checkpoint is of another bundle.
     """
-    with np.load(directory / CHECKPOINT) as file:
-        arrays = {name: file[name] for name in file.files}
-    state = json.loads(arrays.pop("state").tobytes())
+    arrays, state = saving.load(directory / CHECKPOINT)
     if state["what"] != what:
         raise SystemExit(f"error: {directory} holds the results of another bundle")
     for path in sorted(directory.glob("results_*.zip")):
@@ -78,7 +76,7 @@ def read(directory: pathlib.Path, lanes: list[Lane], what: dict) -> dict[int, Ar
     return metas
 
 
-def read_lane(archive: zipfile.ZipFile, index: int) -> tuple[dict[str, Arrays], list[list]]:
+def read_lane(archive: zipfile.ZipFile, index: int) -> tuple[dict[str, Arrays], list[Row]]:
     """The arrays and the lines of metrics.csv of one lane."""
     folder = f"lane_{index:03d}/"
     arrays = {}
@@ -87,10 +85,4 @@ def read_lane(archive: zipfile.ZipFile, index: int) -> tuple[dict[str, Arrays], 
             with np.load(io.BytesIO(archive.read(name))) as file:
                 arrays[name[len(folder) : -4]] = {key: file[key] for key in file.files}
     text = archive.read(f"{folder}metrics.csv").decode()
-    return arrays, list(csv.reader(io.StringIO(text)))[1:]
-
-
-def _replace(path: pathlib.Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    return arrays, list(csv.DictReader(io.StringIO(text)))

@@ -1,0 +1,33 @@
+"""Files that are never half written."""
+
+import io
+import json
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+
+
+def replace(path: pathlib.Path, content: bytes) -> None:
+    """Writes a file under another name first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def save(path: pathlib.Path, arrays: Arrays, about: Any) -> None:
+    """Writes arrays by name, and JSON values under the name "about"."""
+    buffer = io.BytesIO()
+    np.savez(buffer, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
+    replace(path, buffer.getvalue())
+
+
+def load(path: pathlib.Path) -> tuple[Arrays, Any]:
+    """Reads what `save` wrote."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    return arrays, json.loads(arrays.pop("about").tobytes())

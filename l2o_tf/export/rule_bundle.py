@@ -1,0 +1,40 @@
+"""Bundles of a rule: its `init` and `update` for parameters of given shapes."""
+
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from l2o_tf import loading
+from l2o_tf.core import files
+from l2o_tf.export import bundle, programs
+
+_MODULES = ("exported_rule.py", "program.py")
+
+
+def write(directory: str, source: str, shapes: list[tuple[int, ...]]) -> None:
+    """Writes a bundle with a rule, as StableHLO, its weights and a loader.
+
+    Args:
+        directory: where to.
+        source: the rule, as `loading.load` takes it.
+        shapes: of the parameter tensors.
+
+    Raises:
+        InputError: for a rule that cannot be loaded.
+    """
+    rule, path = loading.load(source), pathlib.Path(directory)
+    params = [tf.zeros(shape) for shape in shapes]
+    exported = {
+        "init": programs.rule_init(rule, params),
+        "update": programs.rule_update(rule, params),
+    }
+    weights = {name: np.asarray(value) for name, value in rule.weights().items()}
+    files.write_arrays(path / "weights.npz", weights)
+    recipe = {"rule": rule.registered_name, "shapes": shapes, "options": rule.options()}
+    about = {
+        "what": bundle.identity("rule", recipe, weights),
+        **recipe,
+        "programs": bundle.write_programs(path, exported),
+    }
+    bundle.finish(path, about, _MODULES, shared=())

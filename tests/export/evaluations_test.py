@@ -1,0 +1,109 @@
+"""A bundle that JAX runs gives the results that `evaluate` gives."""
+
+import numpy as np
+import pytest
+
+from l2o_tf import artifacts, cli, rules
+from l2o_tf.core import errors, files, seeds
+from l2o_tf.evaluation import config, results, session
+from l2o_tf.export import __main__ as command
+from l2o_tf.export import evaluations
+
+NUM_STEPS, NUM_SEEDS = 7, 2
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """Two rules that share their programs."""
+    directories = []
+    for seed in range(2):
+        rule = rules.create_learned("rnnprop", seeds.make_seed(seed, "rule"), units=(5, 4))
+        directories.append(tmp_path_factory.mktemp(f"rule_{seed}"))
+        artifacts.save_rule(directories[-1], rule)
+    return [f"rule_{i}={path}" for i, path in enumerate(directories)]
+
+
+def flags(workdir, entries, optimizees=("mlp",), **changes):
+    return config.EvaluateConfig(
+        rules=tuple(entries),
+        optimizees=optimizees,
+        dataset="digits",
+        num_steps=NUM_STEPS,
+        num_seeds=NUM_SEEDS,
+        seed=3,
+        workdir=str(workdir),
+        **changes,
+    )
+
+
+def run_and_take_back(tmp_path, entries, optimizees=("mlp",), advances=2):
+    """The results of JAX, interrupted after some calls, and those of `evaluate`, by key."""
+    pytest.importorskip("jax")
+    from tests.export.running import run_bundle
+
+    given = flags(tmp_path / "expected", entries, optimizees)
+    evaluations.write(tmp_path / "bundle", given, (2,), steps_per_call=3)
+    first, second = tmp_path / "first", tmp_path / "second"
+    run_bundle(tmp_path / "bundle", f"--out={first}", f"--advances={advances}")
+    run_bundle(tmp_path / "bundle", f"--out={second}", f"--resume={first}")
+    evaluations.take_back(second, str(tmp_path / "found"), lambda text: None)
+    session.evaluate(given, lambda text: None)
+    return results.stored(tmp_path / "found"), results.stored(tmp_path / "expected")
+
+
+def assert_same(found, expected, rtol):
+    assert found.keys() == expected.keys()
+    for key, run in expected.items():
+        assert found[key]._replace(losses=None) == run._replace(losses=None)
+        np.testing.assert_allclose(found[key].losses[:5], run.losses[:5], rtol=rtol)
+        np.testing.assert_allclose(found[key].losses, run.losses, rtol=20 * rtol)
+
+
+@pytest.mark.slow
+def test_runs_are_those_of_evaluate(tmp_path, learned):
+    found, expected = run_and_take_back(tmp_path, [*learned, "adam:0.01"], advances=5)
+    assert len(found) == 3 * NUM_SEEDS
+    assert_same(found, expected, rtol=5e-7)
+    for name in ("config.json", "table.txt"):
+        assert files.read_bytes(tmp_path / "found" / name) == files.read_bytes(
+            tmp_path / "expected" / name
+        )
+    assert (tmp_path / "found" / "mlp.png").exists()
+
+
+@pytest.mark.slow
+def test_convolutions_are_those_of_evaluate_to_rounding(tmp_path):
+    found, expected = run_and_take_back(tmp_path, ["sgd:0.01"], ("conv_cifar",))
+    assert_same(found, expected, rtol=1e-5)
+
+
+def test_what_cannot_run_in_lanes_is_refused(tmp_path):
+    with pytest.raises(errors.InputError, match="Quadratic cannot run in lanes"):
+        evaluations.write(tmp_path, flags(tmp_path, ["sgd:0.1"], ("quadratic",)), (2,))
+
+
+def test_a_rate_that_is_not_tuned_is_refused(tmp_path):
+    given = flags(tmp_path, ["tuned:adam"], tuned_dir=str(tmp_path / "tuned"))
+    with pytest.raises(errors.InputError, match="l2o_tf.tune --rules=adam --optimizees=mlp"):
+        evaluations.write(tmp_path, given, (2,))
+
+
+def test_a_folder_without_results_is_refused(tmp_path):
+    with pytest.raises(errors.InputError, match="evaluation.npz"):
+        evaluations.take_back(tmp_path, str(tmp_path / "runs"), lambda text: None)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--lanes=lanes.txt", "--rules=adam:0.1"], "--rules is for --what=evaluate"),
+        (["--what=evaluate", "--rules=dm", "--lanes=x"], "--lanes is for --what=train"),
+        (["--what=evaluate"], "--rules=A,B is needed"),
+        (["--what=rule", "--rules=dm"], "--what=rule needs --shapes"),
+        (["--what=rule", "--rules=dm", "--shapes=2xa"], "--shapes=2xa must be such as"),
+        (["--what=plot"], "must be one of train, evaluate, rule"),
+    ],
+)
+def test_flags_that_do_not_fit_are_refused(words, message):
+    with pytest.raises(errors.InputError, match=message):
+        cli.parse(command.ExportConfig, ["export", "--out=bundle", *words])
