@@ -38,9 +38,12 @@ FOREIGN_FLAGS = {
     "--help",
     "--logdir",
     "--recipe",
+    "--resume",
     "--rm",
+    "--seconds",
     "--strict",
     "--tag",
+    "--tf32",
     "--volume",
 }
 OTHER_COMMANDS = {"bazel", "cd", "docker", "git", "pip", "tensorboard"}
