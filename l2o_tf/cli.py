@@ -161,7 +161,7 @@ def prepare_as(config: Any) -> None:
 @contextlib.contextmanager
 def asked_to_stop() -> Iterator[Callable[[], bool]]:
     """Yields a function that says whether Ctrl-C or SIGTERM came; the second one interrupts."""
-    came = []
+    came: list[int] = []
 
     def note(number, frame):
         if came:

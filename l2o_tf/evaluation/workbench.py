@@ -11,7 +11,7 @@ from l2o_tf import optimizees, rules
 from l2o_tf.core import flags, seeds
 from l2o_tf.data import datasets
 from l2o_tf.evaluation import contenders, runner, tuning
-from l2o_tf.evaluation.config import EvaluateConfig, TuneConfig
+from l2o_tf.evaluation.config import EvaluateConfig, EvaluationFlags, TuneConfig
 
 
 class Wanted(NamedTuple):
@@ -30,7 +30,7 @@ def _ignore(what: Any) -> None:
 class Workbench:
     """Rules, data sets, optimizees and compiled runners, each made once and when first needed."""
 
-    def __init__(self, config: EvaluateConfig | TuneConfig, tell: Callable[[str], None]):
+    def __init__(self, config: EvaluationFlags | TuneConfig, tell: Callable[[str], None]):
         self._config, self._tell = config, tell
         self._rules: dict[str, contenders.Contender] | None = None
         self._datasets: dict[str, datasets.Dataset] = {}
@@ -90,7 +90,9 @@ class Workbench:
     def rules(self) -> dict[str, contenders.Contender]:
         """The rules of an evaluation by label; raises as `contenders.load`."""
         if self._rules is None:
-            self._rules = contenders.load(self._config.rules, self._config.init_lr_range)
+            config = self._config
+            lr_range = None if isinstance(config, TuneConfig) else config.init_lr_range
+            self._rules = contenders.load(config.rules, lr_range)
         return self._rules
 
     def measure(self, wanted: Wanted, progress: Callable[[int], None] = _ignore) -> np.ndarray:

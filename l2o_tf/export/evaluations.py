@@ -55,7 +55,9 @@ def write(
     session.check_keys(flags, loaded)
     bench = workbench.Workbench(flags, lambda text: None)
     groups = _groups(flags, bench, loaded)
-    path, described, recipes = pathlib.Path(directory), {}, []
+    path = pathlib.Path(directory)
+    described: dict[str, dict[str, Any]] = {}
+    recipes: list[dict[str, Any]] = []
     made = {name: classifiers.vectorizable(bench.create(name)) for name in flags.optimizees}
     arrays = _first_params(flags, made.values())
     for g, group in enumerate(groups):
@@ -72,7 +74,7 @@ def write(
         for i, optimizee in enumerate(made.values())
     }
     files.write_arrays(path / "initial.npz", arrays, compressed=True)
-    about = {
+    about: dict[str, Any] = {
         "what": bundle.identity("evaluate", recipes, arrays),
         "flags": dataclasses.asdict(flags),
         "fingerprints": {label: contenders.fingerprint(rule) for label, rule in loaded.items()},
@@ -175,7 +177,9 @@ def take_back(directory: str, workdir: str, tell: Callable[[str], None]) -> None
     try:
         about = json.loads(arrays.pop("about").tobytes())
         bundle.check_identity(about["what"], "evaluate", str(path))
-        given = {key: tuple(v) if isinstance(v, list) else v for key, v in about["flags"].items()}
+        given: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in about["flags"].items()
+        }
         flags = config.EvaluateConfig(**{**given, "workdir": workdir})
         labels = ("rule", "optimizee", "dataset", "split", "seed", "learning_rate")
         runs = [

@@ -10,6 +10,7 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -101,7 +102,8 @@ def share(replicas: Replicas, checkpoint: directory.Checkpoint, like: trainer.Pr
     if replicas.num_processes == 1:
         return checkpoint
     file = io.BytesIO()
-    np.savez(file, **directory.to_arrays(checkpoint))
+    own: dict[str, Any] = directory.to_arrays(checkpoint)
+    np.savez(file, **own)
     with reporting_lost(replicas):
         content = replicas.from_chief(file.getvalue())
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
