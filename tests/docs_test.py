@@ -15,6 +15,7 @@ import pytest
 from l2o_tf import artifacts, cli, rules
 from l2o_tf.core import errors, plugins, shipped
 from l2o_tf.optimizees.base import OPTIMIZEES
+from l2o_tf.optimizees.scale import problem_sets
 from l2o_tf.rules.base import RULES
 from l2o_tf.run.config import TrainConfig
 from tests import packaging_test, snippets
@@ -26,7 +27,7 @@ RUN_ELSEWHERE = {
     "docs/extending.md": "extending_test.py",
     "docs/tutorial.md": "tutorial_test.py",
 }
-# Flags of other programs: pip, pytest, TensorBoard, Docker, ruff, git, run_bundle.py.
+# Flags of all commands, and of other programs: pip, pytest, TensorBoard, Docker, ruff, git, run_bundle.py.
 FOREIGN_FLAGS = {
     "--benchmark",
     "--check",
@@ -119,7 +120,7 @@ def known(flag):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_value_of_a_flag_has_the_type_of_the_flag(page):
+def test_every_value_of_a_flag_is_one_that_a_command_takes(page):
     for code in snippets.inline_code(page):
         for name, value in re.findall(r"^--(\w+)=(\S+)$", code):
             configs = [c for c in COMMANDS.values() if name in c.__dataclass_fields__]
@@ -131,11 +132,12 @@ def test_every_value_of_a_flag_has_the_type_of_the_flag(page):
 
 
 def refusal(config_class, name, value):
-    """Why a value is none for a flag by itself; other flags may ask for more."""
+    """Why a command does not take a value of a flag, other flags being as they have to be."""
+    needed = ["--curriculum"] if name in ("curriculum_steps", "validation_steps") else []
     try:
-        cli.parse(config_class, ["command", f"--{name}={value}"])
+        cli.parse(config_class, ["command", f"--{name}={value}", *needed])
     except errors.InputError as error:
-        if re.search(rf"flag --{name}|is not a list", str(error)):
+        if re.match(rf"(flag )?--{name}=", str(error)) and " needs --" not in str(error):
             return str(error)
     return None
 
@@ -196,13 +198,14 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
 
 
 def a_small_training():
-    """What pages take as given: a Keras model of three classes and data for it."""
+    """What pages take as given: a Keras model of three classes, data for it, other batches."""
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 96)
     x = (np.eye(3)[y] @ rng.normal(size=[3, 4]) + 0.1 * rng.normal(size=[96, 4])).astype("float32")
     model = keras.Sequential([keras.Input([4]), keras.layers.Dense(3, "softmax")])
-    return {"model": model, "x_train": x, "y_train": y, "x_test": x[:32], "y_test": y[:32]}
+    batches = [(rng.normal(size=[8, 64]).astype("float32"), rng.integers(0, 10, 8))]
+    return {"model": model, "x_train": x, "y_train": y, "batches": batches}
 
 
 @pytest.mark.parametrize("page", RUN_ELSEWHERE)
@@ -216,3 +219,9 @@ def test_pages_that_are_run_elsewhere_are_valid_python(page):
 def test_every_flag_of_training_is_explained():
     text = "".join(map(snippets.read, PAGES))
     assert [n for n in TrainConfig.__dataclass_fields__ if f"--{n}" not in text] == []
+
+
+def test_every_optimizee_and_problem_set_is_named():
+    text = "".join(map(snippets.read, PAGES))
+    for name in [*OPTIMIZEES.names(), *problem_sets.PROBLEM_SETS.names()]:
+        assert f"`{name}`" in text, name

@@ -86,9 +86,12 @@ def hook():
 @pytest.mark.parametrize(
     "page, link, expected",
     [
-        ("tutorial.md", "[R](../README.md#in-keras)", "[R](index.md#in-keras)"),
+        ("tutorial.md", "[R](../README.md#in-keras)", "[R](start.md#in-keras)"),
         ("scale.md", "[R](../data/results/README.md)", "[R](results/README.md)"),
         ("scale.md", "[R](../data/results/benchmark)", "R"),
+        ("start.md", "[R](data/results)", "[R](results/README.md)"),
+        ("start.md", "[N](docs/notebooks)", "N"),
+        ("start.md", "![F](docs/quickstart.png)", "![F](quickstart.png)"),
         ("results/README.md", "![F](trained/figure2.png)", "![F](trained/figure2.png)"),
         ("results/README.md", "[F](candidates/README.md)", "[F](candidates/README.md)"),
         ("project/changelog.md", "[D](docs/scale.md)", "[D](../scale.md)"),
@@ -97,8 +100,22 @@ def hook():
         ("tutorial.md", "[D](missing.md)", "[D](missing.md)"),
         ("tutorial.md", "[D](https://arxiv.org/abs/1)", "[D](https://arxiv.org/abs/1)"),
         ("tutorial.md", "[D](#two)", "[D](#two)"),
+        ("scale.md", r"| `a\|b` | c \| d |", r"| `a|b` | c \| d |"),
     ],
 )
-def test_links_by_paths_in_the_repository_become_links_between_pages(hook, page, link, expected):
+def test_pages_are_written_for_the_repository_and_shown_on_the_site(hook, page, link, expected):
     page = types.SimpleNamespace(file=types.SimpleNamespace(src_uri=page))
     assert hook.on_page_markdown(link, page, None, None) == expected
+
+
+def test_guides_that_the_navigation_does_not_name_are_at_its_end(hook):
+    config = types.SimpleNamespace(nav=[{"Guides": [{"T": "tutorial.md"}]}, {"X": "index.md"}])
+    first, *added = hook.on_config(config).nav[0]["Guides"]
+    assert first == {"T": "tutorial.md"} and added == sorted(added)
+    assert "debugging.md" in added and not {"tutorial.md", "index.md"} & set(added)
+
+
+def test_the_script_builds_strictly():
+    script = snippets.read("run_scripts/docs.sh")
+    (command,) = re.findall(r"-m (mkdocs .*?) 2>&1", script)
+    assert "--strict" in command.split() and "--quiet" not in command  # Which unsets it.
