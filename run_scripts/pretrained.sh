@@ -1,33 +1,46 @@
 #!/usr/bin/env bash
-# Trains, evaluates and publishes the rules that come with the package; two hours for the training,
-# one for the evaluation (three MLPs, three seeds). What is done is not done again: an interrupted
-# run goes on.
+# Trains, selects, evaluates and publishes the rules that come with the package; about four hours on
+# two cores. What is done is not done again: an interrupted run goes on.
 #   run_scripts/pretrained.sh [DIR]    runs and results go to DIR, runs/pretrained by default
+#   BUDGET=400 STEPS=100 run_scripts/pretrained.sh DIR    tries it out in some minutes: so many
+#                                                         steps a training, and a trajectory
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 ensure_venv
 cd "$REPOSITORY"
 directory="${1:-runs/pretrained}"
-rules=(rnnprop rnnprop_cl_il dm dm_cl_il)
+steps="${STEPS:-10000}"
 
-flags_of() {
-  case $1 in
-    dm) echo --flagfile=flags/l2o_dm.flags --num_epochs=1000 --seed=0 ;; # A tenth of the paper's.
-    dm_cl_il) echo --flagfile=flags/l2o_dm_cl_il_average.flags --seed=2 ;; # The best of five.
-    *) echo "--flagfile=flags/$1.flags" --seed=0 ;;
-  esac
+train() {
+  "$VENV_PYTHON" -m l2o_tf.train "$@" ${BUDGET:+--max_train_steps="$BUDGET"}
 }
 
+# The best of many seeds on held-out images.
+select_best() {
+  "$VENV_PYTHON" -m l2o_tf.select "$directory/$1" --workdir="$directory/$1_best" \
+    --optimizees="$2" --num_seeds=1 --num_steps="$steps" --rungs= --jobs=2
+}
+
+train --flagfile=flags/rnnprop.flags --seeds=0,1,2,3,4,5,6,7 --jobs=2 --max_snapshots=1 \
+  --workdir="$directory/rnnprop"
+select_best rnnprop mlp
+train --flagfile=flags/rnnprop_cl_il.flags --max_train_steps="${BUDGET:-40000}" \
+  --seeds=0,1,2,3 --jobs=2 --workdir="$directory/rnnprop_cl_il"
+select_best rnnprop_cl_il mlp
+# A tenth of the paper's epochs.
+train --flagfile=flags/l2o_dm.flags --num_epochs=1000 --seed=0 --workdir="$directory/dm"
+train --flagfile=flags/l2o_dm_cl_il_average.flags --seed=2 --workdir="$directory/dm_cl_il"
+
+runs=(rnnprop_best rnnprop_cl_il_best dm dm_cl_il)
 sources=
-for rule in "${rules[@]}"; do
-  read -ra flags <<<"$(flags_of "$rule")"
-  "$VENV_PYTHON" -m l2o_tf.train "${flags[@]}" --workdir="$directory/$rule"
-  sources=$sources,$rule=$directory/$rule
+for run in "${runs[@]}"; do
+  sources=$sources,${run%_best}=$directory/$run
 done
 "$VENV_PYTHON" -m l2o_tf.evaluate --rules="${sources#,}" --optimizees=mlp,mlp_relu,mlp_deeper \
-  --num_seeds=3 --workdir="$directory/evaluation"
-for rule in "${rules[@]}"; do
-  "$VENV_PYTHON" -m l2o_tf.publish --run="$directory/$rule" --results="$directory/evaluation" \
-    --label="$rule" --commit="$(git rev-parse --short HEAD)" --out="$directory/published/$rule"
+  --num_seeds=3 --num_steps="$steps" --workdir="$directory/evaluation"
+for run in "${runs[@]}"; do
+  "$VENV_PYTHON" -m l2o_tf.publish --run="$directory/$run" --results="$directory/evaluation" \
+    --label="${run%_best}" --commit="$(git rev-parse --short HEAD)" \
+    --out="$directory/published/${run%_best}"
 done
