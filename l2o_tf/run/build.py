@@ -49,7 +49,8 @@ def parts(config: TrainConfig, replicas: Replicas = Replicas()) -> Parts:
     trained_on = _optimizees(config)
     validated_on, bound = _validated_on(config, trained_on), config.random_scaling
     if bound:
-        trained_on = [scaling.RandomScaling(optimizee, bound) for optimizee in trained_on]
+        level = config.scaling_level
+        trained_on = [scaling.RandomScaling(inner, bound, level) for inner in trained_on]
     made = Trainer(
         rule,
         trained_on,

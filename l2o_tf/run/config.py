@@ -12,6 +12,7 @@ from l2o_tf.training.curriculum import Schedule, default_validation_steps
 
 _SCORES = ("last_unroll", "final_minibatch")
 _CHOICES = ("epoch", "unroll")
+_LEVELS = ("coordinate", "tensor", "global", "mixed")  # Those of `optimizees.scaling`.
 _FILES = "Files"
 
 
@@ -104,7 +105,11 @@ class TrainConfig(
         ):
             value = getattr(self, name)
             require(0 <= value < math.inf, name, value, "at least 0")
-        for name, options in (("validation_score", _SCORES), ("imitation_choice", _CHOICES)):
+        for name, options in (
+            ("validation_score", _SCORES),
+            ("imitation_choice", _CHOICES),
+            ("scaling_level", _LEVELS),
+        ):
             value = getattr(self, name)
             require(value in options, name, value, f"one of {', '.join(options)}")
         for name in ("optimizee", "curriculum_steps", "imitation_r", "teachers"):
@@ -202,6 +207,10 @@ class TrainConfig(
                     f"--{name} cannot be combined with --problem_sets, which take the place of "
                     "--optimizee: leave one of them out"
                 )
+        if self.scaling_level != _LEVELS[0] and not self.random_scaling:
+            raise errors.InputError(
+                f"--scaling_level={self.scaling_level} needs --random_scaling=b: how far to scale"
+            )
         if self.random_scaling and self.scoring_examples:
             raise errors.InputError(
                 f"--random_scaling={self.random_scaling} cannot be combined with "

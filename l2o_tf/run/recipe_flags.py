@@ -55,6 +55,12 @@ class WhatFlags:
         "RNNprop's paper); 0 for no scaling.",
         _WHAT,
     )
+    scaling_level: str = flag(
+        "coordinate",
+        "What shares a scale of --random_scaling: nothing (coordinate), a parameter tensor "
+        "(tensor), all of them (global), or one of these, drawn for each trajectory (mixed).",
+        _WHAT,
+    )
     seed: int = flag(0, "Everything random follows from it.", _WHAT)
     seeds: tuple[int, ...] = flag(
         (),

@@ -59,6 +59,50 @@ def test_scales_are_log_uniform_and_belong_to_the_trajectory():
     assert abs(np.corrcoef(other.ravel(), logs.ravel())[0, 1]) < 0.1
 
 
+def logs_of(scaled, seed):
+    return [np.log(s) for s in scaled.batch(seed, tf.constant(0)).scales]
+
+
+def test_levels_share_scales():
+    inner = mlp()
+    shapes = [p.shape for p in inner.init(SEED)]
+    coordinates, tensors, shared = (
+        logs_of(scaling.RandomScaling(inner, 2.0, level), SEED) for level in scaling.LEVELS[:3]
+    )
+    assert [log.shape for log in coordinates] == shapes
+    assert all(np.unique(log).size > 0.9 * log.size for log in coordinates)
+    assert all(log.shape == () for log in tensors) and len(set(map(float, tensors))) == len(shapes)
+    assert len(shared) == len(shapes) and len(set(map(float, shared))) == 1
+    for level in scaling.LEVELS:
+        scaled = scaling.RandomScaling(inner, 2.0, level)
+        scales = scaled.batch(SEED, tf.constant(0)).scales
+        for p, s, own in zip(scaled.init(SEED), scales, inner.init(SEED), strict=True):
+            np.testing.assert_allclose(p * s, own, rtol=1e-5, atol=1e-7)
+
+
+def test_a_trajectory_draws_one_of_the_levels():
+    inner = optimizees.create("quadratic", batch_size=4, num_dims=3)
+    *levels, mixed = (scaling.RandomScaling(inner, 2.0, level) for level in scaling.LEVELS)
+    drawn = []
+    for number in range(90):
+        seed = seeds.make_seed(number, "levels")
+        expected = logs_of(mixed, seed)
+        same = [
+            all(np.array_equal(np.broadcast_to(a, b.shape), b) for a, b in zip(logs, expected))
+            for logs in (logs_of(level, seed) for level in levels)
+        ]
+        drawn.append(same)
+    counts = np.sum(drawn, axis=0)
+    assert all(sum(same) == 1 for same in drawn)
+    # Each third within four standard errors of a binomial distribution.
+    assert (np.abs(counts - 30) < 4 * np.sqrt(20)).all()
+
+
+def test_there_is_no_other_level():
+    with pytest.raises(errors.InputError, match="unknown level 'layer' of scaling: coordinate"):
+        scaling.RandomScaling(mlp(), level="layer")
+
+
 def test_minibatches_change_and_are_those_of_the_inner_optimizee():
     inner = mlp()
     optimizee = scaling.RandomScaling(inner)

@@ -7,6 +7,7 @@ import pytest
 
 from l2o_tf import cli
 from l2o_tf.core import errors, flags
+from l2o_tf.optimizees import scaling
 from l2o_tf.run import config
 from l2o_tf.run.config import TrainConfig
 from l2o_tf.training import curriculum
@@ -69,6 +70,8 @@ def test_the_command_of_the_readme_is_l2o_dm_with_both_techniques():
         ({"max_train_steps": 0}, "--max_train_steps=0 must be at least 1"),
         ({"self_improving_epochs": -1}, "--self_improving_epochs=-1 must be at least 0"),
         ({"random_scaling": math.inf}, "--random_scaling=inf must be at least 0"),
+        ({"scaling_level": "layer"}, "--scaling_level=layer must be one of coordinate, tensor, gl"),
+        ({"scaling_level": "mixed"}, "--scaling_level=mixed needs --random_scaling=b"),
         ({"weight_average": 1.0}, "--weight_average=1.0 must be at least 0 and less than 1"),
         ({"evolution_pairs": 0}, "--evolution_pairs=0 must be at least 1"),
         ({"evolution_stddev": 0.0}, "--evolution_stddev=0.0 must be a positive number"),
@@ -237,3 +240,8 @@ def test_a_budget_of_steps_is_shared_by_all_trajectories():
     flags = TrainConfig(max_train_steps=4000, trajectories_per_step=2)
     assert flags.schedule().trajectories == 2
     assert flags.schedule(num_replicas=3).trajectories == 6
+
+
+def test_the_levels_of_scaling_are_those_of_the_optimizee():
+    for level in scaling.LEVELS:
+        assert TrainConfig(random_scaling=1.0, scaling_level=level).scaling_level == level
