@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from l2o_tf import keras_config, keras_step, loading, presets, rules
+from l2o_tf import keras_config, keras_routing, keras_step, loading, presets, rules
 from l2o_tf.core import errors, seeds
 from l2o_tf.rules.base import UpdateRule, Weights, check_gradients
 
@@ -50,6 +50,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         total_steps: int | None = None,
         guard: bool = True,
         max_relative_update: float | None = 0.1,
+        route: keras_routing.Route | None = None,
         **kwargs: Any,
     ):
         """Creates the optimizer with a copy of the rule's weights.
@@ -73,8 +74,8 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
                 loss_scale_factor, gradient_accumulation_steps.
 
         Raises:
-            InputError: if there is no such rule, if a number is out of range, or if Keras does
-                not run on TensorFlow.
+            InputError: if there is no such rule, formula or predicate, if a number is out of
+                range, or if Keras does not run on TensorFlow.
         """
         if keras.backend.backend() != "tensorflow":
             raise errors.InputError(
@@ -90,6 +91,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.seed, self.guard = seed, guard
         self.max_relative_update = max_relative_update
+        self._router = keras_routing.Router(route or {})
         self.monitor: Monitor | None = None
         found, self._label, self._awaited = _find_rule(rule, seed)
         self._step = keras_step.RuleStep(
@@ -151,6 +153,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         super().build(variables)
         if not variables:
             return
+        self._step.route(self._router, variables)
         with tf.init_scope():
             seed = seeds.make_seed(self.seed, "keras optimizer")
             state = self._step.init([v.shape for v in variables], _DTYPE, seed, self.rule_weights())
@@ -180,7 +183,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         """What `from_config` makes this optimizer of, with its rule's present weights.
 
         Raises:
-            InputError: if the rule is not registered by name.
+            InputError: if the rule, or a predicate of `route`, is not registered by name.
         """
         rule = keras_config.rule_config(self.rule, self.rule_weights(), self._label)
         return {
@@ -189,6 +192,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             "seed": self.seed,
             "guard": self.guard,
             "max_relative_update": self.max_relative_update,
+            "route": self._router.config(),
         }
 
     def load_own_variables(self, store) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from l2o_tf import keras_routing
 from l2o_tf.core import loops, seeds
 from l2o_tf.rules.base import State, UpdateRule, Weights
 
@@ -60,6 +61,8 @@ class RuleStep:
         """Prepares the step of `rule`; without a `guard`, nothing is skipped or made smaller."""
         self.rule = rule
         self._guard = guard
+        self._router: keras_routing.Router | None = None
+        self._acting = rule
         self._structure: State = ()
         self.num_skipped = tf.Variable(
             0,
@@ -73,11 +76,17 @@ class RuleStep:
         compile_step = loops.compiled if rule.learned else loops.in_graph
         self.step = compile_step(functools.partial(self._step))
 
+    def route(self, router: keras_routing.Router, variables: Sequence) -> None:
+        """Leaves some of the variables, of which `init` is then called, to formulas."""
+        if set(router.assignment(variables)) != {keras_routing.MAIN}:
+            self._router, self._acting = router, router.routed(self.rule, variables)
+
     def init(
         self, shapes: Sequence[tf.TensorShape], dtype: tf.DType, seed: seeds.Seed, weights: Weights
     ) -> list[tf.Tensor]:
         """`UpdateRule.init` with a flat state, for parameters that need not have values yet."""
-        state = self.rule.init([tf.zeros(shape, dtype) for shape in shapes], seed, weights)
+        params = [tf.zeros(shape, dtype) for shape in shapes]
+        state = self._acting.init(params, seed, self._known(weights))
         self._structure = tf.nest.map_structure(lambda _: 0, state)
         return tf.nest.flatten(state)
 
@@ -119,10 +128,13 @@ class RuleStep:
 
     def _update(self, grads, state, params, weights, given):
         before = tf.nest.pack_sequence_as(self._structure, state)
-        updates, after = self.rule.update(grads, before, params, weights)
+        updates, after = self._acting.update(grads, before, params, self._known(weights))
         if not all(given):
-            after = self.rule.hold(before, after, params, given)
+            after = self._acting.hold(before, after, params, given)
         return updates, tf.nest.flatten(after)
+
+    def _known(self, weights):
+        return weights if self._router is None else keras_routing.own_weights(weights)
 
 
 def _is_finite(tensors: Tensors) -> tf.Tensor:

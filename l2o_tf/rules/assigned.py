@@ -64,6 +64,12 @@ class Assigned(composite.Composite):
     def update_tensors(self, grads, state, params, weights):
         return self.delegate(lambda rule: rule.update, grads, state, params, weights)
 
+    def hold(self, before, after, params, given):
+        return tuple(
+            rule.hold(old, new, self._part(rule_name, params), self._part(rule_name, given))
+            for (rule_name, rule), old, new in zip(self.rules.items(), before, after)
+        )
+
     def true_params_of_parts(self, params, state):
         return self._joined(
             {
