@@ -327,14 +327,14 @@ def _read_header(file: IO[bytes]) -> ArrayHeader:
     return ArrayHeader(shape, dtype)
 
 
-def write_json(path: str | os.PathLike, values: Any) -> None:
-    """Writes JSON for people to read, atomically.
+def write_json(path: str | os.PathLike, values: Any, indent: int | None = 2) -> None:
+    """Writes JSON for people to read, or on one line with `indent` None, atomically.
 
     Raises:
         InputError: if a number is not finite, or the file cannot be written.
     """
     try:
-        text = json.dumps(values, indent=2, allow_nan=False)
+        text = json.dumps(values, indent=indent, allow_nan=False)
     except ValueError as error:
         raise _cannot("write", path, error) from error
     write_atomically(path, (text + "\n").encode())

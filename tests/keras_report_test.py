@@ -1,0 +1,158 @@
+import csv
+import json
+import re
+
+import pytest
+
+from l2o_tf import keras_report
+from l2o_tf.core import errors, flags
+from l2o_tf.keras_evaluation import session
+from l2o_tf.keras_evaluation.config import KerasReportConfig
+
+MODULE = """
+import keras, numpy as np
+from l2o_tf.keras_evaluation.tasks import Task
+
+def make_model():
+    model = keras.Sequential([keras.Input([2]), keras.layers.Dense(1)])
+    x = np.random.default_rng(0).normal(size=[40, 2]).astype("float32")
+    y = x @ [[1.0], [-2.0]]
+    return Task(model, "mse", (x[:30], y[:30]), (x[30:], y[30:]), batch_size=10, num_steps=40)
+
+def make_nothing():
+    return 3
+
+def fail():
+    return 1 / 0
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    (tmp_path / "my_keras_task.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def config(workdir, **changes):
+    given = {
+        "rules": ("fast=sgd:0.3", "slow=sgd:0.01"),
+        "tasks": ("my_keras_task:make_model",),
+        "adam_rates": (0.001, 0.1),
+        "adamw_rates": (0.01, 0.1),
+        "num_seeds": 2,
+        "workdir": str(workdir),
+    }
+    return KerasReportConfig(**{**given, **changes})
+
+
+def rows(workdir):
+    found = csv.DictReader((workdir / "report.csv").open())
+    return {row["optimizer"]: row for row in found}
+
+
+def test_a_report_on_a_model_of_ones_own(module, tmp_path, capsys):
+    told = []
+    session.report_on(config(tmp_path / "out"), told.append)
+    found = rows(tmp_path / "out")
+    assert len(told) == 13 and len(list((tmp_path / "out" / "runs").glob("*.json"))) == 12
+    assert list(found) == ["fast", "slow"] + [
+        f"keras {kind}" for kind in ("adam:0.001", "adam:0.1", "adamw:0.01", "adamw:0.1")
+    ]
+    # Least squares: after 40 steps gradient descent at this rate has arrived.
+    assert float(found["fast"]["train"]) < 1e-2 < 0.5 < float(found["keras adam:0.001"]["train"])
+    speed = {label: float(row["speed_up"]) for label, row in found.items()}
+    assert speed["fast"] > speed["slow"] and speed["keras adamw:0.1"] <= 1
+    assert found["keras adamw:0.1"]["calibrated"] == "1"
+    assert "fast" in capsys.readouterr().out
+
+    # What is there is not trained again, but read: also with other rules and seeds.
+    (kept,) = (tmp_path / "out" / "runs").glob("*-slow-0.json")
+    content = json.loads(kept.read_text())
+    content["run"]["losses"][-1] = content["run"]["losses"][-2] = 1e-9
+    kept.write_text(json.dumps(content))
+    told.clear()
+    session.report_on(config(tmp_path / "out", num_seeds=1), told.append)
+    assert len(told) == 1 and float(rows(tmp_path / "out")["slow"]["train"]) == 1e-9
+
+    with pytest.raises(errors.InputError, match="another optimizer: give the rule another name"):
+        session.report_on(config(tmp_path / "out", rules=("fast=sgd:0.2",)), told.append)
+    with pytest.raises(errors.InputError, match="of another decay"):
+        session.report_on(config(tmp_path / "out", decay="rules"), told.append)
+
+
+def test_a_cosine_makes_the_last_steps_small(module, tmp_path):
+    def curve(decay):
+        given = config(tmp_path / decay, rules=("fast=sgd:0.001",), decay=decay, num_seeds=1)
+        session.report_on(given, lambda line: None)
+        return float(rows(tmp_path / decay)["fast"]["train"])
+
+    # At steps so small the loss falls in proportion to the sum of the rates, of which a cosine
+    # leaves a half.
+    start = 5.0
+    fell = {decay: curve(decay) for decay in ("none", "rules")}
+    assert fell["none"] < fell["rules"] < start
+
+
+def test_a_scale_shortens_all_tasks_and_digits_need_no_download(tmp_path):
+    given = config(
+        tmp_path / "out",
+        rules=("rnnprop_cl_il",),
+        tasks=("digits_convnet",),
+        adam_rates=(0.001,),
+        adamw_rates=(0.001,),
+        num_seeds=1,
+        num_steps_scale=0.02,
+    )
+    session.report_on(given, lambda line: None)
+    (path,) = (tmp_path / "out" / "runs").glob("digits_convnet-rnnprop_cl_il-0.json")
+    assert len(json.loads(path.read_text())["run"]["losses"]) == 8
+    assert rows(tmp_path / "out")["rnnprop_cl_il"]["bytes_per_parameter"] == "328"
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"tasks": ("nothing",)}, "unknown Keras task 'nothing'; known: mnist_convnet"),
+        ({"tasks": ("my_keras_task:nothing",)}, "define nothing\\(\\) that returns a Task"),
+        ({"tasks": ("my_keras_task:make_nothing",)}, "returns a int: return an l2o_tf.keras"),
+        ({"tasks": ("my_keras_task:fail",)}, "cannot be made: ZeroDivisionError"),
+        ({"rules": ("tuned:adam",)}, "tunes Adam anyway"),
+        ({"rules": ("keras adam:0.1=sgd",)}, "two optimizers are named keras adam:0.1"),
+        ({"rules": ("none",)}, "no rule 'none'"),
+    ],
+)
+def test_bad_input_is_named_and_nothing_is_written(module, tmp_path, changes, message):
+    with pytest.raises(errors.InputError, match=message):
+        session.report_on(config(tmp_path / "out", **changes), lambda line: None)
+    assert not list(tmp_path.glob("out/runs/*"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rules": ()},
+        {"workdir": ""},
+        {"tasks": ()},
+        {"adam_rates": (0.1, 0.1)},
+        {"adamw_rates": (-1.0,)},
+        {"decay": "cosine"},
+        {"num_steps_scale": 0.0},
+        {"num_seeds": 0},
+        {"seed": -1},
+    ],
+)
+def test_wrong_flags_are_named(changes):
+    (name,) = changes
+    with pytest.raises(errors.InputError, match=f"--{name}"):
+        config("out", **changes)
+
+
+def test_the_command_to_go_on_with_has_all_flags(module, tmp_path, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session.training, "train", interrupt)
+    given = config(tmp_path / "out")
+    with pytest.raises(errors.Interrupted, match=re.escape(flags.to_flags(given))):
+        session.report_on(given, lambda line: None)
+    assert "l2o_tf.keras_report" in keras_report.DESCRIPTION
