@@ -14,6 +14,9 @@ prints tables:
   evaluation     steps of learned rules beside Adam's
   keras_step     the update and a training step in Keras with L2O-DM, RNNprop and Adam as rules,
                  beside Keras' Adam, for models of 16 thousand and 1 million parameters
+  keras_large    the same for 10 million parameters, without L2O-DM; takes 10 GB of memory
+  keras_overhead an update of 16 thousand parameters by the optimizer, by its program on plain
+                 tensors, and as part of a loop inside one program
   scaling        L2O-DM's meta-training for 10^4, 10^5 and 10^6 coordinates and unrolls of 20, 50
                  and 100 steps, with peak memory; takes some 10 minutes
   replicas       trajectories per second for 1, 2, 4 and 8 of them per meta-step, and for two
@@ -25,7 +28,15 @@ usage: python -m l2o_tf.benchmark [flags]
 
 example: python -m l2o_tf.benchmark --tables=evaluation,scaling --out=benchmark.json"""
 
-TABLES = ("meta_training", "evaluation", "keras_step", "scaling", "replicas")
+TABLES = (
+    "meta_training",
+    "evaluation",
+    "keras_step",
+    "keras_large",
+    "keras_overhead",
+    "scaling",
+    "replicas",
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,9 +11,12 @@ from l2o_tf import keras_optimizer, rules
 from l2o_tf.benchmarks import measuring
 
 BATCH_SIZE = 128
-# Perceptrons for images of 28 x 28 pixels with these hidden units: 15,910 and 1,010,850 parameters.
-HIDDEN_UNITS = {"16k": (20,), "1M": (1024, 200)}
-_NUM_STEPS = {"16k": 50, "1M": 3}
+# Perceptrons for images of 28 x 28 pixels with these hidden units: 15,910, 1,010,850 and 9,882,510
+# parameters.
+HIDDEN_UNITS = {"16k": (20,), "1M": (1024, 200), "10M": (3000, 2500)}
+_NUM_STEPS = {"16k": 50, "1M": 3, "10M": 1}
+# The largest model has a table of its own, `keras_large`, because of the memory that it takes.
+_MODELS = ("16k", "1M")
 ADAM = "keras adam"
 OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
     ADAM: keras.optimizers.Adam,
@@ -25,17 +28,27 @@ OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
 }
 
 
-def measure(repetitions: int, short: bool = False) -> list[measuring.Row]:
+def measure(
+    repetitions: int,
+    short: bool = False,
+    models: Sequence[str] = _MODELS,
+    optimizers: Sequence[str] = tuple(OPTIMIZERS),
+) -> list[measuring.Row]:
     """Measures the update alone and the whole training step of each optimizer, in turn.
+
+    Args:
+        repetitions: how often each is measured.
+        short: whether to take one step of the smallest model only.
+        models: names in `HIDDEN_UNITS`.
+        optimizers: names in `OPTIMIZERS`; Keras' Adam is the first.
 
     Returns:
         A row per model, part and optimizer with medians; the ratios are to Keras' Adam.
     """
     rows: list[measuring.Row] = []
-    for model, units in HIDDEN_UNITS.items():
-        if short and model != "16k":
-            continue
-        steps = {name: _steps(units, make()) for name, make in OPTIMIZERS.items()}
+    for model in models[:1] if short else models:
+        units = HIDDEN_UNITS[model]
+        steps = {name: _steps(units, OPTIMIZERS[name]()) for name in optimizers}
         num_steps = 1 if short else _NUM_STEPS[model]
         for part in ("update", "step"):
             functions = {

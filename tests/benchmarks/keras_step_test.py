@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from l2o_tf.benchmarks import keras_step
+from l2o_tf.benchmarks import keras_overhead, keras_step
 
 
 def test_the_models_are_as_large_as_they_say():
@@ -10,7 +10,7 @@ def test_the_models_are_as_large_as_they_say():
     for units in keras_step.HIDDEN_UNITS.values():
         sizes = [784, *units, 10]
         counts.append(sum((n + 1) * m for n, m in zip(sizes, sizes[1:])))
-    assert counts == [15_910, 1_010_850]
+    assert counts == [15_910, 1_010_850, 9_882_510]
 
 
 @pytest.mark.slow
@@ -28,3 +28,12 @@ def test_rows_and_table():
     lines = keras_step.table(rows).splitlines()
     assert lines[0].split() == "model part optimizer CPU ms x Adam wall ms x Adam".split()
     assert lines[1].split()[:4] == ["16k", "update", "keras", "adam"]
+
+
+@pytest.mark.slow
+def test_parts_of_an_update():
+    rows = keras_overhead.measure(repetitions=1, short=True)
+    assert [row["rule"] for row in rows] == list(keras_overhead.RULES)
+    assert all(row[f"{part}_cpu_ms"] > 0 for row in rows for part in keras_overhead.PARTS)
+    lines = keras_overhead.table(rows).splitlines()
+    assert lines[1].split()[:2] == ["adam:0.001", f"{rows[0]['optimizer_cpu_ms']:.2f}"]
