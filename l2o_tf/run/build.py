@@ -54,7 +54,12 @@ def parts(config: TrainConfig, replicas: Replicas = Replicas()) -> Parts:
     made = Trainer(
         rule,
         trained_on,
-        meta_optimizers.create(config.meta_optimizer, config.meta_learning_rate, config.l2_reg),
+        meta_optimizers.create(
+            config.meta_optimizer,
+            config.meta_learning_rate,
+            config.l2_reg,
+            config.meta_weight_decay,
+        ),
         _recipe(config, replicas.num_replicas),
         mixture.OneOf(teachers, config.teacher_weights),
         mixture.PerStep(rule, teachers, config.teacher_weights),
@@ -176,6 +181,7 @@ def plan(config: TrainConfig) -> Plan:
         _lengths(config),
         _regularizer(config),
         config.keep_state,
+        lengths.LogUniformSteps(*config.random_num_steps) if config.random_num_steps else None,
     )
 
 

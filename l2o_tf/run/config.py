@@ -177,6 +177,11 @@ class TrainConfig(
                 "--imitation_choice=unroll cannot be combined with --self_improving_epochs="
                 f"{self.self_improving_epochs}: leave one of them out"
             )
+        if self.random_num_steps and (self.curriculum or self.imitation_choice == "unroll"):
+            other = "curriculum" if self.curriculum else "imitation_choice=unroll"
+            raise errors.InputError(
+                f"--{other} cannot be combined with --random_num_steps: leave one of them out"
+            )
         if self.random_unroll_length is not None:
             for name, wrong in (
                 ("curriculum", self.curriculum),

@@ -52,6 +52,12 @@ class ObjectiveFlags:
     meta_learning_rate: float | None = flag(
         None, "Its learning rate. Default: 1e-3 for adam, 1e-6 for rmsprop.", _META
     )
+    meta_weight_decay: float = flag(
+        0.0,
+        "Decoupled weight decay, a multiple of the meta-optimizer's learning rate: adam with it "
+        "is AdamW.",
+        _META,
+    )
     l2_reg: float = flag(0.0, "Factor of the sum of squared weights in the objective.", _META)
     objective: str = flag(
         "sum",
@@ -115,7 +121,7 @@ class ObjectiveFlags:
         ):
             value = getattr(self, name)
             require(value in options, name, value, f"one of {', '.join(options)}")
-        for name in ("l2_reg", "scoring_examples", "regularizer_weight"):
+        for name in ("l2_reg", "meta_weight_decay", "scoring_examples", "regularizer_weight"):
             value = getattr(self, name)
             require(0 <= value < math.inf, name, value, "at least 0")
         iterations, fraction = self.regularizer_iterations, self.regularizer_fraction

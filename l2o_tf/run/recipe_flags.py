@@ -141,6 +141,12 @@ class LengthFlags:
         "final_minibatch as in the legacy code (of --scoring_examples if there are such).",
         _LENGTH,
     )
+    random_num_steps: tuple[int, ...] = flag(
+        (),
+        "low,high: draw the number of steps of each epoch log-uniformly, rounded to whole unrolls, "
+        "instead of taking --num_steps; for every estimator. Imitation takes --num_steps.",
+        _LENGTH,
+    )
     random_num_unrolls: tuple[float, ...] | None = flag(
         None,
         "minimum,scale[,maximum]: draw the number of unrolls of an epoch, round(Exp(scale)) + "
@@ -152,7 +158,16 @@ class LengthFlags:
     )
 
     def check_random_lengths(self) -> None:
-        """Raises InputError unless both or none are given, with as many numbers as they need."""
+        """Raises InputError unless random lengths go together and have the numbers they need."""
+        bounds = self.random_num_steps
+        ordered = not bounds or (len(bounds) == 2 and 0 < bounds[0] <= bounds[1])
+        expected = "low,high with 0 < low <= high"
+        require(ordered, "random_num_steps", ",".join(map(str, bounds)), expected)
+        if bounds and self.random_num_unrolls is not None:
+            raise errors.InputError(
+                "--random_num_steps cannot be combined with --random_num_unrolls: leave one of "
+                "them out"
+            )
         steps, unrolls = self.random_unroll_length, self.random_num_unrolls
         require(
             steps is None or len(steps) == 3,

@@ -1,5 +1,6 @@
-"""How long epochs and unrolls are, where that is random: the recipe of L2O-Scale-Meta."""
+"""How long epochs and unrolls are, where that is random."""
 
+import math
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -30,7 +31,7 @@ class RandomLength(NamedTuple):
 
 
 class RandomLengths(NamedTuple):
-    """The lengths of epochs: `unrolls` of them, of `steps` each."""
+    """The lengths of epochs: `unrolls` of them, of `steps` each: the recipe of L2O-Scale-Meta."""
 
     unrolls: RandomLength
     steps: RandomLength
@@ -42,6 +43,22 @@ class RandomLengths(NamedTuple):
     def num_steps(self, seed: seeds.Seed, unroll: int | tf.Tensor) -> tf.Tensor:
         """The number of steps of one unroll of the epoch of `seed`, an int32 scalar."""
         return self.steps.draw(seeds.fold(seed, _LENGTH, unroll))
+
+
+class LogUniformSteps(NamedTuple):
+    """Epochs of exp(U(ln minimum, ln maximum)) steps, in unrolls of a fixed length.
+
+    Source: Celo2 (arXiv 2602.19142), which trains on 100 to 2,000 steps.
+    """
+
+    minimum: int
+    maximum: int
+
+    def num_unrolls(self, seed: seeds.Seed, unroll_length: int) -> tf.Tensor:
+        """The number of unrolls of the epoch of `seed`, an int32 scalar, at least 1."""
+        low, high = (math.log(number / unroll_length) for number in self)
+        drawn = tf.exp(seeds.uniform(seeds.fold(seed, _COUNT), [], low, high))
+        return tf.maximum(tf.cast(tf.round(drawn), tf.int32), 1)
 
 
 def parse(numbers: tuple[float, ...], what: str) -> RandomLength:

@@ -10,7 +10,9 @@ from l2o_tf.training.choices import META_OPTIMIZERS
 _CLIP = 1e4
 
 
-def create(name: str, learning_rate: float | None = None, l2: float = 0.0) -> UpdateRule:
+def create(
+    name: str, learning_rate: float | None = None, l2: float = 0.0, weight_decay: float = 0.0
+) -> UpdateRule:
     """Creates a meta-optimizer.
 
     Args:
@@ -18,6 +20,8 @@ def create(name: str, learning_rate: float | None = None, l2: float = 0.0) -> Up
             guarded as in `Guarded` at 1e4. Source: legacy L2O-Scale `metaopt.py`.
         learning_rate: 1e-3 for Adam and 1e-6 for RMSProp by default.
         l2: the factor of the sum of squared weights that is added to the meta-objective.
+        weight_decay: what is taken off the weights at each step, as a multiple of the learning
+            rate and the weights; with Adam, this is AdamW.
 
     Raises:
         InputError: for another name, or a learning rate that is not positive.
@@ -30,7 +34,9 @@ def create(name: str, learning_rate: float | None = None, l2: float = 0.0) -> Up
         rule = rules.create("adam", learning_rate=rate)
     else:
         rule = Guarded(rules.create("rmsprop", learning_rate=rate, decay=0.9, epsilon=1e-20), _CLIP)
-    return WithDecay(rule, l2) if l2 else rule
+    if l2:
+        rule = WithDecay(rule, l2)
+    return Decoupled(rule, rate * weight_decay) if weight_decay else rule
 
 
 class _Wrapper(UpdateRule):
@@ -67,3 +73,15 @@ class WithDecay(_Wrapper):
     def update(self, grads, state, params, weights=None):
         grads = [g + 2 * self._factor * p for g, p in zip(grads, params)]
         return self._inner.update(grads, state, params, weights)
+
+
+class Decoupled(_Wrapper):
+    """Takes factor * p off the parameters, whatever the gradients are (Loshchilov, Hutter 2019)."""
+
+    def __init__(self, inner: UpdateRule, factor: float, name: str | None = None):
+        super().__init__(inner, name=name)
+        self._factor = factor
+
+    def update(self, grads, state, params, weights=None):
+        updates, state = self._inner.update(grads, state, params, weights)
+        return [u - self._factor * p for u, p in zip(updates, params)], state

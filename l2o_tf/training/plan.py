@@ -9,7 +9,7 @@ from l2o_tf.core.seeds import Stream
 from l2o_tf.optimizees.base import Batch, Optimizee, Params
 from l2o_tf.rules.base import UpdateRule
 from l2o_tf.training import unrolls
-from l2o_tf.training.lengths import RandomLengths
+from l2o_tf.training.lengths import LogUniformSteps, RandomLengths
 from l2o_tf.training.objectives import Objective, SumOfLosses
 from l2o_tf.training.regularizers import Regularizer
 from l2o_tf.training.segment import FirstState, Segment
@@ -29,6 +29,7 @@ class Plan:
         regularizer: what else is added to the objective.
         keep_state: whether a rule starts a normal epoch with the state that it had at the end of
             the one before, as the legacy L2O-Scale does, and not afresh.
+        log_uniform: the number of steps of epochs if that alone is random.
     """
 
     unroll_length: int = 20
@@ -37,6 +38,7 @@ class Plan:
     lengths: RandomLengths | None = None
     regularizer: Regularizer | None = None
     keep_state: bool = False
+    log_uniform: LogUniformSteps | None = None
 
     @property
     def max_steps(self) -> int:
@@ -45,6 +47,9 @@ class Plan:
 
     def num_unrolls(self, seed: seeds.Seed, fixed: tf.Tensor) -> tf.Tensor:
         """The number of unrolls of the epoch of `seed`, int32 [2]: `fixed` unless it is random."""
+        if self.log_uniform is not None:
+            drawn = seeds.fold(seed, Stream.LENGTHS)
+            return self.log_uniform.num_unrolls(drawn, self.unroll_length)
         if self.lengths is None:
             return fixed
         return self.lengths.num_unrolls(seeds.fold(seed, Stream.LENGTHS))

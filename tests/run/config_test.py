@@ -72,6 +72,13 @@ def test_the_command_of_the_readme_is_l2o_dm_with_both_techniques():
         ({"random_scaling": math.inf}, "--random_scaling=inf must be at least 0"),
         ({"scaling_level": "layer"}, "--scaling_level=layer must be one of coordinate, tensor, gl"),
         ({"scaling_level": "mixed"}, "--scaling_level=mixed needs --random_scaling=b"),
+        ({"random_num_steps": (100,)}, "--random_num_steps=100 must be low,high with 0 < low"),
+        ({"random_num_steps": (200, 100)}, "--random_num_steps=200,100 must be low,high"),
+        (
+            {"random_num_steps": (100, 200), "curriculum": True},
+            "--curriculum cannot be combined with --random_num_steps",
+        ),
+        ({"meta_weight_decay": -1.0}, "--meta_weight_decay=-1.0 must be at least 0"),
         ({"weight_average": 1.0}, "--weight_average=1.0 must be at least 0 and less than 1"),
         ({"evolution_pairs": 0}, "--evolution_pairs=0 must be at least 1"),
         ({"evolution_stddev": 0.0}, "--evolution_stddev=0.0 must be a positive number"),

@@ -59,3 +59,29 @@ def test_lengths_are_read_from_numbers():
 def test_wrong_numbers_are_input_errors(numbers):
     with pytest.raises(errors.InputError, match="^--what=.* must be minimum,scale or"):
         lengths.parse(numbers, "what")
+
+
+def test_numbers_of_steps_are_log_uniform():
+    steps = lengths.LogUniformSteps(100, 2000)
+
+    @tf.function
+    def draws():
+        base = seeds.make_seed(0, "test")
+        return tf.map_fn(lambda i: steps.num_unrolls(seeds.fold(base, i), 5), tf.range(NUM_DRAWS))
+
+    drawn = 5 * draws().numpy()
+    assert drawn.min() >= 100 and drawn.max() <= 2000
+    logs = np.log(drawn)
+    width = math.log(20)
+    assert abs(logs.mean() - math.log(100) - width / 2) < 4 * width / math.sqrt(12 * NUM_DRAWS)
+    for limit in (200, 500, 1000):
+        # Rounding to unrolls moves a limit by half an unroll.
+        expected = math.log((limit + 2.5) / 100) / width
+        error = 4 * math.sqrt(expected * (1 - expected) / NUM_DRAWS)
+        assert abs(np.mean(drawn <= limit) - expected) < error
+
+
+def test_an_epoch_has_an_unroll_at_least():
+    seed = seeds.make_seed(0, "test")
+    assert int(lengths.LogUniformSteps(1, 2).num_unrolls(seed, 20)) == 1
+    assert int(lengths.LogUniformSteps(60, 60).num_unrolls(seed, 20)) == 3

@@ -42,6 +42,17 @@ def test_l2_adds_the_gradient_of_the_squared_weights():
     np.testing.assert_allclose(updates, first_step(plain, [0.5, 0.0, 2.25]), rtol=1e-6)
 
 
+def test_adam_with_decoupled_decay_is_adamw():
+    ours = meta_optimizers.create("adam", 0.01, weight_decay=0.1)
+    plain = meta_optimizers.create("adam", 0.01)
+    grads = [0.1, -3.0, 0.0]
+    expected = first_step(plain, grads) - 0.01 * 0.1 * WEIGHTS[0].numpy()
+    np.testing.assert_allclose(first_step(ours, grads), expected, rtol=1e-6)
+    # Unlike the gradient of a penalty, it does not pass through Adam's denominator.
+    penalised = first_step(meta_optimizers.create("adam", 0.01, l2=0.05), grads)
+    assert not np.allclose(penalised, expected, rtol=1e-3)
+
+
 def test_wrong_meta_optimizers_are_input_errors():
     with pytest.raises(errors.InputError, match="unknown meta-optimizer 'sgd'"):
         meta_optimizers.create("sgd")

@@ -10,6 +10,8 @@ from l2o_tf.optimizees.scale import classifiers, datasets, quadratics
 from l2o_tf.rules import hierarchical_rnn, mixture
 from l2o_tf.training import (
     epochs,
+    estimators,
+    evolution,
     meta_loss,
     meta_optimizers,
     objectives,
@@ -17,7 +19,7 @@ from l2o_tf.training import (
     regularizers,
     unrolls,
 )
-from l2o_tf.training.lengths import RandomLength, RandomLengths
+from l2o_tf.training.lengths import LogUniformSteps, RandomLength, RandomLengths
 from l2o_tf.training.segment import Segment
 from tests.training import problems
 
@@ -114,6 +116,27 @@ def test_a_random_epoch_takes_the_steps_that_are_drawn():
     cuts = np.split(whole, np.cumsum(steps)[:-1])
     expected = [cut.mean() / (whole[0] + 1e-6) for cut in cuts]
     np.testing.assert_allclose(result.losses, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("estimator", [estimators.Backprop(), evolution.PersistentES(2, 1e-3)])
+def test_an_epoch_has_a_log_uniform_number_of_steps(estimator):
+    drawn = LogUniformSteps(6, 60)
+    rule = rules.create("global_learning_rate", initial_rate=0.01)
+    compiled = epochs.Epochs(
+        rule,
+        quadratics.Bowl(2.0),
+        meta_optimizers.create("adam", 1e-30),
+        estimator=estimator,
+        plan=plan.Plan(3, log_uniform=drawn),
+    )
+    meta, counts = compiled.initial_state(rule.weights()), []
+    for epoch in range(4):
+        seed = seeds.fold(SEED, epoch)
+        result = compiled.train(meta, seed, tf.constant(1))
+        counts.append(len(result.losses))
+        np.testing.assert_array_equal(result.num_steps, [3] * counts[-1])
+        assert counts[-1] == int(drawn.num_unrolls(seeds.fold(seed, 8), 3))
+    assert len(set(counts)) > 1
 
 
 def test_a_kept_state_goes_on_from_epoch_to_epoch():
