@@ -272,7 +272,7 @@ def char_gru(data_dir: str | None) -> Task:
 
 
 @keras.saving.register_keras_serializable(package="l2o_tf")
-class Positions(layers.Layer):
+class Positions(keras.layers.Layer):
     """Adds a learned vector for each position: [batch_size, length, units] to the same."""
 
     def build(self, shape):
