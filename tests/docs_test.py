@@ -27,7 +27,8 @@ RUN_ELSEWHERE = {
     "docs/extending.md": "extending_test.py",
     "docs/tutorial.md": "tutorial_test.py",
 }
-# Flags of all commands, and of other programs: pip, pytest, TensorBoard, Docker, ruff, git, run_bundle.py.
+# Flags of all commands, and of other programs: pip, pytest, TensorBoard, Docker, ruff, git,
+# run_bundle.py.
 FOREIGN_FLAGS = {
     "--benchmark",
     "--check",

@@ -102,8 +102,8 @@ def test_lanes_that_do_not_fit_are_refused(flags, message):
 def test_lanes_scale_coordinates_only():
     scaled = config.TrainConfig(random_scaling=1.0, scaling_level="mixed")
     with pytest.raises(errors.InputError, match="lane 0 has --scaling_level=mixed; lanes cannot"):
-        bundle.check([scaled])
-    bundle.check([config.TrainConfig(random_scaling=1.0)])
+        trainings.check([scaled])
+    trainings.check([config.TrainConfig(random_scaling=1.0)])
 
 
 def test_a_folder_without_results_is_refused(tmp_path):
