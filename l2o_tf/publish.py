@@ -59,7 +59,9 @@ def main(config: PublishConfig) -> None:
     directory = pathlib.Path(config.run)
     rule = artifacts.load_rule(directory)
     card = files.read_json(directory / artifacts.RULE_CARD)
-    found = [path for path in (directory, *directory.parents) if files.exists(path / "metrics.csv")]
+    found = [
+        path for path in (directory, *directory.parents[:2]) if files.exists(path / "metrics.csv")
+    ]
     if not found and "selection" not in card:
         raise errors.InputError(
             f"no metrics.csv in {directory}: --run must be the directory of a run or of select"

@@ -276,9 +276,11 @@ class Positions(keras.layers.Layer):
     """Adds a learned vector for each position: [batch_size, length, units] to the same."""
 
     def build(self, shape):
+        """Makes the vectors of inputs of this shape."""
         self.vectors = self.add_weight(shape=shape[1:], initializer="uniform", name="vectors")
 
     def call(self, x):
+        """Adds them."""
         return x + self.vectors
 
 

@@ -96,7 +96,7 @@ def _periods_ahead(schedule: curriculum.Schedule, state: curriculum.State, to_th
     """Whole periods, each with its validation, that do not end the stage."""
     if state.period_epoch:
         return 0
-    steps = schedule.train_steps[state.stage] * schedule.period_epochs
+    steps = schedule.train_steps[state.stage] * schedule.trajectories * schedule.period_epochs
     bounds = [
         (schedule.max_epochs - state.epoch) // schedule.period_epochs,
         (schedule.max_steps - state.steps) // steps,
@@ -114,7 +114,7 @@ def _skip(
     state = dataclasses.replace(
         state,
         epoch=state.epoch + epochs,
-        steps=state.steps + steps,
+        steps=state.steps + steps * schedule.trajectories,
         periods=state.periods + periods,
     )
     return state, steps

@@ -134,7 +134,8 @@ class Epochs:
         num_unrolls = self._plan.num_unrolls(seed, num_unrolls)
         start, step = self._normal_steps(self._rule, meta, seed, num_unrolls, self._plan.keep_state)
 
-        def keep(meta, carry):
+        def keep(meta, carries):
+            (carry,) = carries  # Of the one trajectory that a kept state allows.
             return meta._replace(rule_state=carry.rule_state)
 
         return self._run(step, meta, start, num_unrolls, keep if self._plan.keep_state else None)

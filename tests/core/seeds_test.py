@@ -74,6 +74,7 @@ def test_streams_are_those_of_earlier_runs():
         "SCORING": 6,
         "PENALTY": 7,
         "LENGTHS": 8,
+        "TRAJECTORY": 9,
         "MINIBATCHES": 2**20,
         "GRADIENT_NOISE": 2**20 + 1,
         "SCALES": 2**20 + 1,
