@@ -31,6 +31,7 @@ RUN_ELSEWHERE = {
 # run_bundle.py.
 FOREIGN_FLAGS = {
     "--benchmark",
+    "--inspect",
     "--check",
     "--completion",
     "--editable",
@@ -48,7 +49,7 @@ FOREIGN_FLAGS = {
     "--tf32",
     "--volume",
 }
-OTHER_COMMANDS = {"bazel", "cd", "docker", "git", "pip", "tensorboard"}
+OTHER_COMMANDS = {"bazel", "cd", "docker", "git", "grep", "head", "pip", "tensorboard"}
 
 
 COMMANDS = {module: snippets.config_class(module) for module in snippets.command_modules()}

@@ -22,6 +22,13 @@ class Block(NamedTuple):
     code: str
 
 
+class Step(NamedTuple):
+    """A command of a transcript and the lines of its output that are shown."""
+
+    command: str
+    shown: tuple[str, ...]
+
+
 def read(page: str | pathlib.Path) -> str:
     return (REPOSITORY / page).read_text(encoding="utf-8")
 
@@ -49,11 +56,19 @@ def inline_code(page: str | pathlib.Path) -> list[str]:
 
 def commands(page: str | pathlib.Path) -> list[list[str]]:
     """The words of every command in the shell blocks of a page, comments left out."""
-    found = []
+    found = [step.command for step in transcript(page)]
     for block in blocks(page, "bash"):
-        for line in block.code.replace("\\\n", " ").splitlines():
-            if words := shlex.split(line, comments=True):
-                found.append(words)
+        found += block.code.replace("\\\n", " ").splitlines()
+    return [words for command in found if (words := shlex.split(command, comments=True))]
+
+
+def transcript(page: str | pathlib.Path) -> list[Step]:
+    """The commands of a page's console blocks, which follow "$ ", each with what is below it."""
+    found = []
+    for block in blocks(page, "console"):
+        for part in re.split(r"^\$ ", block.code, flags=re.MULTILINE)[1:]:
+            command, *lines = re.sub(r"\\\n\s*", "", part).splitlines()
+            found.append(Step(command, tuple(line for line in lines if line.strip())))
     return found
 
 
