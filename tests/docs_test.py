@@ -5,6 +5,7 @@ import contextlib
 import importlib
 import pathlib
 import re
+import sys
 import shlex
 
 import keras
@@ -66,6 +67,8 @@ def plugin(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(cli, "prepare", lambda names, *_: plugins.load(names))
+    yield
+    sys.modules.pop("my_file", None)
 
 
 def test_all_commands_are_found():

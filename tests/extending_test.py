@@ -57,6 +57,7 @@ def folder(tmp_path, monkeypatch):
     write_plugin(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("my_file", None)  # Of another test of the same process.
     yield tmp_path
     sys.modules.pop("my_file", None)
 
