@@ -5,8 +5,8 @@ import contextlib
 import importlib
 import pathlib
 import re
-import sys
 import shlex
+import sys
 
 import keras
 import matplotlib
