@@ -1,7 +1,7 @@
 # l2o_tf on NVIDIA GPUs. CUDA comes with TensorFlow's wheels; the host has the driver and NVIDIA's
 # container toolkit.
 #   docker build --file docker/gpu.Dockerfile --tag l2o_tf .
-#   docker run --rm --gpus all --volume "$PWD/runs:/work/runs" l2o_tf \
+#   docker run --rm --gpus all --volume "$PWD/runs:/l2o/runs" l2o_tf \
 #     python -m l2o_tf.train --dataset=digits --num_epochs=200 --workdir=runs/first
 FROM python:3.12-slim-bookworm
 
@@ -24,7 +24,7 @@ COPY l2o_tf l2o_tf
 # hadolint ignore=DL3013
 RUN python -m pip install ".[gpu]"
 
-RUN useradd --create-home --uid 1000 l2o && mkdir /work && chown l2o /work
+RUN useradd --create-home --uid 1000 l2o && mkdir /l2o && chown l2o /l2o
 USER 1000
-WORKDIR /work
+WORKDIR /l2o
 CMD ["python", "-m", "l2o_tf.train", "--help"]

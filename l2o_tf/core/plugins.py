@@ -4,12 +4,13 @@ A plug-in is a module whose import fills the registries. Only what a person type
 name that stands in a file, such as a rule's card, is never: it may be from a stranger.
 """
 
+import contextlib
 import importlib
 import os
 import pathlib
 import sys
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from l2o_tf.core import errors
@@ -79,6 +80,18 @@ def attribute(spec: str, kind: str, noun: str, remedy: str) -> Callable[..., Any
             f"{kind} {spec!r}: {module_name} has no {noun} {name!r}; {remedy.format(name)}"
         )
     return found
+
+
+@contextlib.contextmanager
+def making(what: str) -> Iterator[None]:
+    """Turns whatever a function of the user's own raises into an InputError that names `what`."""
+    try:
+        yield
+    except errors.InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise errors.InputError(f"{what} cannot be made: {reason[:300]}") from error
 
 
 def home(factory: Callable) -> str | None:

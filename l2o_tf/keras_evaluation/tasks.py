@@ -64,13 +64,8 @@ def create(name: str, data_dir: str | None = None) -> Task:
     factory = _factory(name)
     if ":" not in name:
         return factory(data_dir)
-    try:
+    with plugins.making(f"task {name!r}"):
         task = factory()
-    except errors.InputError:
-        raise
-    except Exception as error:  # The user's function may raise anything.
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise errors.InputError(f"task {name!r} cannot be made: {reason[:300]}") from error
     if not isinstance(task, Task):
         raise errors.InputError(
             f"{name} returns a {type(task).__name__}: return an"

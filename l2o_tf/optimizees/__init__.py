@@ -54,13 +54,8 @@ def get(name: str) -> Callable[..., Optimizee]:
             raise errors.InputError(
                 f"optimizee {name!r} cannot be called with ({arguments}): {error}"
             ) from None
-        try:
+        with plugins.making(f"optimizee {name!r}"):
             made = make(*args, **kwargs)
-        except errors.InputError:
-            raise
-        except Exception as error:  # The user's function may raise anything.
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise errors.InputError(f"optimizee {name!r} cannot be made: {reason[:300]}") from error
         if not isinstance(made, Optimizee):
             raise errors.InputError(
                 f"{name} returns a {type(made).__name__}: return an l2o_tf Optimizee, such as "
