@@ -88,7 +88,7 @@ def test_the_wheel_works_in_a_fresh_environment(environment, tmp_path):
     assert pathlib.Path(home).is_relative_to(environment) and "rnnprop_cl_il" in names
     for name in COMMANDS:
         page = call(programs / name, "--help", cwd=tmp_path).stdout
-        assert f"usage: python -m l2o_tf.{name.removeprefix('l2o-')}" in page
+        assert f"usage: python -m l2o_tf.{name.removeprefix('l2o-').replace('-', '_')}" in page
     dry = call(programs / "l2o-train", "--recipe=quickstart", "--dry_run", cwd=tmp_path)
     assert "digits" in dry.stdout + dry.stderr and not list(tmp_path.iterdir())
     train = ["l2o-train", "--dataset=digits", "--num_epochs=2", "--num_steps=40", "--workdir=run"]

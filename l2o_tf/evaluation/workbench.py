@@ -35,14 +35,20 @@ class Workbench:
         self._rules: dict[str, contenders.Contender] | None = None
         self._datasets: dict[str, datasets.Dataset] = {}
         self._runners: dict[str, runner.Runner] = {}
+
+    # Late, so that a rule of a plug-in, which knows its name, is complained about first.
+    @functools.cached_property
+    def _options(self) -> dict[str, dict[str, Any]]:
+        """The optimizees' own options; raises InputError for unknown ones of either."""
+        config = self._config
         for name in config.optimizees:
             optimizees.get(name)
-        self._options = optimizees.options(
-            config.optimizees, flags.json_object("optimizee_options", config.optimizee_options)
-        )
-        for name, own in self._options.items():
+        given = flags.json_object("optimizee_options", config.optimizee_options)
+        options = optimizees.options(config.optimizees, given)
+        for name, own in options.items():
             if own:
-                tell(f"{name} with {json.dumps(own, sort_keys=True)}")
+                self._tell(f"{name} with {json.dumps(own, sort_keys=True)}")
+        return options
 
     def task(self, optimizee: str) -> tuning.Task:
         """What is optimized: the optimizee and its data."""
