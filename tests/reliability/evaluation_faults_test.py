@@ -85,7 +85,7 @@ def test_some_faults_at_some_operations(harness):
 
 @pytest.mark.slow
 def test_every_fault_at_every_operation(harness, request, capsys):
-    for fault in harness.every_fault():
+    for fault in harness.every_fault(faults.SHARE):
         harness.survives(fault)
     with capsys.disabled():
         print("\n" + harness.tally.report(request.node.callspec.id))
