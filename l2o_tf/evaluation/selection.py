@@ -95,21 +95,15 @@ def find(sources: Iterable[str]) -> list[Snapshot]:
 
 
 def measured(losses: np.ndarray) -> Measured:
-    """The score of a run's losses, float32 [num_steps]; lower ones count as `ZERO_LOSS`."""
-    losses = np.maximum(losses, np.float32(statistics.ZERO_LOSS))
-    windows = {
-        step: losses[step - results.WINDOW : step]
+    """The score of a run's losses, float32 [num_steps], and its windows as in tables."""
+    windows = statistics.mean_of_log(losses)
+    at_decades = {
+        step: float(windows[step // results.WINDOW - 1])
         for step in results.DECADES
         if step <= len(losses)
     }
-    return Measured(
-        tuning.score(losses),
-        {
-            step: float(statistics.mean_of_log(window)[0])
-            for step, window in windows.items()
-            if np.isfinite(window).all()
-        },
-    )
+    finite = {step: value for step, value in at_decades.items() if math.isfinite(value)}
+    return Measured(statistics.score(losses, statistics.ZERO_LOSS), finite)
 
 
 def survivors(scores: Mapping[Snapshot, float]) -> list[Snapshot]:

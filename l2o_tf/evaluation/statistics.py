@@ -4,6 +4,7 @@ Minibatch losses are heavy-tailed, so the logarithm of a window's mean loss and 
 log losses differ by up to 2. The paper's figures are means of logs; tables here show both.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -80,6 +81,23 @@ def mean_of_log(losses: np.ndarray, window: int = results.WINDOW) -> np.ndarray:
 def last_tenth(losses: np.ndarray) -> np.ndarray:
     """The last tenth of the steps of losses [num_steps], at least one."""
     return losses[-max(1, len(losses) // 10) :]
+
+
+def score(losses: np.ndarray, floor: float) -> float:
+    """What rules and learning rates are chosen by: mean ln loss over the last tenth of the steps.
+
+    Args:
+        losses: [num_steps].
+        floor: losses from 0 to this count as this, so that 0 is no worse than what is just above
+            it; below 0 they go on as in `ln`.
+
+    Returns:
+        The mean, infinite for a run that diverged.
+    """
+    if not np.isfinite(losses).all():
+        return math.inf
+    last = last_tenth(losses)
+    return float(ln(np.where(last > 0, np.maximum(last, floor), last), floor).mean())
 
 
 def pad(values: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:

@@ -21,6 +21,9 @@ from l2o_tf.evaluation import progress, runner, statistics
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
 DEFAULT_NUM_SEEDS = 2
+# Here the smallest losses still decide between rates, so that only those that float32 does not
+# resolve count alike.
+LOSS_FLOOR = float(np.finfo(np.float32).tiny)
 
 Scores = Mapping[float, float]  # By learning rate; infinite if a run diverged.
 
@@ -100,19 +103,9 @@ def measure(
         shown.start(
             f"tuning {rule}, learning rate {learning_rate:g}, run {seed + 1} of {num_seeds}"
         )
-        scores.append(score(on.run(candidate, seeds.make_seed(seed, "tuning"), num_steps, shown)))
+        losses = on.run(candidate, seeds.make_seed(seed, "tuning"), num_steps, shown)
+        scores.append(statistics.score(losses, LOSS_FLOOR))
     return float(np.mean(scores))
-
-
-def score(losses: np.ndarray) -> float:
-    """The mean of ln loss over the last tenth of the steps; infinite for a diverged run.
-
-    Here a loss of 0 counts as less than every other number from 0: that decides between rates.
-    """
-    if not np.isfinite(losses).all():
-        return math.inf
-    zero = float(np.finfo(np.float32).tiny)
-    return float(np.mean(statistics.ln(statistics.last_tenth(losses), zero)))
 
 
 def best(scores: Scores) -> float:

@@ -237,10 +237,14 @@ def test_halving_ends_when_all_diverged():
     assert [rung.num_steps for rung in rungs] == [10]
 
 
-def test_a_loss_of_zero_counts_as_in_tables_and_none_is_lower():
+def test_a_loss_of_zero_counts_as_in_tables_and_none_above_it_is_lower():
     found = selection.measured(np.float32([0, 1e-30] * 500))
     assert found.score == pytest.approx(math.log(1e-10), abs=1e-5)
-    assert found.ln_losses == {100: pytest.approx(math.log(1e-10)), 1000: found.ln_losses[100]}
+    in_tables = pytest.approx((math.log(1e-10) + math.log(1e-30)) / 2)
+    assert found.ln_losses == {100: in_tables, 1000: in_tables}
+    # Optimizees with negative losses are told apart too.
+    below = selection.measured(np.full(1000, -1.0, np.float32))
+    assert below.score == pytest.approx(2 * math.log(1e-10), abs=1e-5)
     losses = np.ones(1000, np.float32)
     losses[50] = np.inf
     assert selection.measured(losses) == selection.Measured(math.inf, {1000: 0.0})

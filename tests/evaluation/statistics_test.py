@@ -55,6 +55,22 @@ def test_ln_goes_on_below_zero():
     assert statistics.ln(losses, zero=1e-3)[2] == pytest.approx(math.log(1e-3))
 
 
+def test_the_score_is_the_mean_log_of_the_last_tenth():
+    losses = np.concatenate([np.full(90, 7.0), np.exp(np.arange(10.0))]).astype(np.float32)
+    assert statistics.score(losses, 1e-10) == pytest.approx(4.5)
+    assert statistics.score(losses[-5:], 1e-10) == pytest.approx(9.0)  # At least one step.
+    losses[3] = np.nan
+    assert statistics.score(losses, 1e-10) == math.inf
+
+
+def test_the_score_counts_losses_from_0_to_the_floor_alike():
+    scores = [
+        statistics.score(np.full(10, loss, np.float32), 1e-3) for loss in (1e-3, 1e-30, 0.0, -1e-3)
+    ]
+    ln_floor = math.log(1e-3)
+    assert scores == pytest.approx([ln_floor, ln_floor, ln_floor, ln_floor - math.log(2)])
+
+
 def test_large_losses_do_not_overflow():
     losses = np.full(100, np.finfo(np.float32).max)
     assert statistics.log_of_mean(losses)[0] == pytest.approx(88.7228, abs=1e-4)
