@@ -16,12 +16,6 @@ from l2o_tf.core import errors, files
 
 _MAX_INT = 2**31 - 1
 
-OPTIMIZEE_OPTIONS_HELP = (
-    "Options of the optimizees as JSON, such as "
-    '{"relu_logits": false, "optimize_batch_norm": true} for conv_mnist, conv_cifar, nas_cifar, '
-    'lenet and cifar_multi; under the name of an optimizee, {"lenet": {...}}, those of it alone.'
-)
-
 
 def flag(default: Any, help: str, group: str, identity: bool = True) -> Any:
     """A dataclass field that is a flag.
@@ -54,6 +48,12 @@ def require(condition: bool, name: str, value: Any, expected: str) -> None:
     """Raises InputError with the name of the flag unless a condition holds."""
     if not condition:
         raise errors.InputError(f"--{name}={value} must be {expected}")
+
+
+def require_given(config: Any, name: str, form: str, what: str) -> None:
+    """Raises InputError for a flag without a value, which is `what` and is typed as `form`."""
+    if not getattr(config, name):
+        raise errors.InputError(f"--{name}={form} is needed: {what}")
 
 
 def check_numbers(config: Any) -> None:

@@ -3,21 +3,15 @@
 import dataclasses
 
 from l2o_tf.core import errors
-from l2o_tf.core.flags import (
-    OPTIMIZEE_OPTIONS_HELP,
-    CommandFlags,
-    flag,
-    json_object,
-    require,
-    to_text,
-)
+from l2o_tf.core.flags import CommandFlags, flag, json_object, require, require_given, to_text
 from l2o_tf.data.datasets import SPLITS
 from l2o_tf.evaluation import results
+from l2o_tf.run import shared_flags
 from l2o_tf.run.device_flags import DeviceFlags
+from l2o_tf.run.shared_flags import FILES, LENGTH, WHAT
 
 _MAX_SEEDS = 10**6
 
-_WHAT, _LENGTH, _FILES = "What to run", "How long", "Files"
 _RATES_HELP = "The grid of learning rates. Default: 0.0001, 0.0003, 0.001, ... 3, 10."
 
 
@@ -28,12 +22,8 @@ def _optimizees_flag():
         "nas_cifar, lenet, ..., or module:function for your own, such as a Keras model: the "
         "function of a module in the current directory is given the data set and returns an "
         "l2o_tf Optimizee.",
-        _WHAT,
+        WHAT,
     )
-
-
-def _options_flag():
-    return flag("", OPTIMIZEE_OPTIONS_HELP, _WHAT)
 
 
 def _dataset_flag():
@@ -41,7 +31,7 @@ def _dataset_flag():
         None,
         "A TensorFlow Datasets image classification set, or digits (embedded). Default: what the "
         "paper uses for the optimizee, mnist or cifar10.",
-        _WHAT,
+        WHAT,
     )
 
 
@@ -50,49 +40,42 @@ def _split_flag():
         "test",
         "The images that the optimizee is trained on: test (never seen in meta-training; the "
         "paper's curves are on it), train, or validation (5,000 of MNIST that neither has).",
-        _WHAT,
+        WHAT,
     )
 
 
-def _data_dir_flag():
-    return flag(
-        None, "Where the data sets are. Default: TFDS_DATA_DIR or ~/tensorflow_datasets.", _FILES
-    )
+def _num_steps_flag():
+    return flag(10000, "Optimizee steps per run.", LENGTH)
 
 
 def _jobs_flag():
-    return flag(1, "Processes side by side, which share the CPUs.", _LENGTH)
+    return flag(1, "Processes side by side, which share the CPUs.", LENGTH)
 
 
 def _tuned_dir_flag():
-    return flag("runs/tuned", "Where tuned learning rates are kept.", _FILES)
+    return flag("runs/tuned", "Where tuned learning rates are kept.", FILES)
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationFlags(CommandFlags):
     """What an evaluation runs, wherever it runs."""
 
-    rules: tuple[str, ...] = flag(
-        (),
-        "Rules, separated by commas: a run directory, an exported rule, a pretrained name, a "
-        "legacy .l2l file, adam:0.01, or tuned:adam; label=RULE gives it another name.",
-        _WHAT,
-    )
+    rules: tuple[str, ...] = shared_flags.rules(", adam:0.01, or tuned:adam")
     init_lr_range: tuple[float, ...] | None = flag(
         None,
         "low,high: range of the random learning rates that a coordinate starts with, for the "
         "rules that have such (scale, coordinatewise_rnn); equal bounds fix them. Default: the "
         "rule's.",
-        _WHAT,
+        WHAT,
     )
     optimizees: tuple[str, ...] = _optimizees_flag()
-    optimizee_options: str = _options_flag()
+    optimizee_options: str = shared_flags.optimizee_options()
     dataset: str | None = _dataset_flag()
     split: str = _split_flag()
-    num_steps: int = flag(10000, "Optimizee steps per run.", _LENGTH)
-    num_seeds: int = flag(10, "Runs per rule and optimizee.", _LENGTH)
-    seed: int = flag(0, "The first seed; all rules share initial values and batches.", _LENGTH)
-    data_dir: str | None = _data_dir_flag()
+    num_steps: int = _num_steps_flag()
+    num_seeds: int = flag(10, "Runs per rule and optimizee.", LENGTH)
+    seed: int = shared_flags.first_seed("rules")
+    data_dir: str | None = shared_flags.data_dir()
     tuned_dir: str = _tuned_dir_flag()
 
 
@@ -109,17 +92,13 @@ class EvaluateConfig(EvaluationFlags, DeviceFlags):
         "1/1",
         "i/n: do the i-th of n parts of the runs only, for several machines with one --workdir, or "
         "whose DIR/runs are copied together. Who finds all runs done writes tables and figures.",
-        _LENGTH,
+        LENGTH,
     )
-    workdir: str = flag(
-        "", "The results' directory. An interrupted evaluation goes on where it was.", _FILES
-    )
+    workdir: str = shared_flags.workdir("results'", "evaluation")
 
     def __post_init__(self):
-        if not self.rules:
-            raise errors.InputError("--rules=A,B is needed: the rules to evaluate")
-        if not self.workdir:
-            raise errors.InputError("--workdir=DIR is needed: the directory of the results")
+        require_given(self, "rules", "A,B", "the rules to evaluate")
+        require_given(self, "workdir", "DIR", "the directory of the results")
         _check_common(self)
         last = 2**31 - self.num_seeds
         require(-(2**31) <= self.seed <= last, "seed", self.seed, f"from -2147483648 to {last}")
@@ -153,16 +132,16 @@ class TuneConfig(CommandFlags, DeviceFlags):
     rules: tuple[str, ...] = flag(
         ("sgd", "momentum", "rmsprop", "adam", "adagrad"),
         "Analytical rules, separated by commas.",
-        _WHAT,
+        WHAT,
     )
     optimizees: tuple[str, ...] = _optimizees_flag()
-    optimizee_options: str = _options_flag()
+    optimizee_options: str = shared_flags.optimizee_options()
     dataset: str | None = _dataset_flag()
     split: str = _split_flag()
-    rates: tuple[float, ...] | None = flag(None, _RATES_HELP, _LENGTH)
-    num_steps: int = flag(10000, "Optimizee steps per run.", _LENGTH)
-    num_seeds: int = flag(2, "Runs per learning rate.", _LENGTH)
-    data_dir: str | None = _data_dir_flag()
+    rates: tuple[float, ...] | None = flag(None, _RATES_HELP, LENGTH)
+    num_steps: int = _num_steps_flag()
+    num_seeds: int = flag(2, "Runs per learning rate.", LENGTH)
+    data_dir: str | None = shared_flags.data_dir()
     tuned_dir: str = _tuned_dir_flag()
 
     def __post_init__(self):
@@ -186,10 +165,10 @@ class SelectConfig(CommandFlags, DeviceFlags):
         (),
         "Directories of runs, or of snapshots beside their rule.json, or of exported rules, or "
         "folders of such; the same as the arguments without a flag.",
-        _WHAT,
+        WHAT,
     )
     optimizees: tuple[str, ...] = flag(
-        ("mlp", "mlp_relu"), "What to measure on; each counts alike.", _WHAT
+        ("mlp", "mlp_relu"), "What to measure on; each counts alike.", WHAT
     )
     dataset: str | None = _dataset_flag()
     split: str | None = flag(
@@ -197,34 +176,31 @@ class SelectConfig(CommandFlags, DeviceFlags):
         "The images that the optimizee is trained on: validation (5,000 of MNIST that "
         "meta-training has not seen) or train. Default: validation where the data set has it, "
         "else train. Never test, on which results are reported.",
-        _WHAT,
+        WHAT,
     )
-    num_steps: int = flag(10000, "Optimizee steps of the last rung: the horizon.", _LENGTH)
+    num_steps: int = flag(10000, "Optimizee steps of the last rung: the horizon.", LENGTH)
     rungs: tuple[int, ...] | None = flag(
         None,
         "Steps of the rungs before: a third of the snapshots goes on from each. Default: a tenth "
         "and three tenths of --num_steps. Empty, --rungs=, to measure every snapshot on the "
         "whole horizon.",
-        _LENGTH,
+        LENGTH,
     )
-    num_seeds: int = flag(2, "Trajectories per snapshot and optimizee.", _LENGTH)
+    num_seeds: int = flag(2, "Trajectories per snapshot and optimizee.", LENGTH)
     jobs: int = _jobs_flag()
     shard: str = flag(
         "1/1",
         "i/n: measure the i-th of n parts of a rung only, then stop; for several machines with "
         "one --workdir, or whose DIR/scores are copied together between rungs.",
-        _LENGTH,
+        LENGTH,
     )
-    workdir: str = flag(
-        "", "The selection's directory. An interrupted selection goes on where it was.", _FILES
-    )
-    data_dir: str | None = _data_dir_flag()
+    workdir: str = shared_flags.workdir("selection's", "selection")
+    data_dir: str | None = shared_flags.data_dir()
 
     def __post_init__(self):
         if not self.runs:
             raise errors.InputError("no runs: python -m l2o_tf.select RUN [RUN...] --workdir=DIR")
-        if not self.workdir:
-            raise errors.InputError("--workdir=DIR is needed: the directory of the selection")
+        require_given(self, "workdir", "DIR", "the directory of the selection")
         if self.split == "test":
             raise errors.InputError(
                 "--split=test: results are reported on the test images, so a rule must not be "

@@ -63,8 +63,7 @@ class ExportConfig(EvaluationFlags):
     def __post_init__(self):
         if self.what not in _KINDS:
             raise errors.InputError(f"--what={self.what} must be one of {', '.join(_KINDS)}")
-        if not self.out:
-            raise errors.InputError("--out=DIR is needed: where to write to")
+        flags.require_given(self, "out", "DIR", "where to write to")
         if not self.widths or min(*self.widths, self.validation_width) < 1 or self.blocks < 0:
             raise errors.InputError("--widths and --validation_width must be at least 1")
         if self.what != "train" and self.lanes:

@@ -5,6 +5,7 @@ import math
 
 from l2o_tf.core import errors
 from l2o_tf.core.flags import CommandFlags, check_numbers, flag, json_object, require, to_text
+from l2o_tf.run import shared_flags
 from l2o_tf.run.device_flags import DeviceFlags, ReplicaFlags
 from l2o_tf.run.objective_flags import ObjectiveFlags
 from l2o_tf.run.recipe_flags import LengthFlags, TechniqueFlags, WhatFlags
@@ -13,7 +14,6 @@ from l2o_tf.training.curriculum import Schedule, default_validation_steps
 _SCORES = ("last_unroll", "final_minibatch")
 _CHOICES = ("epoch", "unroll")
 _LEVELS = ("coordinate", "tensor", "global", "mixed")  # Those of `optimizees.scaling`.
-_FILES = "Files"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,33 +23,28 @@ class FileFlags:
     workdir: str = flag(
         "",
         "The run's directory. An existing run is resumed. Default: runs/RULE-DATE-TIME.",
-        _FILES,
+        shared_flags.FILES,
         identity=False,
     )
-    data_dir: str | None = flag(
-        None,
-        "Where the data sets are. Default: TFDS_DATA_DIR or ~/tensorflow_datasets.",
-        _FILES,
-        identity=False,
-    )
+    data_dir: str | None = shared_flags.data_dir(identity=False)
     checkpoint_seconds: float = flag(
         10.0,
         "A checkpoint after the first event that ends so long after the last one: what a killed "
         "run may lose. 0: after every epoch and validation.",
-        _FILES,
+        shared_flags.FILES,
         identity=False,
     )
     max_snapshots: int = flag(
         1000,
         "Validated weights to keep, for python -m l2o_tf.select to choose among; beyond so many "
         "every second one is dropped. 0 for none.",
-        _FILES,
+        shared_flags.FILES,
         False,
     )
     dry_run: bool = flag(
         False,
         "Say what would be trained, on what, with which flags and roughly for how long, and stop.",
-        _FILES,
+        shared_flags.FILES,
         identity=False,
     )
 

@@ -4,7 +4,8 @@ import dataclasses
 from typing import Any
 
 from l2o_tf.core import errors
-from l2o_tf.core.flags import OPTIMIZEE_OPTIONS_HELP, flag, json_object, require
+from l2o_tf.core.flags import flag, json_object, require
+from l2o_tf.run import shared_flags
 
 _WHAT, _LENGTH, _CURRICULUM = "What to train", "How long", "Curriculum (paper, Algorithm 1)"
 _IMITATION = "Imitation (paper, Algorithm 2)"
@@ -35,7 +36,7 @@ class WhatFlags:
         "Your own is module:make, a function make(dataset, batch_size) that returns an optimizee.",
         _WHAT,
     )
-    optimizee_options: str = flag("", OPTIMIZEE_OPTIONS_HELP, _WHAT)
+    optimizee_options: str = shared_flags.optimizee_options(_WHAT)
     optimizee_weights: tuple[float, ...] | None = flag(
         None, "How often each optimizee is drawn, up to a factor. Default: equally often.", _WHAT
     )
