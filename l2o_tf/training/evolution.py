@@ -9,6 +9,7 @@ correcting pathologies in the training of learned optimizers"; Vicol, Metz, Sohl
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -64,36 +65,28 @@ class _Evolution(estimators.Estimator):
 
         return loops.scan(one, (), self.num_pairs, weights)[1]
 
-    def _evaluate(self, segment, weights, noise, trajectories=None, trajectory=None):
-        """The perturbed unrolls, each from its own of `trajectories` or all from `trajectory`.
+    def _for_each(self, unroll: Callable[[Any], Any], inputs: Any, like: Any) -> Any:
+        """What `unroll` makes of each of the inputs, stacked.
 
-        Returns:
-            Losses [2 num_pairs, max_steps + 1], objectives [2 num_pairs], ends [2 num_pairs, ...].
+        Args:
+            unroll: a function of nests of tensors.
+            inputs: its arguments, a nest of tensors [2 num_pairs, ...].
+            like: as in `loops.scan`.
         """
-        moved = {
+        if self.together:
+            return tf.vectorized_map(unroll, inputs)
+
+        def step(nothing, i):
+            return nothing, unroll(tf.nest.map_structure(lambda x: x[i], inputs))
+
+        return loops.scan(step, (), 2 * self.num_pairs, like)[1]
+
+    def _perturbed(self, weights: Weights, noise: Weights) -> Weights:
+        """Weights [2 num_pairs, *shape]: those for plus, then those for minus."""
+        return {
             name: tf.concat([value + noise[name], value - noise[name]], axis=0)
             for name, value in weights.items()
         }
-
-        def one(own):
-            start, perturbed = own
-            start = start if trajectory is None else trajectory
-            ran = meta_loss.evaluate(segment, start, perturbed, vectorizable=self.together)
-            return ran.losses, ran.objective, ran.end
-
-        inputs = (() if trajectories is None else trajectories, moved)
-        if self.together:
-            return tf.vectorized_map(one, inputs)
-
-        def step(nothing, i):
-            return nothing, one(tf.nest.map_structure(lambda x: x[i], inputs))
-
-        first = trajectory
-        if first is None:
-            first = tf.nest.map_structure(lambda x: x[0], trajectories)
-        scalar = tf.TensorSpec([], first.params[0].dtype)
-        like = (tf.TensorSpec([segment.max_steps + 1], scalar.dtype), scalar, first)
-        return loops.scan(step, (), 2 * self.num_pairs, like)[1]
 
     def _estimate(self, noise: Weights, objectives: tf.Tensor) -> Weights:
         """1 / (2 stddev^2) mean (plus - minus) noise."""
@@ -116,7 +109,13 @@ class TruncatedES(_Evolution):
 
     def step(self, segment, carry, weights, seed):
         noise = self._draw(weights, seed)
-        _, objectives, _ = self._evaluate(segment, weights, noise, trajectory=carry)
+
+        def objective(perturbed):
+            ran = meta_loss.evaluate(segment, carry, perturbed, vectorizable=self.together)
+            return ran.objective
+
+        like = tf.TensorSpec([], carry.params[0].dtype)
+        objectives = self._for_each(objective, self._perturbed(weights, noise), like)
         unroll = meta_loss.evaluate(segment, carry, weights)
         gradient = self._estimate(noise, objectives)
         return meta_loss.MetaGradient(gradient=gradient, **unroll._asdict())
@@ -146,7 +145,18 @@ class PersistentES(_Evolution):
     def step(self, segment, carry, weights, seed):
         fresh = self._draw(weights, seed)
         noise = {name: carry.noise[name] + fresh[name] for name in fresh}
-        losses, objectives, ends = self._evaluate(segment, weights, fresh, carry.trajectories)
+
+        def unroll(own):
+            ran = meta_loss.evaluate(segment, *own, vectorizable=self.together)
+            return ran.losses, ran.objective, ran.end
+
+        first = tf.nest.map_structure(lambda x: x[0], carry.trajectories)
+        scalar = tf.TensorSpec([], first.params[0].dtype)
+        losses, objectives, ends = self._for_each(
+            unroll,
+            (carry.trajectories, self._perturbed(weights, fresh)),
+            (tf.TensorSpec([segment.max_steps + 1], scalar.dtype), scalar, first),
+        )
         return meta_loss.MetaGradient(
             tf.reduce_mean(losses, axis=0),
             self._estimate(noise, objectives),
