@@ -102,12 +102,7 @@ def paper_figure(
     return [*absent, *([f"all series on {', '.join(empty)}: left out"] if empty else [])]
 
 
-def loss_curves(
-    panels: Sequence[Panel],
-    path: str | os.PathLike,
-    title: str = "",
-    window: int = results.WINDOW,
-) -> None:
+def loss_curves(panels: Sequence[Panel], path: str | os.PathLike, title: str) -> None:
     """Draws panels of training loss, in natural log, over training iterations.
 
     A line is the mean over seeds of the window means of ln loss, a band one standard deviation
@@ -117,6 +112,7 @@ def loss_curves(
     Raises:
         InputError: if the file cannot be written.
     """
+    window = results.WINDOW
     _draw_panels(panels, path, title, window, "training loss (ln)", _caption(panels, window))
 
 

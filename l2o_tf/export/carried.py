@@ -25,7 +25,7 @@ class Lanes(NamedTuple):
         params: the optimizees' parameters, tensors [K, *shape_i].
         rule_state: the states of the learned rule, [K * C, ...].
         teacher_states: the states of all teachers, [K, ...].
-        log: float32 [num_rows, 3, K]: loss, gradient norm, skipped meta-steps of past calls.
+        log: float32 [rows, 3, K]: loss, gradient norm, skipped meta-steps of past calls.
     """
 
     meta: epochs.MetaState

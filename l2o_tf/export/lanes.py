@@ -19,6 +19,7 @@ from l2o_tf.rules import base, lstm_sequence, mixture, recurrent_rule
 from l2o_tf.training import epochs, unrolls
 
 _ALIGNMENT = 32  # Coordinates of a block are a multiple of it: rows start on a cache line.
+_LOG_ROWS = 256
 
 
 class Programs:
@@ -35,7 +36,6 @@ class Programs:
         num_blocks: int = 1,
         shared_meta_optimizer: bool = False,
         scaling_bound: float = 0.0,
-        num_rows: int = 256,
     ):
         """Prepares the programs.
 
@@ -49,7 +49,6 @@ class Programs:
             num_blocks: C.
             shared_meta_optimizer: see `epochs.Epochs`.
             scaling_bound: that of `scaling.RandomScaling` in training; 0 for no scaling.
-            num_rows: rows of the log.
 
         Raises:
             InputError: for a rule or an optimizee that cannot run in lanes.
@@ -60,7 +59,7 @@ class Programs:
             raise errors.InputError("lanes cannot train a rule with the option centered")
         optimizee = classifiers.vectorizable(optimizee)
         self.rule, self.optimizee, self.teachers = rule, optimizee, teachers
-        self.num_lanes, self.unroll_length, self.num_rows = num_lanes, unroll_length, num_rows
+        self.num_lanes, self.unroll_length = num_lanes, unroll_length
         self.num_blocks = num_blocks
         self._shared, self._bound = shared_meta_optimizer, scaling_bound
         self._epochs = epochs.Epochs(rule, optimizee, meta_optimizer)
@@ -84,7 +83,7 @@ class Programs:
             params,
             self._first_rule_state(self.num_lanes),
             self._first_teacher_states(),
-            tf.zeros([self.num_rows, 3, self.num_lanes]),
+            tf.zeros([_LOG_ROWS, 3, self.num_lanes]),
         )
 
     def initial_slots(self) -> Slots:

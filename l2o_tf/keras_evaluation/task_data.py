@@ -75,14 +75,14 @@ def characters(num_train: int, num_validation: int, length: int) -> Splits:
     )
 
 
-def table(num_train: int, num_validation: int, num_features: int = 8) -> Splits:
-    """A made-up regression: features [N, num_features], targets [N, 1] of variance 1.
+def table(num_train: int, num_validation: int) -> Splits:
+    """A made-up regression: features [N, 8], targets [N, 1] of variance 1.
 
     The target is J. Friedman's (1991) function of five of the features, which are uniform on
     [0, 1], with noise of a tenth of its standard deviation; features are standardised.
     """
     rng = np.random.default_rng(0)
-    x = rng.random([num_train + num_validation, num_features])
+    x = rng.random([num_train + num_validation, 8])
     y = 10 * np.sin(np.pi * x[:, 0] * x[:, 1]) + 20 * (x[:, 2] - 0.5) ** 2
     y += 10 * x[:, 3] + 5 * x[:, 4]
     y = (y - y.mean()) / y.std() + 0.1 * rng.normal(size=len(y))

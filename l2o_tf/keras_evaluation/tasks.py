@@ -39,8 +39,6 @@ class Task:
 
 TASKS: registry.Registry[Task] = registry.Registry("Keras task")
 names = TASKS.names
-# What the tables of this package's own results are on.
-SCRIPTS = ("mnist_convnet", "cifar_resnet", "text_lstm", "autoencoder", "tabular")
 
 _CLASSES = "sparse_categorical_crossentropy"
 

@@ -165,12 +165,12 @@ def test_files_that_hold_no_curves(tmp_path, name, content, message):
     assert "\n" not in str(caught.value)
 
 
-def write_metrics(directory, losses, num_steps=200):
+def write_metrics(directory, losses):
     directory.mkdir(parents=True)
     lines = ["event,kind,epoch,stage,num_steps,loss,last_loss,gradient_norm,skipped,decision"]
     for epoch, loss in losses.items():
         lines.append(f"{epoch},meta_loss,{epoch},0,100,9,9,0,0,")
-        lines.append(f"{epoch},validation,{epoch},0,{num_steps},{loss},{loss},,0,new best")
+        lines.append(f"{epoch},validation,{epoch},0,200,{loss},{loss},,0,new best")
     (directory / "metrics.csv").write_text("\n".join(lines) + "\n")
 
 

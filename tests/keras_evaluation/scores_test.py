@@ -6,8 +6,8 @@ import pytest
 from l2o_tf.keras_evaluation import scores
 
 
-def exponential(rate, num_steps=200):
-    return scores.Curve(np.exp(-rate * np.arange(1, num_steps + 1)), 1, num_steps)
+def exponential(rate):
+    return scores.Curve(np.exp(-rate * np.arange(1, 201)), 1, 200)
 
 
 def test_a_rule_that_is_twice_as_fast_has_a_speed_up_of_two():

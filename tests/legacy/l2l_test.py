@@ -61,8 +61,8 @@ def _nested(weights):
     return result
 
 
-def _pickled(path: pathlib.Path, content, protocol=4) -> pathlib.Path:
-    path.write_bytes(pickle.dumps(content, protocol))
+def _pickled(path: pathlib.Path, content) -> pathlib.Path:
+    path.write_bytes(pickle.dumps(content, protocol=4))
     return path
 
 
