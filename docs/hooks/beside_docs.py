@@ -19,6 +19,7 @@ PAGES = {
     "README.md": "start.md",
     "data/published/README.md": "results/published.md",
     "data/results/README.md": "results/README.md",
+    "data/results/ablations/README.md": "results/ablations/README.md",
     "data/results/candidates/README.md": "results/candidates/README.md",
 }
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
