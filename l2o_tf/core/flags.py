@@ -4,12 +4,13 @@ A field becomes an absl flag in `cli`; checks that need several fields are in th
 `__post_init__`, which raises InputError.
 """
 
+import contextlib
 import dataclasses
 import math
 import re
 import shlex
 import typing
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from l2o_tf.core import errors, files
@@ -103,6 +104,21 @@ def to_text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ",".join(str(item).replace(",", "\\,") for item in value)
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@contextlib.contextmanager
+def resumable(command: str, config: Any) -> Iterator[None]:
+    """Turns Ctrl-C in a command that keeps what is done into the line that goes on with it.
+
+    Raises:
+        Interrupted: after a KeyboardInterrupt.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise errors.Interrupted(
+            f"what is done is kept. To go on: python -m l2o_tf.{command} {to_flags(config)}"
+        ) from None
 
 
 def to_flags(config: Any, defaults: bool = False, only: Collection[str] | None = None) -> str:

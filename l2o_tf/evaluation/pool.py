@@ -17,7 +17,6 @@ from l2o_tf.core import errors, processes
 One = TypeVar("One")
 Measure = Callable[[Iterable[One]], Iterator[tuple[One, Any]]]
 
-
 # A module, by name, whose `Bench(argument)` has a method `measure`, and that argument; not a bench
 # itself, which would import TensorFlow before a new process knows its threads.
 Recipe = tuple[str, Any]

@@ -19,6 +19,7 @@ _RECORD, _SCORES = "selection.json", "scores"
 _BENCH = "l2o_tf.evaluation.measuring"
 _SECONDS_BETWEEN_LINES = 10
 _Tasks = Mapping[str, tuning.Task]  # By optimizee.
+_Measure = pool.Measure[selection.Measurement]
 
 
 class _OthersMissing(Exception):
@@ -37,12 +38,8 @@ def select(config: SelectConfig, tell: Callable[[str], None], prepare: Callable[
         InputError: for runs, optimizees or data that cannot be used, or if all snapshots diverged.
         Interrupted: after a KeyboardInterrupt.
     """
-    try:
+    with flags.resumable("select", config):
         _select(config, tell, prepare)
-    except KeyboardInterrupt:
-        raise errors.Interrupted(
-            f"what is measured is kept. To go on: python -m l2o_tf.select {flags.to_flags(config)}"
-        ) from None
 
 
 def _select(config: SelectConfig, tell, prepare) -> None:
@@ -102,7 +99,7 @@ def _check_workdir(workdir: pathlib.Path) -> None:
 class _Work:
     """Measures what is missing, rung by rung."""
 
-    def __init__(self, config: SelectConfig, tasks: _Tasks, measure: "pool.Measure", tell):
+    def __init__(self, config: SelectConfig, tasks: _Tasks, measure: _Measure, tell):
         self.store = selection.Store(pathlib.Path(config.workdir) / _SCORES)
         self._config, self._tasks, self._measure, self._tell = config, tasks, measure, tell
         self._started, self._steps_done, self._last_line = time.monotonic(), 0, -math.inf

@@ -36,7 +36,7 @@ def evaluate(
             holds another evaluation; nothing is written then.
         Interrupted: after a KeyboardInterrupt.
     """
-    with _resumable("evaluate", config):
+    with flags.resumable("evaluate", config):
         _evaluate(config, tell, prepare)
 
 
@@ -48,7 +48,7 @@ def tune(config: TuneConfig, tell: Callable[[str], None]) -> None:
             rate diverged.
         Interrupted: after a KeyboardInterrupt.
     """
-    with _resumable("tune", config):
+    with flags.resumable("tune", config):
         _tune(config, tell)
 
 
@@ -84,16 +84,6 @@ def adopt(
         results.append(config.workdir, run)
         tell(f"{run.rule} on {run.optimizee}, seed {run.seed}: {report.outcome(run)}")
     report.write(pathlib.Path(config.workdir), map(optimizees.label, config.optimizees))
-
-
-@contextlib.contextmanager
-def _resumable(command: str, config: EvaluateConfig | TuneConfig) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise errors.Interrupted(
-            f"what is done is kept. To go on: python -m l2o_tf.{command} {flags.to_flags(config)}"
-        ) from None
 
 
 def _evaluate(config: EvaluateConfig, tell, prepare) -> None:

@@ -46,14 +46,9 @@ def report_on(config: KerasReportConfig, tell: Callable[[str], None]) -> None:
             another report.
         Interrupted: after a KeyboardInterrupt.
     """
-    try:
-        with locks.exclusive(pathlib.Path(config.workdir) / ".lock", f"report {config.workdir}"):
-            _report_on(config, tell)
-    except KeyboardInterrupt:
-        raise errors.Interrupted(
-            "what is done is kept. To go on: python -m l2o_tf.keras_report"
-            f" {flags.to_flags(config)}"
-        ) from None
+    lock = locks.exclusive(pathlib.Path(config.workdir) / ".lock", f"report {config.workdir}")
+    with flags.resumable("keras_report", config), lock:
+        _report_on(config, tell)
 
 
 def entries(config: KerasReportConfig) -> list[Entry]:

@@ -153,7 +153,7 @@ def test_nothing_is_measured_twice_after_an_interruption(runs, tmp_path, monkeyp
     monkeypatch.setattr(runner.Runner, "run", interrupted)
     assert select(runs, tmp_path / "out") == 130
     message = capsys.readouterr().err
-    assert "what is measured is kept. To go on: python -m l2o_tf.select --runs=" in message
+    assert "what is done is kept. To go on: python -m l2o_tf.select --runs=" in message
     first, made[:] = list(made), []
     assert select(runs, tmp_path / "out") == 130
     assert not set(first) & set(made)
