@@ -178,9 +178,10 @@ def _run_key(label: str, optimizee: str, seed: int) -> str:
 
 
 def check_keys(config: EvaluateConfig, labels: Iterable[str]) -> None:
-    """Finds out labels that cannot be stored before the first run."""
+    """Raises InputError for an optimizee that there is not, or a label that cannot be stored."""
     last = config.seed + config.num_seeds - 1
     for optimizee in config.optimizees:
+        optimizees.get(optimizee)
         results.check_label("optimizee", optimizees.label(optimizee))
         for label in labels:
             results.check_key(_run_key(label, optimizee, last))
