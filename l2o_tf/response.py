@@ -1,7 +1,6 @@
 """Shows what rules make of gradients that stay the same: `python -m l2o_tf.response`."""
 
 import dataclasses
-import math
 import sys
 
 from l2o_tf import cli
@@ -43,8 +42,9 @@ class ResponseConfig(flags.CommandFlags):
         flags.require(self.num_steps >= 1, "num_steps", self.num_steps, "at least 1")
         if not self.sizes:
             raise errors.InputError("--sizes is empty: name at least one")
-        for size in self.sizes:
-            flags.require(0 < size < math.inf, "sizes", size, "positive and finite")
+        for size in self.sizes:  # Those of gradients in single precision.
+            flags.require(1e-37 <= size <= 1e37, "sizes", size, "from 1e-37 to 1e37")
+        flags.check_numbers(self)
 
 
 def main(config: ResponseConfig) -> None:

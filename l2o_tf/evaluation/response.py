@@ -97,7 +97,7 @@ def _response(last_update: LastUpdate, rule: UpdateRule, sizes: Sequence[float])
 
 def table(responses: Mapping[str, Response], sizes: Sequence[float]) -> str:
     """A line per rule."""
-    rows = [["rule", "drift", *(f"rate at {size:.0e}" for size in sizes)]]
+    rows = [["rule", "drift", *(f"rate at {size:g}" for size in sizes)]]
     rows += [
         [label, f"{response.drift:.1e}", *(f"{rate:.3g}" for rate in response.rates)]
         for label, response in responses.items()

@@ -66,7 +66,7 @@ def test_the_command_measures_snapshots_and_writes_them(tmp_path, capsys):
     assert [row[0] for row in rows[1:]] == ["slow", "same", "run, epoch 25"]
     assert rows[2][1:] == rows[3][1:]
     np.testing.assert_allclose([float(cell) for cell in rows[1][2:]], [0.1] * 3, rtol=1e-6)
-    assert "rate at 1e-02" in capsys.readouterr().out
+    assert "rate at 0.01" in capsys.readouterr().out
     command.main(command.ResponseConfig(rules=("sgd:0.1",), num_steps=1))
     assert capsys.readouterr().out.splitlines()[1].split() == ["sgd:0.1", "0.0e+00", *["0.1"] * 5]
 
@@ -75,7 +75,9 @@ def test_the_command_measures_snapshots_and_writes_them(tmp_path, capsys):
     ("flags", "message"),
     [
         ({}, "--rules and --snapshots are empty"),
-        ({"rules": ("dm",), "sizes": (0.0,)}, "--sizes=0.0 must be positive and finite"),
+        ({"rules": ("dm",), "sizes": (0.0,)}, "--sizes=0.0 must be from 1e-37 to 1e37"),
+        ({"rules": ("dm",), "sizes": (1e-50,)}, "--sizes=1e-50 must be from 1e-37"),
+        ({"rules": ("dm",), "num_steps": 3 * 10**9}, "--num_steps=3000000000 must be between"),
         ({"rules": ("dm",), "num_steps": 0}, "--num_steps=0 must be at least 1"),
     ],
 )
