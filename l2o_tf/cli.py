@@ -131,7 +131,7 @@ def completion(config_class: type, program: str) -> str:
         config_class: as for `run`.
         program: the path of the running program, l2o-train or .../train.py.
     """
-    name = "l2o-" + pathlib.Path(program).stem.removeprefix("l2o-")
+    name = "l2o-" + pathlib.Path(program).stem.removeprefix("l2o-").replace("_", "-")
     words = ["--help", "--flagfile=", "--recipe="]
     for field in dataclasses.fields(config_class):
         is_switch = config_flags.kind(field) is bool

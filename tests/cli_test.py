@@ -136,6 +136,7 @@ def test_bash_completes_the_flags(monkeypatch, capsys):
     assert exit.value.code == 0
     line = capsys.readouterr().out
     assert cli.completion(Config, "l2o_tf/train.py") == line
+    assert cli.completion(Config, "keras_report.py").endswith(" l2o-keras-report\n")
     asked = f"{line}complete -p l2o-train; compgen -W '{shlex.split(line)[6]}' -- --f"
     bash = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
     known, *words = bash.stdout.split("\n")
