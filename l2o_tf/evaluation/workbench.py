@@ -23,6 +23,11 @@ class Wanted(NamedTuple):
     learning_rate: float | None
 
 
+def seed_of_run(seed: int) -> seeds.Seed:
+    """The seed of the trajectory that is seed number `seed` of an evaluation."""
+    return seeds.make_seed(seed, "evaluation")
+
+
 def _ignore(what: Any) -> None:
     pass
 
@@ -107,8 +112,8 @@ class Workbench:
         rule = self.rules()[label]
         if isinstance(rule, tuning.Tuned):
             rule = rules.create(rule.name, learning_rate=rate)
-        on, run_seed = self.runner(optimizee), seeds.make_seed(seed, "evaluation")
-        return on.run(rule, run_seed, self._config.num_steps, progress)
+        on = self.runner(optimizee)
+        return on.run(rule, seed_of_run(seed), self._config.num_steps, progress)
 
 
 class Bench(Workbench):

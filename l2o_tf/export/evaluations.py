@@ -56,19 +56,13 @@ def write(
     bench = workbench.Workbench(flags, lambda text: None)
     groups = _groups(flags, bench, loaded)
     path = pathlib.Path(directory)
-    described: dict[str, dict[str, Any]] = {}
-    recipes: list[dict[str, Any]] = []
     made = {name: classifiers.vectorizable(bench.create(name)) for name in flags.optimizees}
-    arrays = _first_params(flags, made.values())
+    described: dict[str, dict[str, Any]] = {}
     for g, group in enumerate(groups):
-        number = flags.optimizees.index(group.optimizee)
         rule, optimizee = group.members[0][1], made[group.optimizee]
         described.update(_write_programs(path, g, rule, optimizee, widths, steps_per_call))
-        for m, (_, rule, _) in enumerate(group.members):
-            for key, value in rule.weights().items():
-                arrays[f"weights/{g}/{m}/{key}"] = np.asarray(value)
-        runs = _runs(flags, bench.task(group.optimizee), group)
-        recipes.append({"data": f"data_{number}", "params": number, "runs": runs})
+    recipes = [_recipe(flags, bench.task(group.optimizee), group) for group in groups]
+    arrays = {**_first_params(flags, made.values()), **_weights(groups)}
     data_sets = {
         f"data_{i}": bundle.write_data(path, f"data_{i}", optimizee.dataset, with_data)
         for i, optimizee in enumerate(made.values())
@@ -94,7 +88,7 @@ def _first_params(flags, made) -> dict[str, np.ndarray]:
     arrays = {}
     for i, optimizee in enumerate(made):
         drawn = [
-            optimizee.init(seeds.fold(_trajectory_seed(seed), seeds.Stream.OPTIMIZEE))
+            optimizee.init(seeds.fold(workbench.seed_of_run(seed), seeds.Stream.OPTIMIZEE))
             for seed in _seeds(flags)
         ]
         for k, tensors in enumerate(zip(*drawn)):
@@ -102,9 +96,20 @@ def _first_params(flags, made) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _runs(flags, task: tuning.Task, group: _Group) -> list[dict[str, Any]]:
-    """What bundle.json says of the runs of a group."""
-    return [
+def _weights(groups: list[_Group]) -> dict[str, np.ndarray]:
+    """The weights of all rules, by the numbers of group and member and their name."""
+    return {
+        f"weights/{g}/{m}/{key}": np.asarray(value)
+        for g, group in enumerate(groups)
+        for m, (_, rule, _) in enumerate(group.members)
+        for key, value in rule.weights().items()
+    }
+
+
+def _recipe(flags, task: tuning.Task, group: _Group) -> dict[str, Any]:
+    """What bundle.json says of a group: its data, first parameters and runs."""
+    number = flags.optimizees.index(group.optimizee)
+    runs = [
         {
             "rule": label,
             "optimizee": task.optimizee,
@@ -114,20 +119,17 @@ def _runs(flags, task: tuning.Task, group: _Group) -> list[dict[str, Any]]:
             "learning_rate": rate,
             "member": m,
             "params": seed - flags.seed,
-            "seed_of_trajectory": _trajectory_seed(seed).numpy().tolist(),
-            "seed_of_rule": unrolls.rule_seed(_trajectory_seed(seed)).numpy().tolist(),
+            "seed_of_trajectory": workbench.seed_of_run(seed).numpy().tolist(),
+            "seed_of_rule": unrolls.rule_seed(workbench.seed_of_run(seed)).numpy().tolist(),
         }
         for seed in _seeds(flags)
         for m, (label, _, rate) in enumerate(group.members)
     ]
+    return {"data": f"data_{number}", "params": number, "runs": runs}
 
 
 def _seeds(flags) -> range:
     return range(flags.seed, flags.seed + flags.num_seeds)
-
-
-def _trajectory_seed(seed: int) -> seeds.Seed:
-    return seeds.make_seed(seed, "evaluation")
 
 
 def _groups(flags, bench, loaded) -> list[_Group]:
@@ -181,9 +183,9 @@ def take_back(directory: str, workdir: str, tell: Callable[[str], None]) -> None
             key: tuple(v) if isinstance(v, list) else v for key, v in about["flags"].items()
         }
         flags = config.EvaluateConfig(**{**given, "workdir": workdir})
-        labels = ("rule", "optimizee", "dataset", "split", "seed", "learning_rate")
+        fields = [name for name in results.Run._fields if name != "losses"]
         runs = [
-            results.Run(losses=arrays[str(i)], **{name: run[name] for name in labels})
+            results.Run(losses=arrays[str(i)], **{name: run[name] for name in fields})
             for i, run in enumerate(about["runs"])
             if str(i) in arrays
         ]
