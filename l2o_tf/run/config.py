@@ -68,6 +68,21 @@ class TrainConfig(
     """
 
     def __post_init__(self):
+        self._check_ranges()
+        self._check_choices()
+        self.options_of_rule()
+        json_object("optimizee_options", self.optimizee_options)
+        self.check_objective()
+        self.check_random_lengths()
+        self.check_replicas()
+        self._check_weights()
+        self._check_optimizees()
+        self._check_processes()
+        self._check_techniques()
+        self._check_steps()
+        check_numbers(self)
+
+    def _check_ranges(self) -> None:
         for name in (
             "num_steps",
             "unroll_length",
@@ -100,6 +115,14 @@ class TrainConfig(
         ):
             value = getattr(self, name)
             require(0 <= value < math.inf, name, value, "at least 0")
+        share = self.self_improving_share
+        require(share is None or 0 < share <= 1, "self_improving_share", share, "in (0, 1]")
+        if share is not None and not self.self_improving_epochs:
+            raise errors.InputError(
+                f"--self_improving_share={share} needs --self_improving_epochs=100 or so"
+            )
+
+    def _check_choices(self) -> None:
         for name, options in (
             ("validation_score", _SCORES),
             ("imitation_choice", _CHOICES),
@@ -113,21 +136,6 @@ class TrainConfig(
             require(0 <= r <= 1, "imitation_r", r, "a probability, between 0 and 1")
         distinct = len(set(self.optimizee)) == len(self.optimizee)
         require(distinct, "optimizee", to_text(self.optimizee), "different names")
-        share = self.self_improving_share
-        require(share is None or 0 < share <= 1, "self_improving_share", share, "in (0, 1]")
-        if share is not None and not self.self_improving_epochs:
-            raise errors.InputError(
-                f"--self_improving_share={share} needs --self_improving_epochs=100 or so"
-            )
-        self.options_of_rule()
-        json_object("optimizee_options", self.optimizee_options)
-        self.check_objective()
-        self.check_random_lengths()
-        self.check_replicas()
-        self._check_weights()
-        self._check_combinations()
-        self._check_steps()
-        check_numbers(self)
 
     def _check_weights(self) -> None:
         """How often teachers and optimizees are drawn."""
@@ -141,7 +149,8 @@ class TrainConfig(
             usable = all(0 <= w < math.inf for w in weights) and any(weights)
             require(usable, name, text, "at least 0, and one of them positive")
 
-    def _check_combinations(self) -> None:
+    def _check_optimizees(self) -> None:
+        """Flags of what is trained on that need others or exclude them."""
         if self.scoring_examples and not self.problem_sets:
             raise errors.InputError(
                 f"--scoring_examples={self.scoring_examples} needs --problem_sets: other "
@@ -158,10 +167,41 @@ class TrainConfig(
                 f"--validation_epochs={self.validation_epochs} must be at least {several}, a "
                 "trajectory on each of --optimizee"
             )
+        for name in ("optimizee_weights", "optimizee_options"):
+            if getattr(self, name) and self.problem_sets:
+                raise errors.InputError(
+                    f"--{name} cannot be combined with --problem_sets, which take the place of "
+                    "--optimizee: leave one of them out"
+                )
+        if self.scaling_level != _LEVELS[0] and not self.random_scaling:
+            raise errors.InputError(
+                f"--scaling_level={self.scaling_level} needs --random_scaling=b: how far to scale"
+            )
+        if self.random_scaling and self.scoring_examples:
+            raise errors.InputError(
+                f"--random_scaling={self.random_scaling} cannot be combined with "
+                f"--scoring_examples={self.scoring_examples}: leave one of them out"
+            )
+
+    def _check_processes(self) -> None:
+        """Flags of who trains that need others or exclude them."""
         if self.seeds and self.seed:
             raise errors.InputError("--seed cannot be combined with --seeds: leave one of them out")
         if self.jobs > 1 and not self.seeds:
             raise errors.InputError(f"--jobs={self.jobs} needs --seeds=A,B: the seeds to train")
+        if self.strategy != "none" and self.seeds:
+            raise errors.InputError(
+                f"--strategy={self.strategy} cannot be combined with --seeds, which have processes "
+                "of their own: give one --seed"
+            )
+        if self.keep_state and (self.trajectories_per_step > 1 or self.strategy != "none"):
+            raise errors.InputError(
+                "--keep_state needs --trajectories_per_step=1 and --strategy=none: it is the state "
+                "of one trajectory that is kept"
+            )
+
+    def _check_techniques(self) -> None:
+        """Flags of how meta-gradients come about that need others or exclude them."""
         if self.second_derivatives and self.estimator != "bptt":
             raise errors.InputError(
                 f"--second_derivatives needs --estimator=bptt; --estimator={self.estimator} "
@@ -187,34 +227,9 @@ class TrainConfig(
                     raise errors.InputError(
                         f"--{name} cannot be combined with random lengths: leave one of them out"
                     )
-        if self.keep_state and (self.trajectories_per_step > 1 or self.strategy != "none"):
-            raise errors.InputError(
-                "--keep_state needs --trajectories_per_step=1 and --strategy=none: it is the state "
-                "of one trajectory that is kept"
-            )
-        if self.strategy != "none" and self.seeds:
-            raise errors.InputError(
-                f"--strategy={self.strategy} cannot be combined with --seeds, which have processes "
-                "of their own: give one --seed"
-            )
         if self.keep_state and (self.estimator != "bptt" or len(self.optimizee) > 1):
             raise errors.InputError(
                 "--keep_state needs --estimator=bptt and a single optimizee, whose state is kept"
-            )
-        for name in ("optimizee_weights", "optimizee_options"):
-            if getattr(self, name) and self.problem_sets:
-                raise errors.InputError(
-                    f"--{name} cannot be combined with --problem_sets, which take the place of "
-                    "--optimizee: leave one of them out"
-                )
-        if self.scaling_level != _LEVELS[0] and not self.random_scaling:
-            raise errors.InputError(
-                f"--scaling_level={self.scaling_level} needs --random_scaling=b: how far to scale"
-            )
-        if self.random_scaling and self.scoring_examples:
-            raise errors.InputError(
-                f"--random_scaling={self.random_scaling} cannot be combined with "
-                f"--scoring_examples={self.scoring_examples}: leave one of them out"
             )
 
     def _check_steps(self) -> None:
