@@ -2,11 +2,8 @@
 
 import csv
 import json
-import os
 import pathlib
 import shutil
-import signal
-import subprocess
 import sys
 import textwrap
 
@@ -20,9 +17,8 @@ from l2o_tf.core import errors, seeds
 from l2o_tf.data import datasets
 from l2o_tf.evaluation import report, results, runner, session, statistics, tuning
 from l2o_tf.evaluation.config import EvaluateConfig
-from tests import reference
+from tests import ctrl_c, reference
 
-REPOSITORY = pathlib.Path(__file__).parents[1]
 FLAGS = {
     "rules": ("adam:0.01", "fast=adam:0.1", "sgd:1"),
     "optimizees": ("simple", "mlp"),
@@ -456,27 +452,15 @@ def test_a_path_with_an_equals_sign_is_a_path(tmp_path):
 
 @pytest.mark.slow
 def test_the_command_line_stops_on_ctrl_c(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
+    code, text = ctrl_c.press_at(
+        "seed 2",
         "l2o_tf.evaluate",
         "--rules=adam:0.01",
         "--optimizees=simple",
         "--num_steps=100",
         "--num_seeds=1000000",
         f"--workdir={tmp_path / 'results'}",
-    ]
-    # A job in the background ignores Ctrl-C, and so would the command.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        lines = []
-        for line in process.stderr:
-            lines.append(line)
-            if "seed 2" in line:
-                process.send_signal(signal.SIGINT)
-        code = process.wait()
-    text = "".join(lines)
+    )
     assert code == 130, text
     assert "\ninterrupted: what is done is kept. To go on: " in text and "Traceback" not in text
     assert len(results.done(tmp_path / "results")) >= 3

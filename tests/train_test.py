@@ -2,12 +2,7 @@
 
 import csv
 import json
-import os
-import pathlib
 import shutil
-import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,8 +11,8 @@ from l2o_tf import artifacts, cli, loading
 from l2o_tf.core import errors, files
 from l2o_tf.run import config, session
 from l2o_tf.training import trainer
+from tests import ctrl_c
 
-REPOSITORY = pathlib.Path(__file__).parents[1]
 FLAGS = {
     "optimizee": ("simple",),
     "dataset": "digits",
@@ -197,25 +192,8 @@ def test_a_missing_metrics_file_is_reported(finished, tmp_path):
 @pytest.mark.slow
 def test_the_command_line_saves_on_ctrl_c(tmp_path):
     workdir = tmp_path / "run"
-    command = [
-        sys.executable,
-        "-m",
-        "l2o_tf.train",
-        "--optimizee=simple",
-        "--dataset=digits",
-        f"--workdir={workdir}",
-    ]
-    # A job in the background ignores Ctrl-C, and so would the command.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        lines = []
-        for line in process.stderr:
-            lines.append(line)
-            if line.startswith("epoch "):
-                process.send_signal(signal.SIGINT)
-        code = process.wait()
-    text = "".join(lines)
+    flags = ("--optimizee=simple", "--dataset=digits", f"--workdir={workdir}")
+    code, text = ctrl_c.press_at("^epoch ", "l2o_tf.train", *flags)
     assert code == 130, text
     assert "interrupted: saved" in text and "Traceback" not in text
     assert list((workdir / "checkpoints").iterdir())
