@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf import artifacts, optimizees, rules
-from l2o_tf.core import errors, files, seeds
+from l2o_tf import artifacts, optimizees
+from l2o_tf.core import errors, files
 from l2o_tf.data import datasets
 from l2o_tf.export import bundle, carried, classifiers, lanes, programs
 from l2o_tf.rules import mixture
-from l2o_tf.run import config, metrics
+from l2o_tf.run import build, config, metrics
 from l2o_tf.training import curriculum, meta_optimizers
 
 # What the lanes of a bundle share, and what each has for itself; nothing else may be set.
@@ -100,17 +100,8 @@ def write(
     """
     check(configs)
     shared = configs[0]
-    data = datasets.load(shared.dataset, "train", shared.data_dir)
-    built = [
-        rules.create_learned(c.rule, seeds.make_seed(c.seed, "rule"), **c.options_of_rule())
-        for c in configs
-    ]
-    optimizee = optimizees.create(shared.optimizee[0], data, batch_size=shared.batch_size)
-    if not optimizee.compiles:
-        raise errors.InputError(
-            f"--optimizee={shared.optimizee[0]} cannot be exported: XLA cannot compile it"
-        )
-    optimizee = classifiers.vectorizable(optimizee)
+    built = [build.fresh_rule(c) for c in configs]
+    optimizee = _optimizee(shared)
     data = optimizee.dataset  # Resized, where it needs another shape.
     images = carried.Images(tf.constant(data.images), tf.constant(data.labels))
 
@@ -119,7 +110,7 @@ def write(
             built[0],
             optimizee,
             meta_optimizers.create(shared.meta_optimizer, shared.meta_rate, shared.l2_reg),
-            mixture.OneOf([rules.from_spec(s) for s in shared.teachers], shared.teacher_weights),
+            mixture.OneOf(build.teachers(shared), shared.teacher_weights),
             width,
             shared.unroll_length,
             num_blocks or max(1, math.ceil(_PRODUCTS_AT_ONCE / width)),
@@ -149,6 +140,17 @@ def write(
         "lanes": recipes,
     }
     bundle.finish(path, about, _MODULES, [curriculum.__file__])
+
+
+def _optimizee(shared: config.TrainConfig) -> classifiers.Classifier:
+    """What all lanes are trained on, in a form that runs in lanes."""
+    data = datasets.load(shared.dataset, "train", shared.data_dir)
+    optimizee = optimizees.create(shared.optimizee[0], data, batch_size=shared.batch_size)
+    if not optimizee.compiles:
+        raise errors.InputError(
+            f"--optimizee={shared.optimizee[0]} cannot be exported: XLA cannot compile it"
+        )
+    return classifiers.vectorizable(optimizee)
 
 
 def _recipe(run_config: config.TrainConfig) -> dict:
@@ -210,9 +212,7 @@ def _import_lane(archive: zipfile.ZipFile, folder: str, run: pathlib.Path) -> No
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }
     run_config = config.TrainConfig(**arguments)
-    rule = rules.create_learned(
-        run_config.rule, seeds.make_seed(run_config.seed, "rule"), **run_config.options_of_rule()
-    )
+    rule = build.fresh_rule(run_config)
     files.write_json(run / "config.json", values)
     files.write_atomically(run / "metrics.csv", archive.read(f"{folder}/metrics.csv"))
     for name in archive.namelist():

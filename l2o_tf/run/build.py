@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sonnet as snt
 import tensorflow as tf
@@ -45,7 +45,7 @@ def parts(config: TrainConfig, replicas: Replicas = Replicas()) -> Parts:
         InputError: for flags, a rule or data that cannot be used.
     """
     rule = _rule(config)
-    teachers = [_teacher(spec) for spec in config.teachers]
+    taught_by = teachers(config)
     trained_on = _optimizees(config)
     validated_on, bound = _validated_on(config, trained_on), config.random_scaling
     if bound:
@@ -61,8 +61,8 @@ def parts(config: TrainConfig, replicas: Replicas = Replicas()) -> Parts:
             config.meta_weight_decay,
         ),
         _recipe(config, replicas.num_replicas),
-        mixture.OneOf(teachers, config.teacher_weights),
-        mixture.PerStep(rule, teachers, config.teacher_weights),
+        mixture.OneOf(taught_by, config.teacher_weights),
+        mixture.PerStep(rule, taught_by, config.teacher_weights),
         validation_optimizees=validated_on,
         steps_per_label=config.steps_per_label,
         estimator=estimator(config),
@@ -76,9 +76,8 @@ def parts(config: TrainConfig, replicas: Replicas = Replicas()) -> Parts:
 
 def _rule(config: TrainConfig) -> rules.UpdateRule:
     """A fresh rule, or the one of --init_from."""
-    options = config.options_of_rule()
     if config.init_from is None:
-        return _fresh_rule(config, options)
+        return fresh_rule(config)
     rule = loading.load(config.init_from)
     if rule.registered_name != rules.find(config.rule):
         raise errors.InputError(
@@ -91,14 +90,21 @@ def _rule(config: TrainConfig) -> rules.UpdateRule:
             "rule, a .l2l file or a pretrained rule"
         )
     try:
-        return rules.with_options(rule, **options)
+        return rules.with_options(rule, **config.options_of_rule())
     except (TypeError, ValueError) as error:
         raise errors.InputError(
             f"--rule_options do not fit the weights of --init_from={config.init_from}: {error}"
         ) from None
 
 
-def _fresh_rule(config: TrainConfig, options: dict[str, Any]) -> rules.UpdateRule:
+def fresh_rule(config: TrainConfig) -> rules.UpdateRule:
+    """The rule of a run with weights drawn from --seed.
+
+    Raises:
+        InputError: if there is none, or if --rule_options do not fit it or ask for too much.
+    """
+    options = config.options_of_rule()
+
     def create():
         seed = seeds.make_seed(config.seed, "rule")
         return rules.create_learned(rules.find(config.rule), seed, **options)
@@ -155,6 +161,15 @@ def _optimizees(config: TrainConfig) -> list[Optimizee]:
         optimizees.create(name, dataset, batch_size=config.batch_size, **options[name])
         for name in config.optimizee
     ]
+
+
+def teachers(config: TrainConfig) -> list[rules.UpdateRule]:
+    """The rules of --teachers.
+
+    Raises:
+        InputError: unless all of them are analytical ones with a learning rate.
+    """
+    return [_teacher(spec) for spec in config.teachers]
 
 
 def _teacher(spec: str) -> rules.UpdateRule:

@@ -106,6 +106,13 @@ def test_lanes_scale_coordinates_only():
     trainings.check([config.TrainConfig(random_scaling=1.0)])
 
 
+def test_rules_are_made_as_train_makes_them(tmp_path):
+    wrong = config.TrainConfig(rule_options='{"units": [100000]}', dataset="digits")
+    with pytest.raises(errors.InputError, match="ask for 40,001,300,001 weights"):
+        trainings.write(str(tmp_path), [wrong], (1,), 1)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_without_results_is_refused(tmp_path):
     with pytest.raises(errors.InputError, match="no results_"):
         trainings.take_back(pathlib.Path(tmp_path), tmp_path / "runs")
