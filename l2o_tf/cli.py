@@ -229,7 +229,7 @@ def _help_lines(field: dataclasses.Field) -> list[str]:
     default = config_flags.to_text(field.default)
     name = f"  --[no]{field.name}" if config_flags.kind(field) is bool else f"  --{field.name}"
     text = field.metadata["help"] + (f" [{default}]" if default else "")
-    wrapped = textwrap.wrap(text, WIDTH - 26)
+    wrapped = textwrap.wrap(text, WIDTH - 26, break_on_hyphens=False)
     if len(name) > 24:
         return [name, *(" " * 26 + line for line in wrapped)]
     return [name.ljust(26) + wrapped[0], *(" " * 26 + line for line in wrapped[1:])]
