@@ -104,17 +104,18 @@ def assess(runs: Runs, kinds: Mapping[str, str]) -> Report:
 def _cell(task: str, label: str, runs: Runs, num_steps: int) -> Cell:
     found = [run for key, run in runs.items() if key[:2] == (task, label)]
     # A run that diverged has no curve.
-    curve = scores.curve([[] if r.diverged_at else r.losses for r in found], num_steps)
+    losses = [[] if run.diverged_at else run.losses for run in found]
+    curve = scores.curve(losses, num_steps)
     validation = [math.inf if r.validation_loss is None else r.validation_loss for r in found]
     return Cell(
-        task,
-        label,
-        curve,
-        curve.final,
-        float(np.mean(validation)),
-        sum(scores.curve([[] if r.diverged_at else r.losses], num_steps).diverged for r in found),
-        float(np.mean([run.cpu_ms for run in found])),
-        found[0].bytes_per_parameter,
+        task=task,
+        optimizer=label,
+        curve=curve,
+        train=curve.final,
+        validation=float(np.mean(validation)),
+        diverged=sum(scores.curve([own], num_steps).diverged for own in losses),
+        cpu_ms=float(np.mean([run.cpu_ms for run in found])),
+        bytes_per_parameter=found[0].bytes_per_parameter,
     )
 
 

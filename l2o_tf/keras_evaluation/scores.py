@@ -54,8 +54,7 @@ def curve(runs: Sequence[Sequence[float]], num_steps: int) -> Curve:
 
 def steps_to(found: Curve, loss: float) -> int | None:
     """The first step at which a curve is as low as `loss`; None where it never is."""
-    (reached,) = np.nonzero(found.losses <= loss)
-    return int(reached[0]) + found.window if len(reached) else None
+    return _first_step(found, loss) if (found.losses <= loss).any() else None
 
 
 def speed_up(rule: Curve, baseline: Curve) -> float:
@@ -71,9 +70,8 @@ def speed_up(rule: Curve, baseline: Curve) -> float:
         return np.inf
     target = float(baseline.losses.min())
     if rule.final <= target:
-        return baseline.num_steps / (steps_to(rule, target) or rule.num_steps)
-    # It may never be as high as the rule, where its first window ends.
-    return (steps_to(baseline, rule.final) or baseline.window) / rule.num_steps
+        return baseline.num_steps / _first_step(rule, target)
+    return _first_step(baseline, rule.final) / rule.num_steps
 
 
 class Middle(NamedTuple):
@@ -110,6 +108,11 @@ def calibrated(finals: Mapping[str, Mapping[str, float]]) -> str:
 def best(finals: Mapping[str, float]) -> str:
     """The setting with the lowest final loss."""
     return min(finals, key=finals.__getitem__)
+
+
+def _first_step(found: Curve, loss: float) -> int:
+    """The first step at which a curve that gets as low as `loss` is so."""
+    return int(np.argmax(found.losses <= loss)) + found.window
 
 
 def _trailing_means(losses: np.ndarray, window: int) -> np.ndarray:

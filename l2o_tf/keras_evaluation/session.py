@@ -91,7 +91,7 @@ def _baseline(kind, rate, config):
     return make
 
 
-def _report_on(config, tell):
+def _report_on(config: KerasReportConfig, tell: Callable[[str], None]) -> None:
     optimizers = entries(config)
     chosen = tasks.names() if config.tasks == ("all",) else list(config.tasks)
     for name in chosen:
@@ -115,8 +115,8 @@ def _report_on(config, tell):
             tell(f"{what}: {outcome(found)} ({done + 1} of {len(keys)})")
         runs[key] = found
     kinds = {entry.label: entry.kind for entry in optimizers}
-    found = report.write(pathlib.Path(config.workdir), runs, kinds)
-    sys.stdout.write(report.summary(found))
+    written = report.write(pathlib.Path(config.workdir), runs, kinds)
+    sys.stdout.write(report.summary(written))
     tell(f"report.txt, report.csv and report.png are in {config.workdir}")
 
 
