@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import textwrap
 
 import numpy as np
 import sonnet as snt
@@ -14,7 +13,6 @@ from l2o_tf.rules.base import RULES, UpdateRule, Weights
 
 FORMAT = 1
 RULE_ARRAYS, RULE_CARD = "rule.npz", "rule.json"
-_MAX_REASON = 200  # Characters of another library's message.
 
 
 def saved_name(rule: UpdateRule) -> str:
@@ -98,7 +96,7 @@ def load_rule(directory: str | os.PathLike, weights: str | os.PathLike | None = 
         misfit = _misfit(symbolic_weights(card), headers, weights.name)
         rule = None if misfit else rules.create(card["rule"], **card["options"])
     except Exception as error:  # Wrong options surface as errors of Python or of TensorFlow.
-        raise errors.InputError(damaged + textwrap.shorten(str(error), _MAX_REASON)) from None
+        raise errors.InputError(damaged + errors.reason(error)) from None
     if misfit or rule is None:
         raise errors.InputError(f"{damaged}{misfit}")
     rule.assign(files.read_arrays(weights))

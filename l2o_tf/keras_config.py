@@ -67,10 +67,8 @@ def rule_from_config(config: RuleConfig) -> tuple[UpdateRule, str | None]:
     try:
         return _rule_from_config(config)
     except Exception as error:  # Damage surfaces as errors of Python, NumPy and TensorFlow.
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise errors.InputError(
-            f"the rule in an optimizer's config is damaged: {reason[:300]}"
-        ) from None
+        reason = errors.reason(error, typed=True)
+        raise errors.InputError(f"the rule in an optimizer's config is damaged: {reason}") from None
 
 
 def digest(weights: Weights) -> str:

@@ -105,5 +105,5 @@ def _fetch(address: str) -> pathlib.Path:
             )
         )
     except Exception as error:  # The network, the Hub and its client fail in many ways.
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise errors.InputError(f"cannot fetch {address}: {reason[:300]}") from error
+        reason = errors.reason(error, typed=True)
+        raise errors.InputError(f"cannot fetch {address}: {reason}") from error

@@ -309,8 +309,9 @@ def _reading(path: str | os.PathLike) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # Damage surfaces as any of a dozen types from zipfile and NumPy.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise errors.InputError(f"cannot read arrays from {path}: {reason}") from error
+        raise errors.InputError(
+            f"cannot read arrays from {path}: {errors.reason(error)}"
+        ) from error
 
 
 def _read_header(file: IO[bytes]) -> ArrayHeader:

@@ -90,8 +90,8 @@ def making(what: str) -> Iterator[None]:
     except errors.InputError:
         raise
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise errors.InputError(f"{what} cannot be made: {reason[:300]}") from error
+        reason = errors.reason(error, typed=True)
+        raise errors.InputError(f"{what} cannot be made: {reason}") from error
 
 
 def home(factory: Callable) -> str | None:
@@ -123,7 +123,7 @@ def _import(name: str, what: str) -> types.ModuleType:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # The user's module may raise anything.
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = errors.reason(error, typed=True)
         raise errors.InputError(
             f"{what}: cannot import {name} ({reason}); it must be in the current directory or on "
             "PYTHONPATH and import without errors"

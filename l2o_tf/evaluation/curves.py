@@ -42,7 +42,7 @@ def _text(path: pathlib.Path, delimiter: str | None) -> np.ndarray:
             warnings.simplefilter("ignore", UserWarning)  # Of an empty file.
             values = np.loadtxt(path, delimiter=delimiter, ndmin=2, encoding="utf-8")
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = errors.reason(error)
         raise errors.InputError(
             f"cannot read {path}: {reason}; expected nothing but numbers, a run a line"
         ) from error

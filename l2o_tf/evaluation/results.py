@@ -254,7 +254,7 @@ def _read_rows(path: pathlib.Path) -> dict[str, dict]:
                     fields[_RATE] = float(row[_RATE])
                 rows[run_key(row["rule"], row["optimizee"], row["seed"])] = fields
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-        reason = " ".join(str(error).split())
+        reason = errors.reason(error)
         raise errors.InputError(f"cannot read results from {path}: {reason}") from error
     return rows
 

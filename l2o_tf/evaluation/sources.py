@@ -238,7 +238,7 @@ def _validations(path: pathlib.Path) -> dict[int, dict[int, float]]:
                     losses = found.setdefault(int(row["num_steps"]), {})
                     losses[int(row["epoch"])] = float(row["loss"])
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-        reason = " ".join(str(error).split())
+        reason = errors.reason(error)
         raise errors.InputError(f"cannot read the validations in {path}: {reason}") from error
     return found
 

@@ -38,8 +38,8 @@ def check(optimizee: base.Optimizee, name: str) -> None:
     except errors.InputError:
         raise
     except Exception as error:  # A user's own code may raise anything.
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise errors.InputError(f"{name} cannot be trained: {reason[:300]}") from error
+        reason = errors.reason(error, typed=True)
+        raise errors.InputError(f"{name} cannot be trained: {reason}") from error
 
 
 def ask_xla(optimizee: base.Optimizee, name: str) -> None:

@@ -172,8 +172,7 @@ def _constants(data):
         with tf.init_scope():
             constants = tuple(tf.nest.map_structure(tf.constant, part) for part in data)
     except (TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise errors.InputError(f"the data are not arrays: {reason[:200]}") from error
+        raise errors.InputError(f"the data are not arrays: {errors.reason(error)}") from error
     if not all(tensor.shape.rank for tensor in tf.nest.flatten(constants)):
         raise errors.InputError(
             "the data hold single numbers: give arrays [num_examples, ...], not lists of numbers"

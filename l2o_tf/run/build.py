@@ -1,7 +1,6 @@
 """A trainer from the flags of a run: rule, optimizees, teachers, schedule, objective, estimator."""
 
 import math
-import textwrap
 from typing import NamedTuple
 
 import sonnet as snt
@@ -118,9 +117,9 @@ def fresh_rule(config: TrainConfig) -> rules.UpdateRule:
     except errors.InputError:
         raise
     except Exception as error:  # Wrong options surface as errors of Python or of TensorFlow.
-        reason = textwrap.shorten(str(error), 200)
         raise errors.InputError(
-            f"--rule_options={config.rule_options} do not fit --rule={config.rule}: {reason}"
+            f"--rule_options={config.rule_options} do not fit --rule={config.rule}: "
+            f"{errors.reason(error)}"
         ) from None
     raise errors.InputError(
         f"--rule_options={config.rule_options} ask for {size:,} weights, more than {_MAX_WEIGHTS:,}"

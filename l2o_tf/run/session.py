@@ -230,7 +230,7 @@ class _Session:
                 if isinstance(error, tf.errors.ResourceExhaustedError):
                     raise errors.InputError(
                         "out of memory: try a smaller --batch_size, --unroll_length or optimizee "
-                        f"({textwrap.shorten(str(error), 200)})"
+                        f"({errors.reason(error)})"
                     ) from error
                 raise
             self._save(current)
