@@ -48,8 +48,8 @@ def finals(runs: Sequence[results.Run]) -> dict[tuple[str, str], np.ndarray]:
                 f"the rule {label} has no training seed in its label: evaluate rules as "
                 "RECIPE_SEED=RUN, such as plain_0=runs/plain/seed_0"
             )
-        means = [statistics.ln(statistics.last_tenth(run.losses)).mean() for run in members]
-        mean = statistics.over_seeds(np.array(means)[:, None]).mean[0]
+        scores = [statistics.score(run.losses, statistics.ZERO_LOSS) for run in members]
+        mean = statistics.over_seeds(np.array(scores)[:, None]).mean[0]
         found.setdefault((recipe, optimizee), []).append(mean)
     return {key: np.array(values) for key, values in found.items()}
 
