@@ -227,11 +227,7 @@ class _Session:
             except Exception as error:
                 with contextlib.suppress(errors.InputError):
                     self._save(current)
-                if isinstance(error, tf.errors.ResourceExhaustedError):
-                    raise errors.InputError(
-                        "out of memory: try a smaller --batch_size, --unroll_length or optimizee "
-                        f"({errors.reason(error)})"
-                    ) from error
+                _report_lack_of_memory(error)
                 raise
             self._save(current)
         return current
@@ -261,6 +257,15 @@ class _Session:
     def _tell(self, text: str) -> None:
         self._log.add(text)
         self._tell_person(text)
+
+
+def _report_lack_of_memory(error: Exception) -> None:
+    """Raises InputError if that is what the error is."""
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        raise errors.InputError(
+            "out of memory: try a smaller --batch_size, --unroll_length or optimizee "
+            f"({errors.reason(error)})"
+        ) from error
 
 
 def _next_commands(run_config: config.TrainConfig) -> str:
