@@ -151,7 +151,7 @@ class FaultySystem(file_system.System):
     def _fitting(self, kind: str, name: str) -> str:
         """What of a fault an operation can suffer."""
         if kind.endswith(" within") and name != "write":
-            return kind.replace("within", "before").replace("full before", "full")
+            kind = kind.replace("within", "before").replace("full before", "full")
         if kind.startswith("disk full") and name not in _WRITING:
             return "broken disk"
         return kind
