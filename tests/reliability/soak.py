@@ -11,7 +11,6 @@ import argparse
 import csv
 import pathlib
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -74,7 +73,7 @@ def measure(seconds: float, every: float, flags: list[str]) -> list[tuple[float,
                         started, epochs = time.monotonic(), 0
                     samples.append((time.monotonic() - started, epochs, resident(process.pid)))
             finally:
-                process.send_signal(signal.SIGINT)
+                process.terminate()  # Started in the background, a process is deaf to SIGINT.
                 if process.wait() not in (0, 130):
                     raise SystemExit(f"the training ended with exit code {process.returncode}")
         return samples
