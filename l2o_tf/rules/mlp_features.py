@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from l2o_tf.core import squares
+
 EPSILON = 1e-9  # Of all means of squares by whose root something is scaled.
 NUM_FEATURES = 30
 _DECAYS = (0.9, 0.99, 0.999)  # Of momenta and of factored and unfactored second moments.
@@ -110,22 +112,27 @@ def parts(kernel: tf.Tensor, seen: Seen) -> tuple[tf.Tensor, list[tf.Tensor]]:
     return tf.concat([common, factored], axis=0), lines
 
 
-def mean_square(x: tf.Tensor, leading: int = 0) -> tf.Tensor:
-    """The mean of x^2 over the last two axes, or the only one, after `leading` axes; kept as 1."""
-    square = tf.square(x)
+def mean_square(*factors: tf.Tensor) -> tf.Tensor:
+    """The mean of the square of a product over the last two axes, or the only one; kept as 1."""
+    return tf.reduce_mean(_mean_square_of_rows(*factors), axis=-1, keepdims=True)
+
+
+def _mean_square_of_rows(*factors):
+    """`mean_square` over the last axis but one, or the only one; kept as 1."""
+    shape = factors[0].shape
+    axis = -2 if shape.rank >= 2 else -1
+    sums = squares.partial_sums(*factors, axis=axis)
     # One axis after the other: XLA's loops over several have no vector instructions on CPUs.
-    if x.shape.rank - leading >= 2:
-        square = tf.reduce_mean(square, axis=-2, keepdims=True)
-    return tf.reduce_mean(square, axis=-1, keepdims=True)
+    return tf.reduce_sum(sums, axis=axis, keepdims=True) / max(shape[axis], 1)
 
 
 def _see_vector(grad, state, p):
     grad, square, momenta, second = _moments(grad, state)
-    squares = _averaged(state.squares, square)
-    factors = tf.math.rsqrt(tf.maximum(squares + EPSILON, EPSILON))
-    factored = [grad * factor for factor in tf.unstack(factors)]
+    unfactored = _averaged(state.squares, square)
+    factors = tf.math.rsqrt(tf.maximum(unfactored + EPSILON, EPSILON))
+    factored = [(grad, factor) for factor in tf.unstack(factors)]
     full = _common(grad, p, tf.unstack(momenta), second, factored)
-    return Seen(full, _scales(full), []), VectorState(momenta, second, squares)
+    return _seen(full, []), VectorState(momenta, second, unfactored)
 
 
 def _see_matrix(grad, state, p):
@@ -138,13 +145,10 @@ def _see_matrix(grad, state, p):
     column_factors = tf.math.rsqrt(tf.maximum(columns, EPSILON))
     factors = list(zip(tf.unstack(row_factors), tf.unstack(column_factors)))
     each = tf.unstack(momenta)
-    full = _common(grad, p, each, second, [grad * row * column for row, column in factors])
-    full += [m * row * column for m, (row, column) in zip(each, factors)]
-    lines = [
-        tf.concat([_scaled(line), _scaled(tf.math.rsqrt(line + 1e-8))], axis=0)
-        for line in (rows, columns)
-    ]
-    return Seen(full, _scales(full), lines), MatrixState(momenta, second, rows, columns)
+    full = _common(grad, p, each, second, [(grad, *pair) for pair in factors])
+    full += [(m, *pair) for m, pair in zip(each, factors)]
+    lines = [tf.concat([line, tf.math.rsqrt(line + 1e-8)], axis=0) for line in (rows, columns)]
+    return _seen(full, lines), MatrixState(momenta, second, rows, columns)
 
 
 def _moments(grad, state):
@@ -161,17 +165,16 @@ def _averaged(average, x):
 
 
 def _common(grad, p, momenta, second, factored):
-    """The features that tensors of any rank have, 15, each shaped like the tensor."""
+    """The features that tensors of any rank have, 15, each the factors of a product."""
     small = tf.clip_by_value(grad, -_MAX_SMALL, _MAX_SMALL)
     root = tf.math.rsqrt(second + 1e-8)
-    normalised = [m * root for m in momenta]
-    return [grad, small, p, *momenta, second, *normalised, root, *factored, grad * root]
+    alone = [(x,) for x in (grad, small, p, *momenta, second)]
+    return [*alone, *((m, root) for m in momenta), (root,), *factored, (grad, root)]
 
 
-def _scales(full):
-    # Each by itself: of several in one tensor XLA would make a copy.
-    return tf.stack([tf.math.rsqrt(mean_square(x) + EPSILON) for x in full])
-
-
-def _scaled(lines):
-    return lines * tf.math.rsqrt(mean_square(lines, leading=1) + EPSILON)
+def _seen(full, lines):
+    # The products are computed twice, as XLA else keeps each in memory; but one sum for all.
+    means = tf.stack([_mean_square_of_rows(*factors) for factors in full])
+    scales = tf.math.rsqrt(tf.reduce_mean(means, axis=-1, keepdims=True) + EPSILON)
+    scaled = [line * tf.math.rsqrt(mean_square(line) + EPSILON) for line in lines]
+    return Seen([squares.product(factors) for factors in full], scales, scaled)
