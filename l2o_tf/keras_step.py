@@ -8,7 +8,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from l2o_tf import keras_routing
-from l2o_tf.core import loops, seeds
+from l2o_tf.core import loops, seeds, squares
 from l2o_tf.rules.base import State, UpdateRule, Weights
 
 Tensors = Sequence[tf.Tensor]
@@ -52,8 +52,6 @@ class RuleStep:
 
     Attributes:
         rule: the rule.
-        step: maps gradients, flat state, parameters, weights, learning rate, and whether each
-            parameter has a gradient (a tuple of bools), to a `Result`.
         num_skipped: int64 variable, the skipped steps, which the caller counts.
     """
 
@@ -74,7 +72,7 @@ class RuleStep:
         # XLA takes a third of an LSTM's time away and adds to that of a formula. A partial,
         # because TensorFlow takes functions with the same code for one that is traced too often.
         compile_step = loops.compiled if rule.learned else loops.in_graph
-        self.step = compile_step(functools.partial(self._step))
+        self._program = compile_step(functools.partial(self._attempt))
 
     def route(self, router: keras_routing.Router, variables: Sequence) -> None:
         """Leaves some of the variables, of which `init` is then called, to formulas."""
@@ -90,7 +88,7 @@ class RuleStep:
         self._structure = tf.nest.map_structure(lambda _: 0, state)
         return tf.nest.flatten(state)
 
-    def _step(
+    def step(
         self,
         grads: Tensors,
         state: Tensors,
@@ -100,6 +98,15 @@ class RuleStep:
         given: tuple[bool, ...],
     ) -> Result:
         """`UpdateRule.update` with a flat state, where the parameters that are not `given` rest."""
+        result = self._program(grads, state, params, weights, learning_rate, given)
+        if self._guard is None or not self.rule.learned:
+            return result
+        # Outside of the program a branch hands tensors on, inside it would copy them.
+        after = tf.cond(result.skipped > 0, lambda: list(state), lambda: list(result.state))
+        return result._replace(state=after)
+
+    def _attempt(self, grads, state, params, weights, learning_rate, given) -> Result:
+        """`step`, but if a learned rule's step is to be skipped, the state is still the next."""
 
         def update():
             updates, after = self._update(grads, state, params, weights, given)
@@ -108,22 +115,21 @@ class RuleStep:
         if self._guard is None:
             updates, after = update()
             return Result(updates, after, tf.constant(0))
-        usable = _is_finite(grads)
         if not self.rule.learned:
+            usable = _are_finite([tf.nn.l2_loss(g) for g in grads])
             # A formula's updates are finite if its gradients are; a branch costs it less than
             # passes over its state.
             rest = [tf.zeros_like(p) for p in params], list(state)
             updates, after = tf.cond(usable, update, lambda: rest)
             return Result(updates, after, 1 - tf.cast(usable, tf.int32))
         updates, after = update()
-        usable &= _is_finite(updates)
+        usable = _are_finite([squares.total(t) for t in [*grads, *updates]])
         if self._guard.max_relative_update is not None:
             updates = [
                 u * _shrinking(u, p, self._guard.max_relative_update)
                 for u, p in zip(updates, params)
             ]
         updates = [tf.where(usable, u, tf.zeros_like(u)) for u in updates]
-        after = [tf.where(usable, new, old) for new, old in zip(after, state)]
         return Result(updates, after, 1 - tf.cast(usable, tf.int32))
 
     def _update(self, grads, state, params, weights, given):
@@ -137,16 +143,16 @@ class RuleStep:
         return weights if self._router is None else keras_routing.own_weights(weights)
 
 
-def _is_finite(tensors: Tensors) -> tf.Tensor:
-    """Whether all numbers are finite, and the sum of their squares is."""
+def _are_finite(sums_of_squares: Tensors) -> tf.Tensor:
+    """Whether all numbers are finite whose squares were summed up, and the sum of them is."""
     # The sum, because rules keep squares: gradients of 1e20 would leave an infinite state.
-    return tf.math.is_finite(tf.add_n([tf.reduce_sum(tf.square(t)) for t in tensors]))
+    return tf.math.is_finite(tf.add_n(list(sums_of_squares)))
 
 
 def _shrinking(update: tf.Tensor, param: tf.Tensor, limit: float) -> tf.Tensor:
     """The factor, 1 or less, that keeps an update within `Guard.max_relative_update`."""
     size = max(math.prod(param.shape), 1)
     smallest = size * SMALLEST_SIZE**2
-    allowed = limit * tf.sqrt(tf.maximum(tf.reduce_sum(tf.square(param)), smallest))
-    norm = tf.sqrt(tf.reduce_sum(tf.square(update)))
+    allowed = limit * tf.sqrt(tf.maximum(squares.total(param), smallest))
+    norm = tf.sqrt(squares.total(update))
     return tf.where(norm > allowed, allowed / norm, 1.0)
