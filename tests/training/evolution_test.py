@@ -8,7 +8,11 @@ import tensorflow as tf
 
 from l2o_tf import rules
 from l2o_tf.core import loops, seeds
-from l2o_tf.training import estimators, evolution, meta_loss, unrolls
+from l2o_tf.optimizees import scaling
+from l2o_tf.rules import base
+from l2o_tf.training import epochs, estimators, evolution, meta_loss, unrolls
+from l2o_tf.training.plan import Plan
+from l2o_tf.training.replicas import Replicas
 from l2o_tf.training.segment import Segment
 from tests.training import problems
 
@@ -112,6 +116,66 @@ def test_unrolls_together_are_those_one_after_the_other(kind):
     compare = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
     tf.nest.map_structure(compare, *results)
     assert max(np.abs(x).max() for x in results[0][1][1].values()) > 0.1
+
+
+class Recorded(base.UpdateRule):
+    """A meta-optimizer that leaves the weights as they are and sums up the meta-gradients."""
+
+    def init_tensors(self, params, seed, weights):
+        return [tf.zeros_like(p) for p in params]
+
+    def update_tensors(self, grads, state, params, weights):
+        return [tf.zeros_like(p) for p in params], [s + g for s, g in zip(state, grads)]
+
+
+def epoch_gradients(trajectories, together, name):
+    """Meta-gradients of epochs with seeds of their own, [number, num_weights]."""
+    rule = RULES["dm"]()
+    made = epochs.Epochs(
+        rule,
+        scaling.RandomScaling(OPTIMIZEE, 0.5),
+        Recorded(),
+        estimator=evolution.PersistentES(num_pairs=2, stddev=0.01, together=together),
+        plan=Plan(UNROLL_LENGTH),
+        replicas=Replicas(trajectories),
+    )
+    meta, seed = made.initial_state(rule.weights()), seeds.make_seed(0, name)
+
+    @loops.compiled
+    def run_all():
+        def one(i):
+            epoch = made.train(meta, seeds.fold(seed, i), tf.constant(NUM_UNROLLS))
+            gradients = epoch.meta.meta_loss_optimizer
+            return tf.concat([tf.reshape(g, [-1]) for g in gradients], axis=0)
+
+        number = tf.range(NUM_SAMPLES // trajectories)
+        return tf.map_fn(one, number, fn_output_signature=tf.float32)
+
+    return np.asarray(run_all(), np.float64)
+
+
+@pytest.fixture(scope="module")
+def one_by_one():
+    return epoch_gradients(1, False, "one by one")
+
+
+@pytest.mark.parametrize(
+    "trajectories, together",
+    [
+        pytest.param(1, True, marks=pytest.mark.slow),
+        pytest.param(4, False, marks=pytest.mark.slow),
+        (4, True),
+    ],
+)
+def test_batches_of_pairs_and_trajectories_estimate_the_same(one_by_one, trajectories, together):
+    batched = epoch_gradients(trajectories, together, "batched")
+    errors = [np.var(x, axis=0, ddof=1) / len(x) for x in (batched, one_by_one)]
+    z = (batched.mean(axis=0) - one_by_one.mean(axis=0)) / np.sqrt(sum(errors))
+    assert np.abs(z).max() < 4 and 0.5 < np.sqrt(np.mean(z**2)) < 1.5
+    assert np.abs(one_by_one.mean(axis=0) / np.sqrt(errors[1])).max() > 10, "it is no mere noise"
+    # Trajectories or pairs that shared their noise would have the same mean, but more variance.
+    ratio = np.median(one_by_one.var(axis=0, ddof=1) / batched.var(axis=0, ddof=1))
+    assert ratio == pytest.approx(trajectories, rel=0.2)
 
 
 def test_more_pairs_have_proportionally_less_variance():
