@@ -8,11 +8,12 @@ import sonnet as snt
 import tensorflow as tf
 
 from l2o_tf import rules
-from l2o_tf.core import errors, files
+from l2o_tf.core import errors, files, safetensor_files
 from l2o_tf.rules.base import RULES, UpdateRule, Weights
 
 FORMAT = 1
 RULE_ARRAYS, RULE_CARD = "rule.npz", "rule.json"
+RULE_SAFETENSORS = "rule.safetensors"  # Read where there is no RULE_ARRAYS.
 
 
 def saved_name(rule: UpdateRule) -> str:
@@ -66,20 +67,21 @@ def load_rule(directory: str | os.PathLike, weights: str | os.PathLike | None = 
 
     Args:
         directory: the folder of the rule.
-        weights: a .npz file of other weights of the same rule, such as a snapshot of its training;
-            the exported ones by default.
+        weights: a file of other weights of the same rule, such as a snapshot of its training; the
+            exported ones by default.
 
     Raises:
         InputError: if there is none, or if its files do not fit together.
     """
     directory = pathlib.Path(directory)
-    weights = directory / RULE_ARRAYS if weights is None else pathlib.Path(weights)
+    weights = _exported_weights(directory) if weights is None else pathlib.Path(weights)
     if not files.exists(directory / RULE_CARD):
         raise errors.InputError(
             f"no exported rule in {directory}: expected {RULE_ARRAYS} and {RULE_CARD}"
         )
     card = files.read_json(directory / RULE_CARD)
-    headers = files.read_array_headers(weights)
+    arrays = safetensor_files.read(weights) if weights.suffix == safetensor_files.SUFFIX else None
+    headers = files.read_array_headers(weights) if arrays is None else _headers(arrays)
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise errors.InputError(
             f"{directory / RULE_CARD} is not a rule card of format {FORMAT}, that of this version"
@@ -99,10 +101,19 @@ def load_rule(directory: str | os.PathLike, weights: str | os.PathLike | None = 
         raise errors.InputError(damaged + errors.reason(error)) from None
     if misfit or rule is None:
         raise errors.InputError(f"{damaged}{misfit}")
-    rule.assign(files.read_arrays(weights))
+    rule.assign(files.read_arrays(weights) if arrays is None else arrays)
     if not all(np.isfinite(value).all() for value in rule.weights().values()):
         raise errors.InputError(f"the rule in {weights.parent} has weights that are not finite")
     return rule
+
+
+def _exported_weights(directory: pathlib.Path) -> pathlib.Path:
+    arrays, other = directory / RULE_ARRAYS, directory / RULE_SAFETENSORS
+    return other if files.exists(other) and not files.exists(arrays) else arrays
+
+
+def _headers(arrays: dict[str, np.ndarray]) -> dict[str, files.ArrayHeader]:
+    return {key: files.ArrayHeader(value.shape, value.dtype) for key, value in arrays.items()}
 
 
 def symbolic_weights(card: dict) -> Weights:

@@ -5,7 +5,7 @@ import pathlib
 from typing import Any
 
 from l2o_tf import artifacts, loading
-from l2o_tf.core import errors, files
+from l2o_tf.core import errors, files, safetensor_files
 from l2o_tf.rules.base import UpdateRule
 
 HUB = "hf://"
@@ -52,6 +52,7 @@ def save_preset(
     fit_for: str = "",
     licence: str = "MIT",
     card: dict | None = None,
+    safetensors: bool = False,
 ) -> None:
     """Writes a rule as a directory to share: `rule.npz`, `rule.json` and `README.md`.
 
@@ -63,9 +64,12 @@ def save_preset(
         fit_for: for whom: which models, how many steps.
         licence: of the weights.
         card: further JSON values for the card.
+        safetensors: whether to write the weights as `rule.safetensors` as well, for programs
+            without NumPy; needs the extra `l2o-tf[safetensors]`.
 
     Raises:
-        InputError: if the rule's class has no name in the registry, or cannot be written.
+        InputError: if the rule's class has no name in the registry, or cannot be written, or if
+            the extra is missing.
     """
     weights = None
     if not isinstance(rule, UpdateRule):
@@ -75,10 +79,14 @@ def save_preset(
             rule = load_preset(rule)
     directory = pathlib.Path(directory)
     card = {"licence": licence, "fit_for": fit_for, **(card or {})}
+    registered_name = artifacts.saved_name(rule)
+    if safetensors:
+        file = directory / artifacts.RULE_SAFETENSORS
+        safetensor_files.write(file, rule.weights() if weights is None else weights)
     artifacts.save_rule(directory, rule, weights, card)
     text = _README.format(
         name=directory.resolve().name,
-        rule=artifacts.saved_name(rule),
+        rule=registered_name,
         licence=licence.lower(),
         fit_for=f"\n{fit_for}\n" if fit_for else "",
     )
@@ -101,7 +109,11 @@ def _fetch(address: str) -> pathlib.Path:
             huggingface_hub.snapshot_download(
                 name,
                 revision=revision or None,
-                allow_patterns=[artifacts.RULE_ARRAYS, artifacts.RULE_CARD],
+                allow_patterns=[
+                    artifacts.RULE_ARRAYS,
+                    artifacts.RULE_SAFETENSORS,
+                    artifacts.RULE_CARD,
+                ],
             )
         )
     except Exception as error:  # The network, the Hub and its client fail in many ways.

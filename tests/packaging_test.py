@@ -43,7 +43,8 @@ def imported_modules(source: pathlib.Path) -> set[str]:
 
 def test_every_imported_distribution_is_declared():
     project = PYPROJECT["project"]
-    entries = project["dependencies"] + project["optional-dependencies"]["hub"]
+    extras = project["optional-dependencies"]
+    entries = project["dependencies"] + extras["hub"] + extras["safetensors"]
     declared = {normalized(entry) for entry in entries}
     modules = set().union(*map(imported_modules, SOURCES)) - sys.stdlib_module_names - {"l2o_tf"}
     imported = {normalized(OTHER_NAMES.get(module, module)) for module in modules}

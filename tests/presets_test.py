@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import l2o_tf
+from l2o_tf import rules
 from l2o_tf.core import errors
 from tests import keras_cases as cases
 from tests import keras_saving_test as saving
@@ -44,6 +45,41 @@ def test_weights_that_an_optimizer_has_loaded_are_what_is_saved(tmp_path):
     l2o_tf.save_preset(tmp_path, optimizer)
     for key, value in l2o_tf.load(tmp_path).weights().items():
         np.testing.assert_array_equal(value, optimizer.rule_weights()[key])
+
+
+@pytest.mark.parametrize("name", ["rnnprop", "trainable_adam"])
+def test_safetensors(name, tmp_path):
+    package = pytest.importorskip("safetensors.numpy")
+    rule = rules.create(name)
+    l2o_tf.save_preset(tmp_path, rule, safetensors=True)
+    file = tmp_path / "rule.safetensors"
+    stored = package.load_file(file)
+    for key, value in rule.weights().items():
+        assert stored[key].shape == value.shape
+        np.testing.assert_array_equal(stored[key], value)
+    package.save_file({key: np.asarray(2 * value) for key, value in stored.items()}, file)
+    first = next(iter(stored))
+    np.testing.assert_array_equal(l2o_tf.load(tmp_path).weights()[first], stored[first])
+    (tmp_path / "rule.npz").unlink()
+    np.testing.assert_array_equal(l2o_tf.load(tmp_path).weights()[first], 2 * stored[first])
+    package.save_file(stored | {first: stored[first][None]}, file)
+    with pytest.raises(errors.InputError, match=f"{first} in rule.safetensors is float32"):
+        l2o_tf.load(tmp_path)
+    file.write_bytes(b"damaged")
+    with pytest.raises(errors.InputError, match="cannot read arrays from .*rule.safetensors"):
+        l2o_tf.load(tmp_path)
+
+
+def test_without_safetensors(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    missing = r"rule.safetensors needs .* pip install 'l2o-tf\[safetensors\]'"
+    with pytest.raises(errors.InputError, match=missing):
+        l2o_tf.save_preset(tmp_path / "mine", rules.create("rnnprop"), safetensors=True)
+    assert not (tmp_path / "mine").exists()
+    l2o_tf.save_preset(tmp_path, rules.create("rnnprop"))
+    (tmp_path / "rule.npz").rename(tmp_path / "rule.safetensors")
+    with pytest.raises(errors.InputError, match=missing):
+        l2o_tf.load(tmp_path)
 
 
 def test_a_pretrained_rule():

@@ -252,7 +252,7 @@ def read_array_headers(path: str | os.PathLike) -> dict[str, ArrayHeader]:
         InputError: if the file is missing, damaged, holds anything but plain arrays, or more
             than `MAX_ARRAY_BYTES` of them.
     """
-    with _reading(path):
+    with reading_arrays(path):
         return _headers(system.read(pathlib.Path(path)))
 
 
@@ -280,7 +280,7 @@ def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises:
         InputError: as `read_array_headers`.
     """
-    with _reading(path):
+    with reading_arrays(path):
         content = system.read(pathlib.Path(path))
         _headers(content)
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
@@ -293,7 +293,7 @@ def read_array(path: str | os.PathLike) -> np.ndarray:
     Raises:
         InputError: as `read_array_headers`.
     """
-    with _reading(path):
+    with reading_arrays(path):
         content = system.read(pathlib.Path(path))
         file = io.BytesIO(content)
         header = _read_header(file)
@@ -305,7 +305,8 @@ def read_array(path: str | os.PathLike) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _reading(path: str | os.PathLike) -> Iterator[None]:
+def reading_arrays(path: str | os.PathLike) -> Iterator[None]:
+    """Turns whatever fails in reading a file of arrays into an InputError."""
     try:
         yield
     except Exception as error:  # Damage surfaces as any of a dozen types from zipfile and NumPy.
