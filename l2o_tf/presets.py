@@ -80,9 +80,11 @@ def save_preset(
     directory = pathlib.Path(directory)
     card = {"licence": licence, "fit_for": fit_for, **(card or {})}
     registered_name = artifacts.saved_name(rule)
+    file = directory / artifacts.RULE_SAFETENSORS
     if safetensors:
-        file = directory / artifacts.RULE_SAFETENSORS
         safetensor_files.write(file, rule.weights() if weights is None else weights)
+    else:
+        files.remove(file)  # Of a rule that was saved here before.
     artifacts.save_rule(directory, rule, weights, card)
     text = _README.format(
         name=directory.resolve().name,

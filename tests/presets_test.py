@@ -68,6 +68,8 @@ def test_safetensors(name, tmp_path):
     file.write_bytes(b"damaged")
     with pytest.raises(errors.InputError, match="cannot read arrays from .*rule.safetensors"):
         l2o_tf.load(tmp_path)
+    l2o_tf.save_preset(tmp_path, rule)  # No weights of another rule stay beside these.
+    assert not file.exists() and (tmp_path / "rule.npz").exists()
 
 
 def test_without_safetensors(monkeypatch, tmp_path):
