@@ -136,7 +136,7 @@ def test_tensorboard_has_the_mean_curve_of_every_rule(finished):
     assert tf.make_ndarray(events[0].summary.value[0].tensor) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("num_runs", [0, 7])
+@pytest.mark.parametrize("num_runs", [0, pytest.param(7, marks=pytest.mark.slow)])
 def test_an_interrupted_evaluation_goes_on_to_the_same_bytes(
     finished, tmp_path, monkeypatch, capsys, num_runs
 ):
@@ -317,7 +317,7 @@ def test_evaluations_in_one_directory_share_the_work(tmp_path, monkeypatch, caps
     assert stored.keys() == {0, 1, 2} and (stored[1] == 1).all()
 
 
-@pytest.mark.parametrize("num_shards", [2, 5])
+@pytest.mark.parametrize("num_shards", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_shards_leave_the_files_of_one_evaluation(finished, tmp_path, capsys, num_shards):
     workdir, count = tmp_path / "results", 0
     for i in range(num_shards, 0, -1):

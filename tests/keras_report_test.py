@@ -80,6 +80,7 @@ def test_a_report_on_a_model_of_ones_own(module, tmp_path, capsys):
         session.report_on(config(tmp_path / "out", decay="rules"), told.append)
 
 
+@pytest.mark.slow
 def test_a_cosine_makes_the_last_steps_small(module, tmp_path):
     def curve(decay, rate="1e-4"):
         out = tmp_path / f"{decay}{rate}"
@@ -94,6 +95,7 @@ def test_a_cosine_makes_the_last_steps_small(module, tmp_path):
     assert fell["rules"] == pytest.approx(fell["none"] / 2, rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_scale_shortens_all_tasks_and_digits_need_no_download(tmp_path):
     given = config(
         tmp_path / "out",

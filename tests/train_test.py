@@ -108,6 +108,7 @@ def test_a_finished_run_says_so_and_stops(finished, capsys):
     assert (finished / "metrics.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_an_interrupted_and_resumed_run_has_the_same_bits(finished, tmp_path, monkeypatch, capsys):
     run = trainer.Trainer.run
 

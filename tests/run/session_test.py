@@ -62,6 +62,7 @@ def test_self_improving_ends_with_its_last_epoch(tmp_path):
     assert kinds == ["self_improving", "self_improving", "meta_loss", "validation"]
 
 
+@pytest.mark.slow
 def test_several_optimizees_are_each_validated_and_named(tmp_path, capsys):
     flags = [
         *TINY,

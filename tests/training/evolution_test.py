@@ -84,7 +84,7 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", ["sgd", pytest.param("dm", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "estimator, truncated", [(evolution.TruncatedES, True), (evolution.PersistentES, False)]
 )

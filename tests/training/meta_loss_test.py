@@ -40,7 +40,7 @@ def losses_step_by_step(case, weights, stop):
     return tf.stack(losses)
 
 
-@pytest.mark.parametrize("second_derivatives", [False, True])
+@pytest.mark.parametrize("second_derivatives", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_it_equals_plain_automatic_differentiation(case, second_derivatives):
     weights = problems.cast(case[0].weights())
     with tf.GradientTape() as tape:
