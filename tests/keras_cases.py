@@ -1,7 +1,7 @@
 """Ways to train a tiny Keras model with a rule, beside a plain loop with the functional rule.
 
-Run as a program it takes the ways with two virtual devices, which a process can only have from
-its start: `python -m tests.keras_cases OUT.npz`.
+Run as a program it takes such ways in a process of its own, with virtual devices, which a process
+can only have from its start: `python -m tests.keras_cases OUT.npz NUM_DEVICES CASE...`.
 """
 
 import sys
@@ -17,9 +17,9 @@ RULES = ("dm", "rnnprop", "adam")
 LOOPS = ("fit", "custom")
 MODES = ("eager", "graph", "jit")
 POLICIES = ("float32", "mixed_float16")
-# One XLA program cannot have variables on two devices, whatever the optimizer.
 # Ways to write a model; deferred, subclassed and train_step have no variables before a step.
 KINDS = ("input", "functional", "deferred", "built", "subclassed", "train_step")
+# One XLA program cannot have variables on two devices, whatever the optimizer.
 MODES_ON_TWO_DEVICES = ("eager", "graph")
 
 NUM_STEPS = 4
@@ -186,13 +186,21 @@ def _custom_loop(model, optimizer, mode, strategy):
         run(inputs, labels)
 
 
-def main(path: str, *cases: str) -> None:
-    """Writes the parameters that each case leads to with two devices."""
-    (cpu,) = tf.config.list_physical_devices("CPU")
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    assert strategy.num_replicas_in_sync == 2
-    np.savez(path, **{case: with_optimizer(*case.split("/"), strategy) for case in cases})
+def main(path: str, num_devices: str, *cases: str) -> None:
+    """Writes the parameters that each case leads to with one device or several."""
+    strategy = tf.distribute.get_strategy()
+    if int(num_devices) > 1:
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        logical = [tf.config.LogicalDeviceConfiguration()] * int(num_devices)
+        tf.config.set_logical_device_configuration(cpu, logical)
+        names = [f"CPU:{i}" for i in range(int(num_devices))]
+        strategy = tf.distribute.MirroredStrategy(names)
+    assert strategy.num_replicas_in_sync == int(num_devices)
+    parameters = {}
+    for case in cases:
+        rule, loop, mode, policy, *kind = case.split("/")
+        parameters[case] = with_optimizer(rule, loop, mode, policy, strategy, *kind)
+    np.savez(path, **parameters)
 
 
 if __name__ == "__main__":
