@@ -77,7 +77,8 @@ def load_rule(directory: str | os.PathLike, weights: str | os.PathLike | None = 
     weights = _exported_weights(directory) if weights is None else pathlib.Path(weights)
     if not files.exists(directory / RULE_CARD):
         raise errors.InputError(
-            f"no exported rule in {directory}: expected {RULE_ARRAYS} and {RULE_CARD}"
+            f"no exported rule in {directory}: expected {RULE_ARRAYS} and {RULE_CARD}, which a "
+            "training writes with its first validation"
         )
     card = files.read_json(directory / RULE_CARD)
     arrays = safetensor_files.read(weights) if weights.suffix == safetensor_files.SUFFIX else None

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Trains L2O-DM on the embedded digits with 1, 2, 4 and 8 trajectories per meta-step and the same
+# Trains RNNprop on the embedded digits with 1, 2, 4 and 8 trajectories per meta-step and the same
 # number of optimizee steps, and says how the loss scatters over the seeds of the trainings.
 #   run_scripts/trajectories.sh [DIR]     results go to DIR, data/results/trajectories by default
-# BUDGET is the optimizee steps of a training (19200), TRAININGS the seeds of the trainings, WORKDIR
+# BUDGET is the optimizee steps of a training (12800), TRAININGS the seeds of the trainings, WORKDIR
 # where the runs go (runs/trajectories). An interrupted comparison goes on where it was.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -10,11 +10,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 ensure_venv
 cd "$REPOSITORY"
 directory="${1:-data/results/trajectories}"
-workdir="${WORKDIR:-runs/trajectories}" budget="${BUDGET:-19200}" trainings="${TRAININGS:-0,1,2,3,4,5}"
+workdir="${WORKDIR:-runs/trajectories}" budget="${BUDGET:-12800}" trainings="${TRAININGS:-0,1,2,3,4,5}"
 rules=
 for count in 1 2 4 8; do
   # Eight periods of as many optimizee steps for each count.
-  "$VENV_PYTHON" -m l2o_tf.train --rule=dm --dataset=digits --num_steps=100 \
+  "$VENV_PYTHON" -m l2o_tf.train --rule=rnnprop --random_scaling=3 --dataset=digits --num_steps=100 \
     --trajectories_per_step="$count" --max_train_steps="$budget" \
     --period_epochs=$((budget / 800 / count)) --validation_epochs=10 --max_snapshots=1 \
     --seeds="$trainings" --jobs=2 --workdir="$workdir/$count"
