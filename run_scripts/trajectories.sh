@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains RNNprop on the embedded digits with 1, 2, 4 and 8 trajectories per meta-step and the same
+# Trains RNNprop on the embedded digits with 1, 2 and 4 trajectories per meta-step and the same
 # number of optimizee steps, and says how the loss scatters over the seeds of the trainings.
 #   run_scripts/trajectories.sh [DIR]     results go to DIR, data/results/trajectories by default
 # BUDGET is the optimizee steps of a training (12800), TRAININGS the seeds of the trainings, WORKDIR
@@ -10,9 +10,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 ensure_venv
 cd "$REPOSITORY"
 directory="${1:-data/results/trajectories}"
-workdir="${WORKDIR:-runs/trajectories}" budget="${BUDGET:-12800}" trainings="${TRAININGS:-0,1,2,3,4,5}"
+workdir="${WORKDIR:-runs/trajectories}" budget="${BUDGET:-12800}" trainings="${TRAININGS:-0,1,2,3}"
 rules=
-for count in 1 2 4 8; do
+for count in 1 2 4; do
   # Eight periods of as many optimizee steps for each count.
   "$VENV_PYTHON" -m l2o_tf.train --rule=rnnprop --random_scaling=3 --dataset=digits --num_steps=100 \
     --trajectories_per_step="$count" --max_train_steps="$budget" \
