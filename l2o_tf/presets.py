@@ -83,9 +83,9 @@ def save_preset(
     file = directory / artifacts.RULE_SAFETENSORS
     if safetensors:
         safetensor_files.write(file, rule.weights() if weights is None else weights)
-    else:
-        files.remove(file)  # Of a rule that was saved here before.
     artifacts.save_rule(directory, rule, weights, card)
+    if not safetensors:
+        files.remove(file)  # Of a rule that was saved here before, now that this one is.
     text = _README.format(
         name=directory.resolve().name,
         rule=registered_name,
