@@ -55,8 +55,6 @@ class Programs:
         """
         if not isinstance(rule, recurrent_rule.RecurrentRule):
             raise errors.InputError("lanes need the rule dm or rnnprop")
-        if rule.centered:
-            raise errors.InputError("lanes cannot train a rule with the option centered")
         optimizee = classifiers.vectorizable(optimizee)
         self.rule, self.optimizee, self.teachers = rule, optimizee, teachers
         self.num_lanes, self.unroll_length = num_lanes, unroll_length
@@ -65,7 +63,9 @@ class Programs:
         self._epochs = epochs.Epochs(rule, optimizee, meta_optimizer)
         self._like = [tf.zeros(start.shape) for start in optimizee.starts]
         self._num_coordinates = coordinates.count(self._like)
-        self._block_size = -(-self._num_coordinates // (num_blocks * _ALIGNMENT)) * _ALIGNMENT
+        # What the network sees of a block, the coordinate of a centered rule included.
+        width = rule.width(-(-self._num_coordinates // num_blocks))
+        self._block_size = -(-width // _ALIGNMENT) * _ALIGNMENT - rule.width(0)
 
     # What lanes start from.
 
@@ -199,7 +199,7 @@ class Programs:
             params, state = carry
             loss, grads = self._loss_and_gradients(params, batches(t))
             outputs, state, _ = self._rule_step(kernels, self._to_blocks(grads), state)
-            updates = self._from_blocks(self.rule.activation(outputs))
+            updates = self._from_blocks(self.rule.updates(outputs))
             return ([p + u for p, u in zip(params, updates)], state), loss
 
         like = tf.TensorSpec([self.num_lanes], tf.float32)
@@ -229,7 +229,7 @@ class Programs:
             blocks, labels = self._to_blocks(grads), self._to_blocks(labels)
             kept = lstm_sequence.kept(self.rule.split(state)[1])
             outputs, state, record = self._rule_step(kernels, blocks, state)
-            updates = self.rule.activation(outputs)
+            updates = self.rule.updates(outputs)
             differences = (updates - labels) * real
             squares = tf.reshape(tf.square(differences), [self.num_lanes, -1])
             missed = tf.reduce_sum(squares, axis=1) / (2 * self._num_coordinates)
@@ -272,7 +272,7 @@ class Programs:
         def step_back(carry, recorded):
             later, sums, states = carry
             slope, outputs, kept, record = recorded
-            cotangent = self._through_activation(outputs, tf.where(taught[:, None], slope, later))
+            cotangent = self._through_updates(outputs, tf.where(taught[:, None], slope, later))
             sums, states = axes.mapped(
                 one_back, kernels.output, gates, record, kept, cotangent, sums, states
             )
@@ -295,10 +295,10 @@ class Programs:
         )
         return axes.mapped(lstm_sequence.to_gradient, summed)
 
-    def _through_activation(self, outputs, cotangent):
+    def _through_updates(self, outputs, cotangent):
         with tf.GradientTape() as tape:
             tape.watch(outputs)
-            updates = self.rule.activation(outputs)
+            updates = self.rule.updates(outputs)
         return tape.gradient(updates, outputs, output_gradients=cotangent)
 
     def _meta_step(self, meta, gradient, imitates):
@@ -339,11 +339,11 @@ class Programs:
         return loss, [g * s for g, s in zip(grads, scales)]
 
     def _rule_step(self, kernels, grads, state):
-        """Outputs [K * C, block_size], the states after the step, and the record of it."""
+        """Outputs [K * C, width], the states after the step, and the record of it."""
 
         def one(kernels, grads, state):
             feature_state, lstm = self.rule.split(state)
-            features, feature_state = self.rule.features(grads, feature_state)
+            features, feature_state = self.rule.features(self.rule.seen(grads), feature_state)
             outputs, lstm, record = lstm_sequence.step(kernels, features, lstm)
             return outputs, self.rule.join(feature_state, lstm), record
 
