@@ -9,6 +9,11 @@ from l2o_tf.evaluation import runner, selection
 from l2o_tf.rules.base import UpdateRule
 
 
+def seed_of_run(seed: int) -> seeds.Seed:
+    """The seed of the trajectory that is seed number `seed` of a selection."""
+    return seeds.make_seed(seed, "selection")
+
+
 class Bench:
     """Data sets, rules and compiled loops, each made once and when first needed."""
 
@@ -29,7 +34,7 @@ class Bench:
         if not all(np.isfinite(value).all() for value in arrays.values()):
             return selection.measured(np.full([task.num_steps], np.nan, np.float32))
         on, rule = self.runner(*task[:3]), self._rule(snapshot)
-        return selection.measured(on.run(rule, seeds.make_seed(seed, "selection"), task.num_steps))
+        return selection.measured(on.run(rule, seed_of_run(seed), task.num_steps))
 
     def runner(self, optimizee: str, dataset: str, split: str) -> runner.Runner:
         """The runner of an optimizee; data set and split are empty where its loss needs none."""

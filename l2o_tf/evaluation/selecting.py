@@ -4,7 +4,7 @@ import math
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import tqdm
@@ -48,7 +48,7 @@ def _select(config: SelectConfig, tell, prepare) -> None:
     for folder in (workdir, workdir / _SCORES):
         files.remove_temporaries(folder)
     candidates = selection.find(config.runs)
-    tasks = {name: _task(config, name) for name in config.optimizees}
+    tasks = {name: task_of(config, name) for name in config.optimizees}
     runs = len({snapshot.run for snapshot in candidates})
     tell(f"selecting among {len(candidates)} snapshots of {runs} runs on {_what(tasks)}")
     files.write_json(workdir / _RECORD, config.to_json())
@@ -65,7 +65,27 @@ def _select(config: SelectConfig, tell, prepare) -> None:
     _report(config, done, tasks, work.store)
 
 
-def _task(config: SelectConfig, optimizee: str) -> tuning.Task:
+def adopt(
+    config: SelectConfig, measured: Iterable[tuple[selection.Measurement, selection.Measured]]
+) -> None:
+    """Stores measurements that were made elsewhere, as `select` would have.
+
+    Args:
+        config: the flags of the selection that they are part of.
+        measured: what was measured.
+
+    Raises:
+        InputError: if the directory holds something else.
+    """
+    workdir = pathlib.Path(config.workdir)
+    _check_workdir(workdir)
+    files.write_json(workdir / _RECORD, config.to_json())
+    store = selection.Store(workdir / _SCORES)
+    for measurement, found in measured:
+        store.write(measurement, found)
+
+
+def task_of(config: SelectConfig, optimizee: str) -> tuning.Task:
     """What is optimized; for how long is decided rung by rung."""
     optimizees.get(optimizee)
     default = optimizees.default_dataset(optimizee)

@@ -5,7 +5,7 @@ import shlex
 
 from l2o_tf import cli
 from l2o_tf.core import errors, files, flags
-from l2o_tf.evaluation.config import EvaluateConfig, EvaluationFlags
+from l2o_tf.evaluation.config import EvaluateConfig, EvaluationFlags, SelectConfig
 from l2o_tf.run import config
 
 DESCRIPTION = """\
@@ -15,21 +15,24 @@ of JAX.
 
 usage: python -m l2o_tf.export --lanes=FILE --out=BUNDLE [flags]
        python -m l2o_tf.export --what=evaluate --rules=A,B --out=BUNDLE [flags]
-       python -m l2o_tf.export [--what=evaluate] --results=DIR --out=RUNS
+       python -m l2o_tf.export --what=select --runs=A,B --out=BUNDLE [flags]
+       python -m l2o_tf.export [--what=evaluate|select] --results=DIR --out=RUNS
        python -m l2o_tf.export --what=rule --rules=RULE --shapes=784x20,20 --out=BUNDLE
 
 Each line of FILE has the flags of one `python -m l2o_tf.train`, and may have --seeds=0,1,2 in
 place of --seed, for one lane of each seed. An evaluation has the flags of
-`python -m l2o_tf.evaluate`. The third form takes back the results that run_bundle.py left in DIR:
-a run directory for each lane, or what `evaluate` writes. The last one writes a rule's init and
-update for parameters of the given shapes, and exported_rule.py, which calls them in JAX.
+`python -m l2o_tf.evaluate`; a selection measures every snapshot of the runs on all --num_steps, on
+held-out images. The fourth form takes back the results that run_bundle.py left in DIR: a run
+directory for each lane, what `evaluate` writes, or what `select` goes on from. The last one writes
+a rule's init and update for parameters of the given shapes, and exported_rule.py, which calls them
+in JAX.
 
 example: python -m l2o_tf.export --lanes=lanes.txt --widths=16,8 --out=bundle
          python bundle/run_bundle.py --out=results
          python -m l2o_tf.export --results=results --out=runs"""
 
 _WHAT, _SPEED = "What to export", "Speed"
-_KINDS = ("train", "evaluate", "rule")
+_KINDS = ("train", "evaluate", "select", "rule")
 # The flags of an evaluation that mean the same for all that is exported.
 _COMMON = ("plugins", "data_dir")
 
@@ -42,8 +45,11 @@ class ExportConfig(EvaluationFlags):
         InputError: for a value out of range; the message names the flag.
     """
 
-    what: str = flags.flag("train", "What to export: train, evaluate or rule.", _WHAT)
+    what: str = flags.flag("train", "What to export: train, evaluate, select or rule.", _WHAT)
     lanes: str = flags.flag("", "The file with the flags of each lane, to train.", _WHAT)
+    runs: tuple[str, ...] = flags.flag(
+        (), "Directories of the runs whose snapshots are measured, to select.", _WHAT
+    )
     results: str = flags.flag("", "Results to take back.", _WHAT)
     out: str = flags.flag("", "Where the bundle, or what came of it, goes.", _WHAT)
     shapes: tuple[str, ...] = flags.flag(
@@ -68,8 +74,12 @@ class ExportConfig(EvaluationFlags):
             raise errors.InputError("--widths and --validation_width must be at least 1")
         if self.what != "train" and self.lanes:
             raise errors.InputError(f"--lanes is for --what=train, not {self.what}")
+        if self.what != "select" and self.runs:
+            raise errors.InputError(f"--runs is for --what=select, not {self.what}")
         if self.what == "evaluate" and not self.results:
             self.evaluation()
+        if self.what == "select" and not self.results:
+            self.selection()
         if self.what == "train":
             self._check_training()
         if self.what == "rule" and len(self.rules) != 1:
@@ -104,6 +114,14 @@ class ExportConfig(EvaluationFlags):
         """The evaluation that is exported."""
         names = (field.name for field in dataclasses.fields(EvaluationFlags))
         return EvaluateConfig(**{name: getattr(self, name) for name in names}, workdir=self.out)
+
+    def selection(self) -> SelectConfig:
+        """The selection that is exported, of one rung."""
+        names = ("runs", "optimizees", "dataset", "num_steps", "num_seeds", "data_dir", "plugins")
+        given = {name: getattr(self, name) for name in names}
+        # Without the flag an evaluation is of test images, a selection of those held out.
+        split = None if self.split == "test" else self.split
+        return SelectConfig(**given, split=split, rungs=(), workdir=self.out)
 
 
 def read_lanes(path: str, data_dir: str | None = None) -> list[config.TrainConfig]:
@@ -143,7 +161,7 @@ def main(export_config: ExportConfig) -> int:
     if export_config.results:
         _take_back(export_config)
         return 0
-    from l2o_tf.export import evaluations, rule_bundle, trainings
+    from l2o_tf.export import evaluations, rule_bundle, selections, trainings
 
     if export_config.what == "rule":
         shapes = export_config.parameter_shapes()
@@ -153,6 +171,10 @@ def main(export_config: ExportConfig) -> int:
     if export_config.what == "evaluate":
         count = evaluations.write(
             export_config.out, export_config.evaluation(), export_config.widths, export_config.data
+        )
+    elif export_config.what == "select":
+        count = selections.write(
+            export_config.out, export_config.selection(), export_config.widths, export_config.data
         )
     else:
         count = len(configs)
@@ -165,7 +187,7 @@ def main(export_config: ExportConfig) -> int:
             export_config.data,
         )
     cli.say(
-        f"{count} {'runs' if export_config.what == 'evaluate' else 'lanes'} are in "
+        f"{count} {'lanes' if export_config.what == 'train' else 'runs'} are in "
         f"{export_config.out}. Next, where JAX is:\n"
         f"  python {export_config.out}/run_bundle.py --out=results"
     )
@@ -173,10 +195,17 @@ def main(export_config: ExportConfig) -> int:
 
 
 def _take_back(export_config: ExportConfig) -> None:
-    from l2o_tf.export import evaluations, trainings
+    from l2o_tf.export import evaluations, selections, trainings
 
     if export_config.what == "evaluate":
         evaluations.take_back(export_config.results, export_config.out, cli.say)
+        return
+    if export_config.what == "select":
+        runs = selections.take_back(export_config.results, export_config.out)
+        cli.say(
+            f"the measurements are in {export_config.out}. To select:\n  python -m l2o_tf.select "
+            f"{shlex.join(runs)} --rungs= [the other flags] --workdir={export_config.out}"
+        )
         return
     for run in trainings.take_back(export_config.results, export_config.out):
         cli.say(f"wrote {run}")

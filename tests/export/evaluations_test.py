@@ -101,7 +101,7 @@ def test_a_folder_without_results_is_refused(tmp_path):
         (["--what=evaluate"], "--rules=A,B is needed"),
         (["--what=rule", "--rules=dm"], "--what=rule needs --shapes"),
         (["--what=rule", "--rules=dm", "--shapes=2xa"], "--shapes=2xa must be such as"),
-        (["--what=plot"], "must be one of train, evaluate, rule"),
+        (["--what=plot"], "must be one of train, evaluate, select, rule"),
     ],
 )
 def test_flags_that_do_not_fit_are_refused(words, message):

@@ -29,7 +29,8 @@ try:
 except ImportError as error:
     raise SystemExit(f"error: {error}") from error
 
-_WORK = {"train": "trainings", "evaluate": "evaluating"}  # The module of a kind of bundle.
+# The module of each kind of bundle.
+_WORK = {"train": "trainings", "evaluate": "evaluating", "select": "evaluating"}
 _SECONDS_BETWEEN_LINES, _SECONDS_BETWEEN_CHECKPOINTS = 10, 45
 _SECONDS_TO_STOP = 12  # To fetch and write all results.
 
