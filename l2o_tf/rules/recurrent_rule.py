@@ -40,6 +40,11 @@ class RecurrentRule(base.CoordinatewiseRule):
         updates = self.activation(outputs)
         return updates[..., :-1] - updates[..., -1:] if self.centered else updates
 
+    def hold(self, before, after, params, given):
+        if self.centered:  # The coordinate without a gradient always moves.
+            params, given = [*params, tf.zeros([1])], [*given, True]
+        return super().hold(before, after, params, given)
+
     def split(self, state: base.State) -> tuple[base.State, lstm_sequence.States]:
         """Parts the state of the features from the states of the LSTM layers."""
         raise NotImplementedError

@@ -35,6 +35,24 @@ def test_updates_are_differences_to_those_of_a_coordinate_without_gradient(name)
 
 
 @pytest.mark.parametrize("name", ["dm", "rnnprop"])
+def test_parameters_without_a_gradient_keep_their_state(name):
+    rule, random = make(name, centered=True), np.random.default_rng(3)
+    params = [tf.zeros([2]), tf.zeros([3])]
+    before = rule.init(params)
+    grads = [tf.constant(random.normal(size=p.shape), tf.float32) for p in params]
+    _, before = rule.update(grads, before, params)
+    _, after = rule.update([grads[0], tf.zeros([3])], before, params)
+    held = rule.hold(before, after, params, [True, False])
+    last_axes = 0
+    for old, new, kept in zip(*map(tf.nest.flatten, (before, after, held))):
+        if new.shape[-1:] == [6]:
+            last_axes += 1
+            expected = np.concatenate([new[..., :2], old[..., 2:5], new[..., 5:]], axis=-1)
+            np.testing.assert_array_equal(kept, expected)
+    assert last_axes >= 4
+
+
+@pytest.mark.parametrize("name", ["dm", "rnnprop"])
 def test_without_a_gradient_nothing_moves(name):
     assert response.measure(make(name), (1e-3,), 20).drift != 0
     assert response.measure(make(name, centered=True), (1e-3,), 20).drift == 0
