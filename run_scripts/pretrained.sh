@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains, selects, evaluates and publishes the rules that come with the package; about four hours on
-# two cores. What is done is not done again: an interrupted run goes on.
+# Trains, selects, evaluates and publishes the rules that come with the package; about eight hours
+# on two cores. What is done is not done again: an interrupted run goes on.
 #   run_scripts/pretrained.sh [DIR]    runs and results go to DIR, runs/pretrained by default
 #   BUDGET=400 STEPS=100 run_scripts/pretrained.sh DIR    tries it out in some minutes: so many
 #                                                         steps a training, and a trajectory
@@ -16,31 +16,35 @@ train() {
   "$VENV_PYTHON" -m l2o_tf.train "$@" ${BUDGET:+--max_train_steps="$BUDGET"}
 }
 
-# The best of many seeds on held-out images.
+# The best snapshot of many seeds on held-out images: NAME OPTIMIZEES FLAGS
 select_best() {
   "$VENV_PYTHON" -m l2o_tf.select "$directory/$1" --workdir="$directory/$1_best" \
-    --optimizees="$2" --num_seeds=1 --num_steps="$steps" --rungs= --jobs=2
+    --optimizees="$2" --num_steps="$steps" --jobs=2 "${@:3}"
 }
 
 train --flagfile=flags/rnnprop.flags --seeds=0,1,2,3,4,5,6,7 --jobs=2 --max_snapshots=1 \
   --workdir="$directory/rnnprop"
-select_best rnnprop mlp
+# The first thousands of steps say nothing of RNNprop's ten thousandth: no rungs.
+select_best rnnprop mlp --num_seeds=1 --rungs=
 train --flagfile=flags/rnnprop_cl_il.flags --max_train_steps="${BUDGET:-40000}" \
   --seeds=0,1,2,3 --jobs=2 --workdir="$directory/rnnprop_cl_il"
-select_best rnnprop_cl_il mlp
-# A tenth of the paper's epochs.
-train --flagfile=flags/l2o_dm.flags --num_epochs=1000 --seed=0 --workdir="$directory/dm"
-train --flagfile=flags/l2o_dm_cl_il_average.flags --seed=2 --workdir="$directory/dm_cl_il"
+select_best rnnprop_cl_il mlp,mlp_relu --num_seeds=1 --rungs=
+runs=(rnnprop rnnprop_cl_il)
+for system in dm dm_il dm_cl dm_cl_il dm_aug; do
+  train --flagfile="flags/l2o_${system}_centered.flags" --seeds=0,1,2,3 --jobs=2 \
+    --max_snapshots=8 --workdir="$directory/$system"
+  select_best "$system" mlp,mlp_relu,mlp_deeper --num_seeds=2
+  runs+=("$system")
+done
 
-runs=(rnnprop_best rnnprop_cl_il_best dm dm_cl_il)
 sources=
 for run in "${runs[@]}"; do
-  sources=$sources,${run%_best}=$directory/$run
+  sources=$sources,$run=$directory/${run}_best
 done
 "$VENV_PYTHON" -m l2o_tf.evaluate --rules="${sources#,}" --optimizees=mlp,mlp_relu,mlp_deeper \
   --num_seeds=3 --num_steps="$steps" --workdir="$directory/evaluation"
 for run in "${runs[@]}"; do
-  "$VENV_PYTHON" -m l2o_tf.publish --run="$directory/$run" --results="$directory/evaluation" \
-    --label="${run%_best}" --commit="$(git rev-parse --short HEAD)" \
-    --out="$directory/published/${run%_best}"
+  "$VENV_PYTHON" -m l2o_tf.publish --run="$directory/${run}_best" --results="$directory/evaluation" \
+    --label="$run" --commit="$(git rev-parse --short HEAD)" \
+    --out="$directory/published/$run"
 done

@@ -9,7 +9,7 @@ import numpy as np
 from l2o_tf import rules
 from l2o_tf.core import errors
 from l2o_tf.evaluation import config, contenders, results, runner, session, tuning, workbench
-from l2o_tf.export import classifiers, run_bundles
+from l2o_tf.export import classifiers, trajectory_bundle
 
 _KIND = "evaluate"
 
@@ -41,7 +41,7 @@ def write(
     session.check_keys(flags, loaded)
     bench = workbench.Workbench(flags, lambda text: None)
     groups = _groups(flags, bench, loaded)
-    return run_bundles.write(
+    return trajectory_bundle.write(
         directory,
         _KIND,
         list(groups.values()),
@@ -50,7 +50,7 @@ def write(
             seed: workbench.seed_of_run(seed)
             for seed in range(flags.seed, flags.seed + flags.num_seeds)
         },
-        run_bundles.Extent(flags.num_steps, widths, with_data, steps_per_call),
+        trajectory_bundle.Extent(flags.num_steps, widths, with_data, steps_per_call),
         {
             "flags": dataclasses.asdict(flags),
             "fingerprints": {label: contenders.fingerprint(rule) for label, rule in loaded.items()},
@@ -58,8 +58,8 @@ def write(
     )
 
 
-def _groups(flags, bench, loaded) -> run_bundles.Groups:
-    groups = run_bundles.Groups()
+def _groups(flags, bench, loaded) -> trajectory_bundle.Groups:
+    groups = trajectory_bundle.Groups()
     for optimizee in flags.optimizees:
         task = bench.task(optimizee)
         for label, rule in loaded.items():
@@ -95,7 +95,7 @@ def take_back(directory: str, workdir: str, tell: Callable[[str], None]) -> None
     """
 
     def parse(about: dict[str, Any], losses: dict[int, np.ndarray]):
-        values = run_bundles.config_values(about["flags"])
+        values = trajectory_bundle.config_values(about["flags"])
         flags = config.EvaluateConfig(**{**values, "workdir": workdir})
         fields = [name for name in results.Run._fields if name != "losses"]
         runs = [
@@ -105,5 +105,5 @@ def take_back(directory: str, workdir: str, tell: Callable[[str], None]) -> None
         ]
         return flags, about["fingerprints"], runs
 
-    flags, fingerprints, runs = run_bundles.read(directory, _KIND, parse)
+    flags, fingerprints, runs = trajectory_bundle.read(directory, _KIND, parse)
     session.adopt(flags, fingerprints, runs, tell)

@@ -9,7 +9,7 @@ from l2o_tf import artifacts, optimizees
 from l2o_tf.core import errors
 from l2o_tf.data import datasets
 from l2o_tf.evaluation import config, measuring, selecting, selection, tuning
-from l2o_tf.export import classifiers, run_bundles
+from l2o_tf.export import classifiers, trajectory_bundle
 
 _KIND = "select"
 
@@ -34,19 +34,19 @@ def write(
     candidates = selection.find(flags.runs)
     tasks = {name: selecting.task_of(flags, name) for name in flags.optimizees}
     made = {name: _optimizee(name, task, flags.data_dir) for name, task in tasks.items()}
-    groups = run_bundles.Groups()
+    groups = trajectory_bundle.Groups()
     for name, task in tasks.items():
         for snapshot in {one.fingerprint: one for one in candidates}.values():
             rule = artifacts.load_rule(snapshot.directory, snapshot.path)
             described = {"run": snapshot.run, "epoch": snapshot.epoch, **task._asdict()}
             groups.add(name, snapshot.fingerprint, rule, described)
-    return run_bundles.write(
+    return trajectory_bundle.write(
         directory,
         _KIND,
         list(groups.values()),
         made,
         {seed: measuring.seed_of_run(seed) for seed in range(flags.num_seeds)},
-        run_bundles.Extent(flags.num_steps, widths, with_data),
+        trajectory_bundle.Extent(flags.num_steps, widths, with_data),
         {"flags": flags.to_json(), "fingerprints": {}},
     )
 
@@ -73,7 +73,7 @@ def take_back(directory: str, workdir: str) -> list[str]:
     """
 
     def parse(about: dict[str, Any], losses: dict[int, np.ndarray]):
-        values = run_bundles.config_values(about["flags"])
+        values = trajectory_bundle.config_values(about["flags"])
         flags = config.SelectConfig(**{**values, "workdir": workdir})
         runs = [(run, losses[i]) for i, run in enumerate(about["runs"]) if i in losses]
         measured = [
@@ -81,7 +81,7 @@ def take_back(directory: str, workdir: str) -> list[str]:
         ]
         return flags, measured
 
-    flags, measured = run_bundles.read(directory, _KIND, parse)
+    flags, measured = trajectory_bundle.read(directory, _KIND, parse)
     selecting.adopt(flags, measured)
     return list(flags.runs)
 
