@@ -32,9 +32,17 @@ def exported(tmp_path_factory):
     return directory
 
 
-def compiled(rule, policy="float32"):
+def compiled(rule, policy="float32", run_eagerly=True):
+    """A model; what is saved is the same where Keras compiles its steps, which takes long."""
     model = cases.make_model(policy)
-    model.compile(l2o_tf.LearnedOptimizer(rule, **OPTIONS), LOSS)
+    model.compile(l2o_tf.LearnedOptimizer(rule, **OPTIONS), LOSS, run_eagerly=run_eagerly)
+    return model
+
+
+def built(rule):
+    """A model whose optimizer has its variables and took no step."""
+    model = compiled(rule)
+    model.optimizer.build(model.trainable_variables)
     return model
 
 
@@ -62,6 +70,15 @@ def uninterrupted(exported):
     return everything(fit(fit(compiled(exported))))
 
 
+@pytest.fixture(scope="module")
+def half(exported, tmp_path_factory):
+    """A model after the first of the two, to be saved, and the directory of its rule is gone."""
+    rule = shutil.copytree(exported, tmp_path_factory.mktemp("half") / "rnnprop")
+    model = fit(compiled(rule))
+    shutil.rmtree(rule)
+    return model
+
+
 def other_weights(exported):
     """A rule like the exported one with other weights, as if it had been drawn anew."""
     rule = l2o_tf.load(exported)
@@ -69,43 +86,33 @@ def other_weights(exported):
     return rule
 
 
-def moved(exported, tmp_path):
-    """A copy of the exported rule, for a test that takes it away."""
-    return pathlib.Path(shutil.copytree(exported, tmp_path / "rule"))
-
-
-def test_keras_file(exported, uninterrupted, tmp_path):
-    rule = moved(exported, tmp_path)
-    fit(compiled(rule)).save(tmp_path / "model.keras")
-    shutil.rmtree(rule)
+def test_keras_file(half, uninterrupted, tmp_path):
+    half.save(tmp_path / "model.keras")
     assert_identical(fit(keras.models.load_model(tmp_path / "model.keras")), uninterrupted)
 
 
-def test_weights_file(exported, uninterrupted, tmp_path):
-    fit(compiled(exported)).save_weights(tmp_path / "model.weights.h5")
-    model = compiled(other_weights(exported))
-    model.optimizer.build(model.trainable_variables)
+def test_weights_file(exported, half, uninterrupted, tmp_path):
+    half.save_weights(tmp_path / "model.weights.h5")
+    model = built(other_weights(exported))
     model.load_weights(tmp_path / "model.weights.h5")
     assert_identical(fit(model), uninterrupted)
 
 
-def test_tensorflow_checkpoint(exported, uninterrupted, tmp_path):
-    model = fit(compiled(exported))
-    path = tf.train.Checkpoint(model=model, optimizer=model.optimizer).save(str(tmp_path / "c"))
-    model = compiled(other_weights(exported))
-    model.optimizer.build(model.trainable_variables)
+def test_tensorflow_checkpoint(exported, half, uninterrupted, tmp_path):
+    path = tf.train.Checkpoint(model=half, optimizer=half.optimizer).save(str(tmp_path / "c"))
+    model = built(other_weights(exported))
     checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
     checkpoint.restore(path).assert_consumed()
     assert_identical(fit(model), uninterrupted)
 
 
-def test_pickle(exported, uninterrupted):
-    assert_identical(fit(pickle.loads(pickle.dumps(fit(compiled(exported))))), uninterrupted)
+def test_pickle(half, uninterrupted):
+    assert_identical(fit(pickle.loads(pickle.dumps(half))), uninterrupted)
 
 
 @pytest.mark.slow
 def test_backup_and_restore(exported, tmp_path):
-    expected = everything(fit(compiled(exported), epochs=3))
+    expected = everything(fit(compiled(exported, run_eagerly=False), epochs=3))
 
     class Interruption(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -116,15 +123,18 @@ def test_backup_and_restore(exported, tmp_path):
         return keras.callbacks.BackupAndRestore(tmp_path / "backup")
 
     with pytest.raises(KeyboardInterrupt):
-        fit(compiled(exported), epochs=3, callbacks=[backup(), Interruption()])
-    model = fit(compiled(other_weights(exported)), epochs=3, callbacks=[backup()])
+        model = compiled(exported, run_eagerly=False)
+        fit(model, epochs=3, callbacks=[backup(), Interruption()])
+    model = compiled(other_weights(exported), run_eagerly=False)
+    fit(model, epochs=3, callbacks=[backup()])
     assert_identical(model, expected)
 
 
 @pytest.mark.slow
 def test_mixed_precision(exported, tmp_path):
-    expected = everything(fit(fit(compiled(exported, "mixed_float16"))))
-    fit(compiled(exported, "mixed_float16")).save(tmp_path / "model.keras")
+    model = fit(compiled(exported, "mixed_float16", run_eagerly=False))
+    model.save(tmp_path / "model.keras")
+    expected = everything(fit(model))
     keras.config.set_dtype_policy("mixed_float16")  # A Sequential model does not store its own.
     try:
         model = keras.models.load_model(tmp_path / "model.keras")
@@ -135,8 +145,8 @@ def test_mixed_precision(exported, tmp_path):
 
 
 @pytest.mark.slow
-def test_another_process(exported, uninterrupted, tmp_path):
-    fit(compiled(exported)).save(tmp_path / "model.keras")
+def test_another_process(half, uninterrupted, tmp_path):
+    half.save(tmp_path / "model.keras")
     code = f"""
         from l2o_tf import LearnedOptimizer
         import keras, numpy
@@ -151,21 +161,21 @@ def test_another_process(exported, uninterrupted, tmp_path):
             np.testing.assert_array_equal(end[name], expected)
 
 
-def test_weights_of_another_architecture(tmp_path):
-    fit(compiled(rules.create("dm", units=(4,)))).save_weights(tmp_path / "dm.weights.h5")
-    model = fit(compiled(rules.create("dm", units=(3,))))
+def test_weights_of_another_architecture(half, tmp_path):
+    half.save_weights(tmp_path / "five_units.weights.h5")
+    model = built(rules.create("rnnprop", units=(4,), num_projected=3))
     before = everything(model)
     with pytest.raises(ValueError, match="rule_lstm_1_w_gates .* another rule"):
-        model.load_weights(tmp_path / "dm.weights.h5")
+        model.load_weights(tmp_path / "five_units.weights.h5")
     for variable, value in zip(model.optimizer.variables, before[len(model.variables) :]):
         np.testing.assert_array_equal(variable.numpy(), value)
 
 
 def test_weights_of_another_optimizer_are_passed_over_as_in_keras(tmp_path):
     model = cases.make_model()
-    model.compile("adam", LOSS)
+    model.compile("adam", LOSS, run_eagerly=True)
     fit(model).save_weights(tmp_path / "adam.weights.h5")
-    other = fit(compiled(rules.create("dm", units=(4,))))
+    other = built(rules.create("dm", units=(4,)))
     before = [v.numpy() for v in other.optimizer.variables]
     with pytest.warns(UserWarning, match="Skipping variable loading for optimizer"):
         other.load_weights(tmp_path / "adam.weights.h5")
@@ -180,20 +190,18 @@ def file_config(path):
         return json.loads(file.read("config.json"))["compile_config"]["optimizer"]["config"]
 
 
-def test_a_file_names_the_rule_and_holds_its_weights_once(exported, tmp_path):
-    model = fit(compiled(exported))
-    model.save(tmp_path / "model.keras")
+def test_a_file_names_the_rule_and_holds_its_weights_once(half, tmp_path):
+    half.save(tmp_path / "model.keras")
     config = file_config(tmp_path / "model.keras")
     assert len(json.dumps(config)) < 2000
     assert (config["rule"]["name"], config["rule"]["label"]) == ("rnnprop", "rnnprop")
-    assert config["rule"]["sha256"] == keras_config.digest(model.optimizer.rule_weights())
-    assert "weights" not in config["rule"] and "weights" in model.optimizer.get_config()["rule"]
+    assert config["rule"]["sha256"] == keras_config.digest(half.optimizer.rule_weights())
+    assert "weights" not in config["rule"] and "weights" in half.optimizer.get_config()["rule"]
 
 
-def test_a_file_of_the_first_version(exported, uninterrupted, tmp_path):
-    model = fit(compiled(exported))
-    model.save(tmp_path / "new.keras")
-    rule = model.optimizer.get_config()["rule"]
+def test_a_file_of_the_first_version(half, uninterrupted, tmp_path):
+    half.save(tmp_path / "new.keras")
+    rule = half.optimizer.get_config()["rule"]
     with zipfile.ZipFile(tmp_path / "new.keras") as new:
         content = {name: new.read(name) for name in new.namelist()}
     config = json.loads(content["config.json"])
@@ -208,7 +216,7 @@ def test_a_file_of_the_first_version(exported, uninterrupted, tmp_path):
 
 
 def test_the_configuration_of_a_file_waits_for_its_variables(exported, tmp_path):
-    model = fit(compiled(other_weights(exported)))  # The default ones are known.
+    model = built(other_weights(exported))  # The default ones are known.
     model.save(tmp_path / "model.keras")
     config, variable = file_config(tmp_path / "model.keras"), keras.Variable([1.0])
     optimizer = l2o_tf.LearnedOptimizer.from_config(dict(config))
@@ -228,7 +236,7 @@ def test_the_configuration_of_a_file_waits_for_its_variables(exported, tmp_path)
 
 def test_a_model_that_is_not_built_yet(exported, tmp_path):
     model = keras.Sequential([keras.layers.Dense(4, "tanh"), keras.layers.Dense(2)])
-    model.compile(l2o_tf.LearnedOptimizer(other_weights(exported)), LOSS)
+    model.compile(l2o_tf.LearnedOptimizer(other_weights(exported)), LOSS, run_eagerly=True)
     model.save(tmp_path / "model.keras")
     again = fit(keras.models.load_model(tmp_path / "model.keras"))
     for key, value in model.optimizer.rule_weights().items():
