@@ -56,12 +56,20 @@ def test_the_learning_rate_multiplies_all_updates():
         np.testing.assert_allclose(other - start, -rate * grad / 2, rtol=1e-4, atol=1e-6)
 
 
+def steps_of_small_rule(missing=()):
+    rule = rules.create("rnnprop", units=(2,), num_projected=2)
+    return steps(LearnedOptimizer(rule, route=ROUTE), variables(), 3, missing)
+
+
+@pytest.fixture(scope="module")
+def complete():
+    return steps_of_small_rule()
+
+
 @pytest.mark.parametrize("missing", [0, 1, 2])
-def test_a_variable_without_a_gradient_waits_with_its_state(missing):
-    params = variables()
-    found = steps(LearnedOptimizer("rnnprop_cl_il", route=ROUTE), params, 3, {missing})
+def test_a_variable_without_a_gradient_waits_with_its_state(complete, missing):
+    found = steps_of_small_rule({missing})
     # The others do not notice.
-    complete = steps(LearnedOptimizer("rnnprop_cl_il", route=ROUTE), variables(), 3)
     for i in range(3):
         assert np.allclose(found[i], complete[i], rtol=1e-6) == (i != missing)
 
@@ -98,10 +106,10 @@ def test_the_predicates_know_the_layers_of_keras():
     assert router.assignment(raw) == [keras_routing.MAIN, "adam:0.01"]
 
 
-def model_of(optimizer):
+def model_of(optimizer, **options):
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input([3]), keras.layers.Dense(4), keras.layers.Dense(1)])
-    model.compile(optimizer, "mse")
+    model.compile(optimizer, "mse", **options)
     return model
 
 
@@ -120,10 +128,10 @@ def test_a_saved_model_goes_on_as_if_it_had_not_been_saved(tmp_path):
     fit(loaded)
     for one, other in zip(model.variables, loaded.variables):
         np.testing.assert_array_equal(one, other)
-    unrouted = model_of(LearnedOptimizer("rnnprop_cl_il"))
+    unrouted = model_of(LearnedOptimizer("rnnprop_cl_il"), run_eagerly=True)
     fit(unrouted)
     fit(unrouted)
-    assert not np.array_equal(unrouted.variables[1], model.variables[1])
+    assert np.abs(unrouted.variables[1] - model.variables[1]).max() > 1e-3
 
 
 @keras_routing.register("test of routing")
