@@ -63,6 +63,18 @@ def logs_of(scaled, seed):
     return [np.log(s) for s in scaled.batch(seed, tf.constant(0)).scales]
 
 
+def logs_of_seeds(scaled, made):
+    """`logs_of` for each of the seeds [number, 2]."""
+    scales = tf.function(
+        lambda: tf.map_fn(
+            lambda seed: scaled.batch(seed, tf.constant(0)).scales,
+            made,
+            fn_output_signature=[tf.float32] * len(scaled.init(SEED)),
+        )
+    )()
+    return list(zip(*(np.log(s) for s in scales)))
+
+
 def test_levels_share_scales():
     inner = mlp()
     shapes = [p.shape for p in inner.init(SEED)]
@@ -83,15 +95,14 @@ def test_levels_share_scales():
 def test_a_trajectory_draws_one_of_the_levels():
     inner = optimizees.create("quadratic", batch_size=4, num_dims=3)
     *levels, mixed = (scaling.RandomScaling(inner, 2.0, level) for level in scaling.LEVELS)
-    drawn = []
-    for number in range(90):
-        seed = seeds.make_seed(number, "levels")
-        expected = logs_of(mixed, seed)
-        same = [
+    made = tf.stack([seeds.make_seed(number, "levels") for number in range(90)])
+    drawn = [
+        [
             all(np.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(logs, expected))
-            for logs in (logs_of(level, seed) for level in levels)
+            for logs in of_levels
         ]
-        drawn.append(same)
+        for expected, *of_levels in zip(*(logs_of_seeds(s, made) for s in (mixed, *levels)))
+    ]
     counts = np.sum(drawn, axis=0)
     assert all(sum(same) == 1 for same in drawn)
     # Each third within four standard errors of a binomial distribution.
