@@ -21,7 +21,8 @@ CURRICULUM = curriculum.Schedule(
 NO_CURRICULUM = curriculum.Schedule((4,), (4,), 3, math.inf, max_epochs=7)
 
 
-def make_trainer(schedule=CURRICULUM, imitation_r=(0.3,), seed=0, weight_average=0.0):
+def make_trainer(schedule=CURRICULUM, imitation_r=(0.3,), seed=0, weight_average=0.0, rate=0.3):
+    """A small training, with meta-steps so large that the curriculum's stages soon end."""
     recipe = trainer.Recipe(
         schedule,
         imitation_r=imitation_r,
@@ -30,9 +31,9 @@ def make_trainer(schedule=CURRICULUM, imitation_r=(0.3,), seed=0, weight_average
         seed=seed,
     )
     teachers = mixture.OneOf([rules.from_spec(s) for s in ("adam:0.01", "sgd:0.1")])
-    rule = rules.create("dm", seed=seeds.make_seed(seed, "rule"), units=(3, 3))
+    rule = rules.create("dm", seed=seeds.make_seed(seed, "rule"), units=(3,))
     optimizee = problems.SmallQuadratic(tf.float32)
-    adam = rules.create("adam", learning_rate=1e-2)
+    adam = rules.create("adam", learning_rate=rate)
     return trainer.Trainer(rule, [optimizee], adam, recipe, teachers, plan=Plan(4))
 
 
@@ -235,7 +236,14 @@ def test_balanced_losses_are_those_of_an_epoch_over_its_first():
 
 
 def test_without_a_curriculum_the_last_epochs_are_validated_too():
-    made = make_trainer(NO_CURRICULUM, imitation_r=(0.0,))
+    sgd = rules.from_spec("sgd:0.1")
+    made = trainer.Trainer(
+        sgd,
+        [problems.Bowl()],
+        sgd,
+        trainer.Recipe(NO_CURRICULUM, validation_epochs=2),
+        plan=Plan(4),
+    )
     kinds = [event.kind for event in made.run(made.initial_progress())]
     assert kinds == [*["meta_loss"] * 3, "validation"] * 2 + ["meta_loss", "validation"]
 
@@ -243,7 +251,7 @@ def test_without_a_curriculum_the_last_epochs_are_validated_too():
 def test_a_budget_counts_the_steps_that_random_epochs_took():
     schedule = curriculum.Schedule((4,), (4,), 100, math.inf, max_steps=60)
     made = trainer.Trainer(
-        rules.create("dm", seed=seeds.make_seed(0, "rule"), units=(3,)),
+        rules.from_spec("sgd:0.1"),
         [problems.Bowl()],
         rules.create("adam", learning_rate=1e-2),
         trainer.Recipe(schedule, validation_epochs=2),
@@ -297,7 +305,7 @@ def test_a_non_finite_gradient_skips_the_meta_step_and_is_counted():
 @pytest.mark.slow
 def test_training_lowers_the_meta_loss():
     made = make_trainer(
-        curriculum.Schedule((8,), (8,), 200, math.inf, max_epochs=200), imitation_r=(0.0,)
+        curriculum.Schedule((8,), (8,), 200, math.inf, max_epochs=200), (0.0,), rate=1e-2
     )
     losses = [event.losses.mean() for event in made.run(made.initial_progress())]
     assert losses[-1] < 0.7 * losses[0]
