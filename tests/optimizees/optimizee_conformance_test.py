@@ -15,10 +15,24 @@ FIXED_START = {"simple", "simple_multi"}
 WITHOUT_DATA = FIXED_START | {"quadratic", "square_cos"}
 
 
-@pytest.fixture(scope="module", params=optimizees.names())
+LARGE = {"vgg16"}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name
+        for name in optimizees.names()
+    ],
+)
 def optimizee(request):
     options = {} if request.param in FIXED_START else {"batch_size": 3}
     return request.param, optimizees.create(request.param, small_images.dataset(), **options)
+
+
+@pytest.fixture(scope="module")
+def params(optimizee):
+    return optimizee[1].init(make_seed(1))
 
 
 def make_seed(number):
@@ -33,9 +47,8 @@ def equal(nest, other):
     return all(np.array_equal(a, b) for a, b in zip(values(nest), values(other), strict=True))
 
 
-def test_init_is_a_function_of_the_seed(optimizee):
+def test_init_is_a_function_of_the_seed(optimizee, params):
     name, optimizee = optimizee
-    params = optimizee.init(make_seed(1))
     assert equal(params, optimizee.init(make_seed(1)))
     compiled = tf.function(optimizee.init, jit_compile=True)
     for p, again in zip(params, compiled(make_seed(1)), strict=True):
@@ -57,9 +70,8 @@ def test_batches_are_functions_of_seed_and_step(optimizee):
     assert another == (name in FIXED_START)
 
 
-def test_loss_and_gradients_are_finite(optimizee):
+def test_loss_and_gradients_are_finite(optimizee, params):
     _, optimizee = optimizee
-    params = optimizee.init(make_seed(1))
     batch = optimizee.batch(make_seed(1), tf.constant(0))
     loss, grads = tf.function(unrolls.loss_and_gradients)(optimizee, params, batch)
     assert loss.shape == [] and np.isfinite(loss)
