@@ -1,7 +1,10 @@
 """Finds the reference numbers of the legacy code; tests that need absent ones are skipped."""
 
+import functools
 import os
 import pathlib
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -18,7 +21,15 @@ def path(relative: str) -> pathlib.Path:
     return found
 
 
-def arrays(relative: str) -> dict[str, np.ndarray]:
-    """The arrays of one reference .npz file by name."""
-    with np.load(path(relative)) as file:
-        return {name: file[name] for name in file.files}
+def arrays(relative: str) -> Mapping[str, np.ndarray]:
+    """The arrays of one reference .npz file by name, to be read only."""
+    return _arrays(path(relative))
+
+
+@functools.lru_cache(maxsize=8)
+def _arrays(found: pathlib.Path) -> Mapping[str, np.ndarray]:
+    with np.load(found) as file:
+        read = {name: file[name] for name in file.files}
+    for array in read.values():
+        array.setflags(write=False)
+    return MappingProxyType(read)
