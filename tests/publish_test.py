@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from l2o_tf import artifacts, publish, rules
+from l2o_tf import artifacts, cli, publish, rules
 from l2o_tf.core import errors, files
 from l2o_tf.evaluation import results
 
@@ -71,19 +71,22 @@ def test_the_winner_of_a_selection_keeps_its_scores(trained, tmp_path):
         publish.main(publish.PublishConfig(run=str(tmp_path / "best"), out=str(out), **flags))
 
 
-def test_what_is_missing_is_named(trained, tmp_path):
-    with pytest.raises(errors.InputError, match="--commit is needed"):
-        publish.PublishConfig(run="a", results="b", label="c", out="d")
-    flags = ["--run=run", "--results=results", "--label=other", "--commit=abc", "--out=out"]
+def test_what_is_missing_is_named(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--run=run", "--results=results", "--label=other", "--out=out"]
     done = subprocess.run(
         [sys.executable, "-m", "l2o_tf.publish", *flags],
-        cwd=tmp_path,
         capture_output=True,
         text=True,
         env={"PYTHONPATH": ":".join(sys.path)},
         check=False,
     )
-    assert (done.returncode, done.stderr) == (2, "error: results holds no rule 'other'\n")
+    message = "error: --commit is needed (--help says what for)\n"
+    assert (done.returncode, done.stderr) == (2, message)
+    monkeypatch.setattr(sys, "argv", ["publish", *flags, "--commit=abc"])
+    with pytest.raises(SystemExit, match="^2$"):
+        cli.run(publish.PublishConfig, publish.DESCRIPTION, publish.main)
+    assert capsys.readouterr().err == "error: results holds no rule 'other'\n"
 
 
 def test_validations_that_diverged_have_no_loss(trained, tmp_path):
