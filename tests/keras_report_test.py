@@ -14,7 +14,9 @@ import keras, numpy as np
 from l2o_tf.keras_evaluation.tasks import Task
 
 def make_model():
-    model = keras.Sequential([keras.Input([2]), keras.layers.Dense(1)])
+    layer = keras.layers.Dense(1)
+    layer.supports_jit = False  # XLA takes longer than the training.
+    model = keras.Sequential([keras.Input([2]), layer])
     x = np.random.default_rng(0).normal(size=[40, 2]).astype("float32")
     y = x @ [[1.0], [-2.0]]
     return Task(model, "mse", (x[:30], y[:30]), (x[30:], y[30:]), batch_size=10, num_steps=40)
