@@ -31,7 +31,8 @@ def make_rule(name: str):
     """A rule with weights that make large steps."""
     if name not in rules.learned_names():
         return rules.create(name, learning_rate=0.05)
-    rule = rules.create_learned(name, seeds.make_seed(3, "rule"))
+    options = {"dm": {"units": (8,)}, "rnnprop": {"units": (8,), "num_projected": 4}}
+    rule = rules.create_learned(name, seeds.make_seed(3, "rule"), **options.get(name, {}))
     rule.assign({key: 2 * value for key, value in rule.weights().items()})
     return rule
 
