@@ -32,7 +32,10 @@ def test_every_name_is_there():
         l2o_tf.__getattr__("optimizer")
 
 
-@pytest.mark.parametrize("imports", ["import l2o_tf, keras", "import keras, l2o_tf"])
+@pytest.mark.parametrize(
+    "imports",
+    ["import l2o_tf, keras", pytest.param("import keras, l2o_tf", marks=pytest.mark.slow)],
+)
 def test_a_saved_model_loads_after_a_bare_import(imports, tmp_path):
     model = keras.Sequential([keras.Input([2]), keras.layers.Dense(1)])
     model.compile(l2o_tf.LearnedOptimizer("sgd:0.125"), "mse")
