@@ -17,7 +17,12 @@ def test_its_card_says_where_it_comes_from_and_what_it_reaches(name):
         assert card.get(key), f"the card of {name} has no {key}"
 
 
-@pytest.mark.parametrize("name", l2o_tf.list_pretrained())
+def quick_if_improved(name):
+    """A plain rule has the code of its sibling that a curriculum trained."""
+    return name if name.endswith("_cl_il") else pytest.param(name, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", map(quick_if_improved, l2o_tf.list_pretrained()))
 def test_it_trains_a_network_in_keras(name):
     data = datasets.load("digits", "train")
     images, labels = data.images * np.float32(data.scale), data.labels
