@@ -56,7 +56,13 @@ def test_every_flagfile_runs_two_epochs_and_prints_its_resolved_flags(path, tmp_
 
 
 def test_self_improving_ends_with_its_last_epoch(tmp_path):
-    flags = [*TINY, "--num_epochs=3", "--self_improving_epochs=2", f"--workdir={tmp_path}/run"]
+    flags = [
+        *TINY,
+        "--rule=global_learning_rate",
+        "--num_epochs=3",
+        "--self_improving_epochs=2",
+        f"--workdir={tmp_path}/run",
+    ]
     session.train(cli.parse(TrainConfig, ["train", *flags]), cli.say)
     kinds = [row["kind"] for row in rows_of(tmp_path / "run")]
     assert kinds == ["self_improving", "self_improving", "meta_loss", "validation"]
