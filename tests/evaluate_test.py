@@ -15,7 +15,7 @@ import tensorflow as tf
 from l2o_tf import artifacts, cli, evaluate, optimizees, rules
 from l2o_tf.core import errors, seeds
 from l2o_tf.data import datasets
-from l2o_tf.evaluation import report, results, runner, session, statistics, tuning
+from l2o_tf.evaluation import report, results, runner, session, statistics, tuning, workbench
 from l2o_tf.evaluation.config import EvaluateConfig
 from tests import ctrl_c, reference
 
@@ -48,6 +48,24 @@ def interrupt_after(monkeypatch, num_runs):
         return original(self, *args)
 
     monkeypatch.setattr(runner.Runner, "run", interrupted)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once():
+    """Evaluations on an optimizee of the package share its runner, which takes long to compile."""
+    runners, original = {}, workbench.Workbench.runner
+
+    def shared(self, optimizee):
+        if ":" in optimizee:
+            return original(self, optimizee)
+        task = self.task(optimizee)._replace(num_steps=0)
+        if task not in runners:
+            runners[task] = runner.Runner(self.create(optimizee))
+        return runners[task]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workbench.Workbench, "runner", shared)
+        yield
 
 
 @pytest.fixture(scope="module")
