@@ -116,7 +116,6 @@ def test_recorded_steps_and_their_gradients_equal_the_plain_ones(case):
         gradient = recorder.gradient(kept, records, problem.cotangents[0][0])
         return [u.stack() for u in updates], recorder.end(state), gradient
 
-    @tf.function(autograph=False)
     def plain():
         with tf.GradientTape() as tape:
             tape.watch(problem.weights)
