@@ -127,7 +127,9 @@ def check_second_derivatives(gradient, golden, kind, second_derivatives):
     ("kind", "objective"),
     [
         ("nolog", objectives.MeanOfLosses()),
-        ("numeps", objectives.MeanOfLogs(numerator_epsilon=True)),
+        pytest.param(
+            "numeps", objectives.MeanOfLogs(numerator_epsilon=True), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_other_objectives(kind, objective):
@@ -190,7 +192,7 @@ def indices_of(golden, unroll):
     return tf.constant(scored[golden["dataset_batches"][unroll]]), tf.constant(scored)
 
 
-@pytest.mark.parametrize("second_derivatives", [False, True])
+@pytest.mark.parametrize("second_derivatives", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_gradients_on_minibatches_and_scores_on_more_examples(second_derivatives):
     golden = reference.arrays("golden/scale/imitation.npz")
     unrolled = network_unrolls(golden, second_derivatives=second_derivatives)
