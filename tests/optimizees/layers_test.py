@@ -65,7 +65,7 @@ def test_the_first_of_equal_largest_pixels_has_the_gradient():
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+@pytest.mark.parametrize("dtype", [tf.float32, pytest.param(tf.float64, marks=pytest.mark.slow)])
 def test_xla_loses_no_gradient_between_batch_norm_and_the_next_convolution(dtype, stride):
     def gradients(*inputs):
         with tf.GradientTape() as tape:
