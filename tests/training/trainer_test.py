@@ -37,6 +37,12 @@ def make_trainer(schedule=CURRICULUM, imitation_r=(0.3,), seed=0, weight_average
     return trainer.Trainer(rule, [optimizee], adam, recipe, teachers, plan=Plan(4))
 
 
+def plain(optimizee):
+    """The optimizee without XLA, which takes longer than trainings of gradient descent."""
+    optimizee.compiles = False
+    return optimizee
+
+
 @pytest.fixture(scope="module")
 def events():
     made = make_trainer()
@@ -160,7 +166,7 @@ def assert_equal(weights, expected):
 @pytest.mark.parametrize("final_minibatch", [False, True])
 def test_validation_has_its_own_optimizee_and_its_score(final_minibatch):
     """Gradient descent with a learning rate that hardly moves, trained on a scaled problem."""
-    rate, bowl = 0.1, problems.Bowl()
+    rate, bowl = 0.1, plain(problems.Bowl())
     recipe = trainer.Recipe(
         curriculum.Schedule((8,), (8,), 1, math.inf, max_epochs=1),
         validation_epochs=2,
@@ -197,10 +203,10 @@ def test_of_several_optimizees_each_counts_alike_in_a_validation():
     )
     made = trainer.Trainer(
         rules.from_spec(f"sgd:{rate}"),
-        [problems.Bowl(), Offset()],
+        [plain(problems.Bowl()), plain(Offset())],
         rules.from_spec("sgd:1e-12"),
         recipe,
-        validation_optimizees=[problems.Bowl(), Offset()],
+        validation_optimizees=[plain(problems.Bowl()), plain(Offset())],
         plan=Plan(4),
         optimizee_weights=(1.0, 0.0),
     )
@@ -222,7 +228,7 @@ def test_balanced_losses_are_those_of_an_epoch_over_its_first():
     for balanced in (False, True):
         made = trainer.Trainer(
             rules.from_spec("sgd:0.003"),
-            [Offset()],
+            [plain(Offset())],
             rules.from_spec("sgd:1e-20"),
             trainer.Recipe(curriculum.Schedule((8,), (8,), 1, math.inf, max_epochs=1)),
             plan=Plan(4, objectives.create("sum", balanced=balanced)),
@@ -239,7 +245,7 @@ def test_without_a_curriculum_the_last_epochs_are_validated_too():
     sgd = rules.from_spec("sgd:0.1")
     made = trainer.Trainer(
         sgd,
-        [problems.Bowl()],
+        [plain(problems.Bowl())],
         sgd,
         trainer.Recipe(NO_CURRICULUM, validation_epochs=2),
         plan=Plan(4),
@@ -252,7 +258,7 @@ def test_a_budget_counts_the_steps_that_random_epochs_took():
     schedule = curriculum.Schedule((4,), (4,), 100, math.inf, max_steps=60)
     made = trainer.Trainer(
         rules.from_spec("sgd:0.1"),
-        [problems.Bowl()],
+        [plain(problems.Bowl())],
         rules.create("adam", learning_rate=1e-2),
         trainer.Recipe(schedule, validation_epochs=2),
         plan=Plan(4, lengths=RandomLengths(RandomLength(1, 2.0, 4), RandomLength(2, 3.0, 6))),
