@@ -128,6 +128,7 @@ def test_an_epoch_has_a_log_uniform_number_of_steps(estimator):
         meta_optimizers.create("adam", 1e-30),
         estimator=estimator,
         plan=plan.Plan(3, log_uniform=drawn),
+        with_xla=False,
     )
     meta, counts = compiled.initial_state(rule.weights()), []
     for epoch in range(4):
@@ -144,7 +145,11 @@ def test_a_kept_state_goes_on_from_epoch_to_epoch():
     adam = meta_optimizers.create("adam", 1e-30)
     for keep in (False, True):
         compiled = epochs.Epochs(
-            rule, bowl, adam, plan=plan.Plan(3, objectives.MeanOfLosses(), keep_state=keep)
+            rule,
+            bowl,
+            adam,
+            plan=plan.Plan(3, objectives.MeanOfLosses(), keep_state=keep),
+            with_xla=False,
         )
         meta = compiled.initial_state(rule.weights())
         for epoch in (1, 2):
