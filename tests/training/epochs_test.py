@@ -130,7 +130,7 @@ def test_the_rate_of_imitated_unrolls_is_r(compiled):
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_imitation_has_a_meta_optimizer_of_its_own_unless_it_is_shared(shared):
-    compiled = make(shared_meta_optimizer=shared)
+    compiled = make(shared_meta_optimizer=shared, with_xla=False)
     result = run(compiled.imitate, compiled)
     steps = int(result.meta.meta_loss_optimizer.step), int(result.meta.imitation_optimizer.step)
     assert steps == ((NUM_UNROLLS, 0) if shared else (0, NUM_UNROLLS))
