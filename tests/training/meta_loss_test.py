@@ -13,10 +13,11 @@ from tests.training import problems
 UNROLL_LENGTH = 6
 
 
-@pytest.fixture(params=["dm", "rnnprop"])
+@pytest.fixture(params=[("dm", (4, 3)), ("rnnprop", (3,))], ids=["dm", "rnnprop"])
 def case(request):
     optimizee = problems.SmallQuadratic()
-    rule = rules.create(request.param, seed=tf.constant([5, 6]), units=(4, 3), output_scale=0.1)
+    name, units = request.param
+    rule = rules.create(name, seed=tf.constant([5, 6]), units=units, output_scale=0.1)
     params = optimizee.init(None)
     return rule, optimizee, unrolls.Trajectory(params, rule.init(params))
 
