@@ -159,14 +159,8 @@ def one_by_one():
     return epoch_gradients(1, False, "one by one")
 
 
-@pytest.mark.parametrize(
-    "trajectories, together",
-    [
-        pytest.param(1, True, marks=pytest.mark.slow),
-        pytest.param(4, False, marks=pytest.mark.slow),
-        (4, True),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("trajectories, together", [(1, True), (4, False), (4, True)])
 def test_batches_of_pairs_and_trajectories_estimate_the_same(one_by_one, trajectories, together):
     batched = epoch_gradients(trajectories, together, "batched")
     errors = [np.var(x, axis=0, ddof=1) / len(x) for x in (batched, one_by_one)]
