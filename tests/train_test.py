@@ -14,6 +14,7 @@ from l2o_tf.training import trainer
 from tests import ctrl_c
 
 FLAGS = {
+    "rule_options": '{"units": [4]}',
     "optimizee": ("simple",),
     "dataset": "digits",
     "curriculum": True,
