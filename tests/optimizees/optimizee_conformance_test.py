@@ -15,13 +15,14 @@ FIXED_START = {"simple", "simple_multi"}
 WITHOUT_DATA = FIXED_START | {"quadratic", "square_cos"}
 
 
-LARGE = {"vgg16"}
+# A large one, and siblings of others that differ in a size or a layer.
+SLOW = {"vgg16", "mlp_relu", "mlp_deeper", "conv_cifar", "cifar_multi"}
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name
+        pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
         for name in optimizees.names()
     ],
 )
