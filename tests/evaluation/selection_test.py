@@ -14,7 +14,7 @@ import pytest
 from l2o_tf import artifacts, cli, loading, rules
 from l2o_tf import select as select_command
 from l2o_tf.core import errors, files
-from l2o_tf.evaluation import runner, selecting, selection
+from l2o_tf.evaluation import measuring, runner, selecting, selection
 from l2o_tf.evaluation.config import SelectConfig
 
 PACKAGE = pathlib.Path(__file__).parents[2] / "l2o_tf"
@@ -31,6 +31,21 @@ def make_run(directory, rates, folder="snapshots"):
         files.write_arrays(directory / folder / f"epoch_{epoch:06d}.npz", arrays)
     artifacts.save_rule(directory, rule, card={"training": {"seed": 3}, "stage": 0})
     return str(directory)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once():
+    """Selections on an optimizee share its runner, which takes long to compile."""
+    runners, make = {}, measuring.Bench.runner
+
+    def shared(self, *task):
+        if task not in runners:
+            runners[task] = make(self, *task)
+        return runners[task]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measuring.Bench, "runner", shared)
+        yield
 
 
 @pytest.fixture
