@@ -241,15 +241,14 @@ def test_balanced_losses_are_those_of_an_epoch_over_its_first():
     np.testing.assert_allclose(norms[1], norms[0] / first, rtol=1e-5)
 
 
-def test_without_a_curriculum_the_last_epochs_are_validated_too():
+def descent_without_a_curriculum():
     sgd = rules.from_spec("sgd:0.1")
-    made = trainer.Trainer(
-        sgd,
-        [plain(problems.Bowl())],
-        sgd,
-        trainer.Recipe(NO_CURRICULUM, validation_epochs=2),
-        plan=Plan(4),
-    )
+    recipe = trainer.Recipe(NO_CURRICULUM, validation_epochs=2)
+    return trainer.Trainer(sgd, [plain(problems.Bowl())], sgd, recipe, plan=Plan(4))
+
+
+def test_without_a_curriculum_the_last_epochs_are_validated_too():
+    made = descent_without_a_curriculum()
     kinds = [event.kind for event in made.run(made.initial_progress())]
     assert kinds == [*["meta_loss"] * 3, "validation"] * 2 + ["meta_loss", "validation"]
 
@@ -299,7 +298,7 @@ def test_a_non_finite_gradient_skips_the_meta_step_and_is_counted():
             return super().loss(params, batch) * tf.constant(np.nan)
 
     optimizee = Cliff(tf.float32)
-    rule = rules.create("dm", units=(3, 3))
+    rule = rules.create("dm", units=(3,))
     compiled = epochs.Epochs(rule, optimizee, rules.from_spec("adam"), plan=Plan(4))
     meta = compiled.initial_state(rule.weights())
     result = compiled.train(meta, seeds.make_seed(0, "test"), tf.constant(3))
@@ -335,9 +334,8 @@ def test_optimizees_are_drawn_by_weight(weights, shares):
     assert all(count == 0 for count, share in zip(drawn, shares) if not share)
 
 
-@pytest.mark.slow
 def test_validations_tell_how_far_they_are():
-    made, told = make_trainer(NO_CURRICULUM), []
+    made, told = descent_without_a_curriculum(), []
     next(
         event
         for event in made.run(made.initial_progress(), lambda *counts: told.append(counts))
