@@ -146,7 +146,7 @@ def test_imitation_has_a_meta_optimizer_of_its_own_unless_it_is_shared(shared):
     ids=lambda estimator: type(estimator).__name__,
 )
 def test_every_estimator_raises_a_learning_rate_that_is_too_low(estimator):
-    compiled = make(estimator=estimator)
+    compiled = make(estimator=estimator, with_xla=False)
     result = run(compiled.train, compiled)
     # Adam's first meta-steps are of the size of its learning rate where all gradients agree, and
     # somewhat smaller where they shrink, as here; signs at random would cancel.

@@ -104,7 +104,8 @@ def test_a_random_epoch_takes_the_steps_that_are_drawn():
     rule = rules.create("global_learning_rate", initial_rate=0.01)
     bowl = quadratics.Bowl(2.0)
     rate = 1e-30  # Too small for the weights to change.
-    compiled = epochs.Epochs(rule, bowl, meta_optimizers.create("adam", rate), plan=parts)
+    adam = meta_optimizers.create("adam", rate)
+    compiled = epochs.Epochs(rule, bowl, adam, plan=parts, with_xla=False)
     result = compiled.train(compiled.initial_state(rule.weights()), SEED, tf.constant(1))
     length_seed = seeds.fold(SEED, 8)
     steps = [int(lengths.num_steps(length_seed, k)) for k in range(len(result.losses))]

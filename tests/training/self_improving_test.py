@@ -74,6 +74,7 @@ def test_a_mixed_epoch_has_the_help_of_its_share():
         rules.from_spec("adam:0.00001"),
         mixture=mixed,
         plan=Plan(4),
+        with_xla=False,
     )
     meta = compiled.initial_state(hardly_learned.weights())
     arguments = meta, seeds.make_seed(0, "test"), tf.constant(3)
