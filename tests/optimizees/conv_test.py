@@ -38,8 +38,15 @@ def test_numbers_of_coordinates(name, plain, with_batch_norm):
     assert coordinates.count(params) == with_batch_norm
 
 
-def test_vgg16_has_thirteen_convolutions_and_one_matrix():
-    params = create("vgg16").init(SEED)
+@pytest.fixture(scope="module")
+def vgg16():
+    """VGG16 and parameters of it."""
+    optimizee = create("vgg16")
+    return optimizee, optimizee.init(SEED)
+
+
+def test_vgg16_has_thirteen_convolutions_and_one_matrix(vgg16):
+    _, params = vgg16
     assert coordinates.count(params) == 14_719_818
     assert [p.shape.rank for p in params[::2]] == [4] * 13 + [2]
 
@@ -166,9 +173,8 @@ def test_rectified_logits_are_the_default_of_the_legacy_code(name, rectified):
     np.testing.assert_allclose(optimizee.logits(params, images), expected, rtol=1e-6)
 
 
-def test_vgg16_takes_the_cross_entropy_of_probabilities():
-    optimizee = create("vgg16")
-    params = optimizee.init(SEED)
+def test_vgg16_takes_the_cross_entropy_of_probabilities(vgg16):
+    optimizee, params = vgg16
     x = images = optimizee.batch(SEED, tf.constant(0)).images
     for i in range(13):
         w, b = params[2 * i : 2 * i + 2]
