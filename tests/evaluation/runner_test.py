@@ -95,7 +95,7 @@ def test_two_learned_rules_share_a_compiled_loop(name):
     measure = runner.Runner(measured)
     losses = []
     for seed in (0, 1):
-        rule = rules.create_learned(name, seeds.make_seed(seed, "rule"))
+        rule = rules.create_learned(name, seeds.make_seed(seed, "rule"), units=(8,))
         # Larger steps, so that the two rules end far apart.
         rule.assign({k: 20 * w if k == "linear/w" else w for k, w in rule.weights().items()})
         losses.append(measure.run(rule, SEED, 30))
