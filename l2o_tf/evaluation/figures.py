@@ -23,10 +23,14 @@ from l2o_tf.evaluation import (
 )
 
 _QUICK_LOOK_POINTS = 50
+_MANY_DECADES = 10**4.5
 
 
 class Line(NamedTuple):
-    """One series of one panel; without runs it is missing from the results."""
+    """One series of one panel; without runs it is missing from the results.
+
+    The published curve goes as far as the results of the panel.
+    """
 
     label: str
     rule: str
@@ -75,16 +79,13 @@ def paper_figure(
     empty: list[str] = []
     missing: dict[str, list[str]] = {}
     for panel in paper_figures.select(number, panels):
+        members = [grouped.get((rule, panel.optimizee), []) for _, rule in panel.series]
+        longest = max((run.losses.size for runs in members for run in runs), default=0)
         lines = [
-            Line(
-                label,
-                rule,
-                grouped.get((rule, panel.optimizee), []),
-                (curves or {}).get((panel.title, label)),
-            )
-            for label, rule in panel.series
+            Line(label, rule, runs, _until(longest, (curves or {}).get((panel.title, label))))
+            for (label, rule), runs in zip(panel.series, members)
         ]
-        if not any(line.runs for line in lines):
+        if not longest:
             empty.append(panel.title)
             continue
         drawn.append(Panel(panel.title, lines))
@@ -100,6 +101,16 @@ def paper_figure(
     draw(drawn, path, f"Figure {number}: {figure.caption}")
     absent = [f"{series} on {', '.join(titles)}" for series, titles in missing.items()]
     return [*absent, *([f"all series on {', '.join(empty)}: left out"] if empty else [])]
+
+
+def _until(longest: int, curve: published.Curve | None) -> published.Curve | None:
+    """The part of a published curve up to a step; None if there is none."""
+    if curve is None:
+        return None
+    within = curve.steps <= longest
+    if not np.isfinite(curve.ln_loss[within]).any():
+        return None
+    return curve._replace(steps=curve.steps[within], ln_loss=curve.ln_loss[within])
 
 
 def loss_curves(panels: Sequence[Panel], path: str | os.PathLike, title: str) -> None:
@@ -159,7 +170,7 @@ def _draw_panels(
     for axis, panel in zip(axes, panels):
         longest = max(run.losses.size for line in panel.lines for run in line.runs)
         for line in panel.lines:
-            _draw_line(axis, line, looks[line.rule], window, longest, transform)
+            _draw_line(axis, line, looks[line.rule], window, transform)
         axis.set_title(panel.title, fontsize=10)
         drawing.label(axis, "training iterations", y_label)
         axis.set_xlim(0, longest)
@@ -179,20 +190,19 @@ def _draw_panels(
 
 def _scale_by_logarithm(axis: Axes) -> None:
     axis.set_yscale("log")
-    axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.yaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_minor_formatter(ticker.NullFormatter())
+    low, high = axis.get_ylim()
+    if high < _MANY_DECADES * low:  # Else powers of ten, as Matplotlib writes them.
+        axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.yaxis.set_major_formatter("{x:g}")
 
 
-def _draw_line(
-    axis: Axes, line: Line, style: drawing.Style, window: int, longest: int, transform
-) -> None:
+def _draw_line(axis: Axes, line: Line, style: drawing.Style, window: int, transform) -> None:
     if line.overlay is not None:
-        shown = line.overlay.steps <= longest
         axis.plot(
-            line.overlay.steps[shown],
-            transform(line.overlay.ln_loss[shown]),
-            linestyle=(0, (4, 2)),
+            line.overlay.steps,
+            transform(line.overlay.ln_loss),
+            linestyle=drawing.PUBLISHED,
             linewidth=1.1,
             color=style.color,
         )
@@ -231,24 +241,27 @@ def _draw_line(
 def _legend_handles(panels: Sequence[Panel], styles: dict[str, drawing.Style]) -> list[Line2D]:
     handles = []
     for rule, style in styles.items():
-        lines = [line for panel in panels for line in panel.lines if line.rule == rule]
-        where = [
-            panel.title
-            for panel in panels
-            for line in panel.lines
-            if line.rule == rule and not line.runs
+        lines = [
+            (panel.title, line) for panel in panels for line in panel.lines if line.rule == rule
         ]
-        handles.append(drawing.handle(style, lines[0].label + _remarks(lines, where)))
+        label = lines[0][1].label + _remarks(lines)
+        is_drawn = any(line.runs or line.overlay is None for _, line in lines)
+        handles.append(drawing.handle(style, label, published=not is_drawn))
     return handles
 
 
-def _remarks(lines: Sequence[Line], missing_in: Sequence[str]) -> str:
-    runs = [run for line in lines for run in line.runs]
-    if not runs:
-        return " (missing)"
+def _remarks(lines: Sequence[tuple[str, Line]]) -> str:
+    """What the legend says of the lines of one rule, which come with the titles of their panels."""
+    runs = [run for _, line in lines for run in line.runs]
     rates = tables.learning_rates(runs)
     remarks = [f"learning rate {rates}"] if rates else []
-    remarks += [f"missing: {', '.join(missing_in)}"] if missing_in else []
+    absent = [(title, line) for title, line in lines if not line.runs]
+    for said, without in (
+        ("published only", [title for title, line in absent if line.overlay is not None]),
+        ("missing", [title for title, line in absent if line.overlay is None]),
+    ):
+        if without:
+            remarks.append(said if len(without) == len(lines) else f"{said}: {', '.join(without)}")
     diverged = sum(run.diverged_at is not None for run in runs)
     if diverged:
         remarks.append(f"{diverged} of {len(runs)} runs diverged")

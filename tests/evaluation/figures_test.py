@@ -60,6 +60,16 @@ def test_means_of_logs_bands_and_published_curves(drawn):
     assert dashed.get_xdata().max() <= 500 < curve.steps.max()
     np.testing.assert_array_equal(dashed.get_ydata(), curve.ln_loss[curve.steps <= 500])
     assert not lines_of(axis, drawing.COLORS["dm_cl_il"])
+    assert texts_of(figure)[0] == [
+        "L2O-Scale-Meta (missing)",  # Its published curve begins later.
+        "L2O-Scale (published only)",
+        "L2O-DM-CL-IL (published only)",
+        "L2O-DM",
+        "RNNprop",
+    ]
+    handles = figure.legends[0].get_lines()
+    assert [handle.get_linestyle() for handle in handles] == ["-", "--", "--", "-", "-"]
+    assert [handle.get_marker() for handle in handles] == ["v", "", "", "o", "D"]
     assert missing == [
         "L2O-Scale-Meta (scale_meta) on MLP-orig",
         "L2O-Scale (scale) on MLP-orig",
@@ -94,6 +104,13 @@ def test_no_bands_are_promised_with_one_seed(drawn):
     assert texts_of(drawn[0])[1] == "Lines: geometric mean over 10 steps and seeds"
     figures.quick_look(make_runs("dm", "mlp"), "unused")
     assert texts_of(drawn[1])[1].endswith("; bands: one standard deviation")
+
+
+def test_the_legend_says_where_a_series_is_published_only(drawn):
+    runs = make_runs("dm", "mlp") + make_runs("rnnprop", "mlp") + make_runs("dm", "mlp_relu")
+    figures.paper_figure(2, runs, "unused", published.figure(2))
+    assert texts_of(drawn[0])[0][-1] == "RNNprop (published only: MLP-ReLU)"
+    assert drawn[0].legends[0].get_lines()[-1].get_linestyle() == "-"
 
 
 def test_missing_and_diverged_series_are_named(drawn):
@@ -155,6 +172,20 @@ def test_quick_look_smooths_by_length(drawn):
     line = drawn[1].axes[0].lines[0]
     assert line.get_xdata()[0] == 10
     assert line.get_ydata()[0] == pytest.approx(math.exp(-1.0), rel=1e-6)
+
+
+def test_the_ticks_of_quick_look_follow_the_range(drawn):
+    def ticks(num_steps):
+        figures.quick_look(make_runs("dm", "mlp", num_steps=num_steps), "unused")
+        drawn[-1].draw_without_rendering()
+        axis = drawn[-1].axes[0]
+        low, high = axis.get_ylim()
+        ticks = zip(axis.get_yticks(), axis.get_yticklabels())
+        return [label.get_text() for at, label in ticks if low <= at <= high]
+
+    assert ticks(500) == "0.002 0.005 0.01 0.02 0.05 0.1 0.2 0.5 1".split()
+    powers = [f"10^{{{power}}}" for power in (-8, -6, -4, -2, 0)]
+    assert ticks(2000) == [rf"$\mathdefault{{{power}}}$" for power in powers]
 
 
 def test_quick_look_has_a_panel_per_optimizee(drawn):
