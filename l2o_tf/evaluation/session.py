@@ -6,7 +6,7 @@ import json
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 from l2o_tf import optimizees
@@ -97,8 +97,7 @@ def _evaluate(config: EvaluateConfig, tell, prepare) -> None:
     rates = _rates(config, bench, loaded, stored.values())
     missing = [key for key in _own_runs(config, loaded) if _run_key(*key) not in stored]
     if missing:
-        at_once = f", {config.jobs} at a time" if config.jobs > 1 else ""
-        tell(f"{len(missing)} runs on {devices.describe()}{at_once}")
+        tell(_announcement(config, missing, _searches(bench, loaded, missing, rates)))
         # Data that cannot be used are found out before anything is written, and a directory that
         # cannot be written before the first long run.
         for optimizee in dict.fromkeys(optimizee for _, optimizee, _ in missing):
@@ -129,6 +128,27 @@ def _evaluate(config: EvaluateConfig, tell, prepare) -> None:
         seconds = time.monotonic() - started
         tell(f"{num_steps_run / seconds:.0f} optimizee steps per second")
     _report(config, loaded, tell)
+
+
+def _searches(bench, loaded, missing, rates) -> list[tuple[str, str]]:
+    """The rules and optimizees whose learning rates are to be searched for."""
+    tuned = {
+        (rule.name, optimizee)
+        for label, optimizee, _ in missing
+        if isinstance(rule := loaded[label], tuning.Tuned) and (label, optimizee) not in rates
+    }
+    return [key for key in tuned if bench.known_rate(*key) is None]
+
+
+def _announcement(config: EvaluateConfig, missing: Sized, searches: Sized) -> str:
+    """What is to be run before there is a result."""
+    text = f"{len(missing)} runs of {config.num_steps} steps on {devices.describe()}"
+    if config.jobs > 1:
+        text += f", {config.jobs} at a time"
+    if searches:
+        runs = len(searches) * len(tuning.RATES) * tuning.DEFAULT_NUM_SEEDS
+        text += f", and up to {runs} more to tune learning rates"
+    return text
 
 
 @contextlib.contextmanager
