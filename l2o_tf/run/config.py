@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import ClassVar
 
 from l2o_tf.core import errors
 from l2o_tf.core.flags import CommandFlags, check_numbers, flag, json_object, require, to_text
@@ -66,6 +67,8 @@ class TrainConfig(
     Raises:
         InputError: for a value out of range; the message names the flag.
     """
+
+    HAS_RECIPES: ClassVar[bool] = True  # The flagfiles of the package.
 
     def __post_init__(self):
         self._check_ranges()
