@@ -58,8 +58,8 @@ class CompareConfig(flags.CommandFlags):
     )
     out: str | None = flags.flag(
         None,
-        "A directory for comparison.txt, differences.csv and comparison.png, a panel for each "
-        "series. Default: none.",
+        "A directory for comparison.txt, differences.csv and comparison.png and .pdf, a panel for "
+        "each series. Default: none.",
         "Output",
     )
 
@@ -97,8 +97,10 @@ def main(config: CompareConfig) -> int:
         # Late, because Matplotlib is slow to import.
         from l2o_tf.evaluation import comparison_figure
 
-        comparison_figure.draw(compared, labels, config.tolerance, out / "comparison.png")
-        sys.stdout.write(f"wrote comparison.txt, differences.csv and comparison.png in {out}\n")
+        for ending in ("png", "pdf"):
+            path = out / f"comparison.{ending}"
+            comparison_figure.draw(compared, labels, config.tolerance, path)
+        sys.stdout.write(f"wrote comparison.txt, .png, .pdf and differences.csv in {out}\n")
     verdicts = {one.verdict for one in compared}
     if comparison.Verdict.DIFFER in verdicts:
         return 1

@@ -41,7 +41,7 @@ def test_exit_code_1_and_files(tmp_path):
     assert "Of 2 series 1 differ, 1 agree (tolerance 0.3)." in done.stdout
     assert "Only in B: scale on mlp." in done.stdout
     names = sorted(path.name for path in out.iterdir())
-    assert names == ["comparison.png", "comparison.txt", "differences.csv"]
+    assert names == ["comparison.pdf", "comparison.png", "comparison.txt", "differences.csv"]
     text = (out / "comparison.txt").read_text()
     assert text.startswith("\n".join(lines[:-1]) + "\n\nnew: dm on mlp (3 runs); mnist/test\n")
     assert len((out / "differences.csv").read_text().splitlines()) == 1 + 2 * 10

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from l2o_tf.evaluation import comparison, comparison_report, drawing, statistics
 
-_COLUMNS = 5
+_MAX_COLUMNS = 5
 
 
 def draw(
@@ -23,8 +23,8 @@ def draw(
     Raises:
         InputError: if the file cannot be written.
     """
-    columns = min(_COLUMNS, len(compared))
-    rows = -(-len(compared) // columns)
+    rows = -(-len(compared) // _MAX_COLUMNS)
+    columns = -(-len(compared) // rows)
     figure = Figure(figsize=(max(6.4, 3.2 * columns), 4.6 * rows + 0.8), layout="constrained")
     blocks = figure.subfigures(rows, columns, squeeze=False).ravel()
     handles: dict[object, Artist] = {}
@@ -35,10 +35,17 @@ def draw(
         _draw_difference(bottom, one, tolerance)
         drawing.label(top, "", "loss (ln)")
         drawing.label(bottom, f"{one.a.unit}s", " - ".join(labels))
+        if one.a.steps.size:
+            bottom.set_xlim(right=one.a.steps[-1])
         for axis in (top, bottom):
             handles |= {h.get_label(): h for h in axis.get_legend_handles_labels()[0]}
+    has_bands = any(len(side.values) > 1 for one in compared for side in one[:2])
     figure.legend(
-        handles=list(handles.values()), loc="outside lower center", ncols=3, **drawing.LEGEND
+        handles=list(handles.values()),
+        loc="outside lower center",
+        ncols=3,
+        title="bands around the lines: one standard deviation" if has_bands else None,
+        **drawing.LEGEND,
     )
     drawing.save(figure, path)
 
@@ -61,7 +68,7 @@ def _draw_difference(axis: Axes, one: comparison.Comparison, tolerance: float) -
     axis.plot(
         steps[one.significant],
         difference[one.significant],
-        "X",
+        ".",
         color=drawing.BLACK,
         markersize=4,
         label="significant (Bonferroni)",

@@ -1,6 +1,7 @@
 """The figure of a comparison shows the numbers of the comparison."""
 
 import numpy as np
+import pytest
 
 from l2o_tf.evaluation import comparison, comparison_figure, drawing, sources
 
@@ -25,6 +26,12 @@ def test_both_curves_over_their_difference(monkeypatch):
     np.testing.assert_allclose(bottom.lines[0].get_ydata(), [2.0, 2.9])
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels[:3] == ["mine", "B", "tolerance 0.5"]
+    assert figure.legends[0].get_title().get_text().endswith("one standard deviation")
+    assert bottom.get_xlim() == (0, 200)
+    assert figure.get_figwidth() == pytest.approx(3 * 3.2)  # Two rows of three, not five and one.
+    single = [side._replace(values=side.values[:1]) for side in (a, b)]
+    comparison_figure.draw([comparison.compare(*single, 0.5)], ("mine", "B"), 0.5, "unused")
+    assert saved[1].legends[0].get_title().get_text() == ""
 
 
 def test_a_series_without_windows_is_drawn_empty(tmp_path):
