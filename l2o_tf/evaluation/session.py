@@ -105,15 +105,19 @@ def _evaluate(config: EvaluateConfig, tell, prepare) -> None:
         with results.lock(config.workdir):
             files.write_json(_record_path(config), _check_workdir(config, fingerprints))
     shown = progress.Progress(tell, len(missing), config.num_steps)
+    searching = 0.0  # Seconds.
 
     def wanted():
+        nonlocal searching
         for label, optimizee, seed in missing:
             if results.is_stored(config.workdir, _run_key(label, optimizee, seed)):
                 shown.skip()  # By another evaluation in the same directory.
                 continue
             rule, rate = loaded[label], None
             if isinstance(rule, tuning.Tuned):
+                began = time.monotonic()
                 rate = rates.get((label, optimizee)) or bench.tuned(rule.name, optimizee)
+                searching += time.monotonic() - began
             yield workbench.Wanted(label, optimizee, seed, rate)
 
     started, num_steps_run = time.monotonic(), 0
@@ -125,7 +129,7 @@ def _evaluate(config: EvaluateConfig, tell, prepare) -> None:
             num_steps_run += config.num_steps
             tell(f"{label} on {optimizee}, seed {seed}: {report.outcome(run)}")
     if num_steps_run:
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - started - searching
         tell(f"{num_steps_run / seconds:.0f} optimizee steps per second")
     _report(config, loaded, tell)
 
