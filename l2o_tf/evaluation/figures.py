@@ -85,7 +85,7 @@ def paper_figure(
             Line(label, rule, runs, _until(longest, (curves or {}).get((panel.title, label))))
             for (label, rule), runs in zip(panel.series, members)
         ]
-        if not longest:
+        if longest < results.WINDOW:
             empty.append(panel.title)
             continue
         drawn.append(Panel(panel.title, lines))
@@ -93,6 +93,11 @@ def paper_figure(
             if not line.runs:
                 missing.setdefault(f"{line.label} ({line.rule})", []).append(panel.title)
     if not drawn:
+        if runs and max(run.losses.size for run in runs) < results.WINDOW:
+            raise errors.InputError(
+                f"a figure of the paper shows means over {results.WINDOW} steps and no run is as "
+                "long: plot without --figure"
+            )
         wanted = figure.panels[0].series[0].rule, figure.panels[0].optimizee
         raise errors.InputError(
             f"the results hold nothing that figure {number} shows, such as {' on '.join(wanted)}"
@@ -230,6 +235,7 @@ def _draw_line(axis: Axes, line: Line, style: drawing.Style, window: int, transf
         marker=style.marker,
         markersize=3.5,
         markevery=(every // 2, every),
+        clip_on=False,  # The only point of 100 steps is on the edge.
     )
     diverged = [(run.diverged_at - 1) // window for run in line.runs if run.diverged_at]
     if diverged and min(diverged) > 0:

@@ -89,6 +89,14 @@ def test_panels_are_chosen_by_title_or_optimizee(drawn):
         figures.paper_figure(5, runs, "unused", panels=("lenet",))
 
 
+def test_a_panel_of_runs_shorter_than_a_mean_is_left_out(drawn):
+    short = results.Run("dm", "mlp_relu", "", "", 0, np.ones(99, np.float32))
+    missing = figures.paper_figure(5, [*make_runs("dm", "mlp", num_steps=100), short], "unused")
+    (axis,) = drawn[0].axes
+    assert axis.get_title() == "MLP-orig" and not axis.lines[0].get_clip_on()
+    assert missing[-1] == "all series on MLP-ReLU, MLP-deeper, Conv-MNIST, Conv-CIFAR: left out"
+
+
 def test_tuned_learning_rates_are_in_the_legend(drawn):
     runs = make_runs("dm", "mlp") + make_runs("dm", "conv_mnist")
     for optimizee, rate in (("mlp", 0.01), ("conv_mnist", 0.003)):
@@ -265,6 +273,9 @@ def test_what_cannot_be_drawn(tmp_path):
         errors.InputError, match="nothing that figure 3 shows, such as scale on mlp"
     ):
         figures.paper_figure(3, make_runs("dm", "mlp"), tmp_path / "x.png")
+    short = results.Run("dm", "mlp", "", "", 0, np.ones(99, np.float32))
+    with pytest.raises(errors.InputError, match="means over 100 steps and no run is as long"):
+        figures.paper_figure(2, [short], tmp_path / "x.png")
     (tmp_path / "file").write_text("")
     with pytest.raises(errors.InputError, match="cannot write"):
         figures.quick_look(make_runs("dm", "mlp"), tmp_path / "file" / "x.png")
