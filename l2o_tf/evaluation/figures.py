@@ -109,11 +109,11 @@ def paper_figure(
 
 
 def _until(longest: int, curve: published.Curve | None) -> published.Curve | None:
-    """The part of a published curve up to a step; None if there is none."""
+    """The part of a published curve up to a step; None if that is no line."""
     if curve is None:
         return None
     within = curve.steps <= longest
-    if not np.isfinite(curve.ln_loss[within]).any():
+    if np.isfinite(curve.ln_loss[within]).sum() < 2:
         return None
     return curve._replace(steps=curve.steps[within], ln_loss=curve.ln_loss[within])
 
@@ -278,8 +278,9 @@ def _caption(panels: Sequence[Panel], window: int) -> str:
     lines = [line for panel in panels for line in panel.lines]
     counts = sorted({len(line.runs) for line in lines if line.runs})
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    plural = "seed" if counts == [1] else "seeds"
-    parts = [f"Lines: mean over {seeds} {plural} of {window}-step means of ln loss"]
+    mean = f"{window}-step means of ln loss"
+    lines_are = f"{mean}, one seed" if counts == [1] else f"mean over {seeds} seeds of {mean}"
+    parts = [f"Lines: {lines_are}"]
     if counts[-1] > 1:
         parts.append("bands: one standard deviation")
     if any(run.diverged_at for line in lines for run in line.runs):

@@ -112,6 +112,9 @@ def test_no_bands_are_promised_with_one_seed(drawn):
     assert texts_of(drawn[0])[1] == "Lines: geometric mean over 10 steps and seeds"
     figures.quick_look(make_runs("dm", "mlp"), "unused")
     assert texts_of(drawn[1])[1].endswith("; bands: one standard deviation")
+    figures.paper_figure(2, make_runs("dm", "mlp", 1, 200), "unused", published.figure(2))
+    # Of published curves there is one point up to step 200, which is no line.
+    assert texts_of(drawn[2])[1] == "Lines: 100-step means of ln loss, one seed."
 
 
 def test_the_legend_says_where_a_series_is_published_only(drawn):
