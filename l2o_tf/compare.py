@@ -17,8 +17,9 @@ usage: python -m l2o_tf.compare A B [flags]
 A and B are each one of these, or LABEL= and one of these
   DIR[:OPTIMIZEE[:RULE]]     results written by evaluate, or a run directory that holds some
   CSV[:PANEL[:SERIES]]       published curves, such as data/published/figure2.csv:MLP-orig:L2O-DM
-  RUN[,RUN...]               training runs by their validation losses; several count as seeds, as
-                             do those in a directory of runs
+  RUN[,RUN...]               training runs: their validation losses, and the meta-losses between
+                             validations; several count as seeds, as do those in a directory of runs
+  RUN:validation[:STEPS]     the validations alone, or those on so many steps; RUN:meta-loss[:STEPS]
   FILE[,FILE...]             losses: .npy, .npz, .txt, .csv of [num_steps] or [num_runs, num_steps],
                              or loss records of the legacy code; several count as seeds
 
