@@ -5,7 +5,6 @@ import dataclasses
 import shlex
 import subprocess
 import sys
-from typing import ClassVar
 
 import pytest
 
@@ -134,7 +133,7 @@ def test_help_is_grouped_with_defaults(argument, monkeypatch, capsys):
 def test_recipes_are_listed_where_they_are_for_the_command():
     @dataclasses.dataclass(frozen=True)
     class WithRecipes(Config):
-        HAS_RECIPES: ClassVar[bool] = True
+        HAS_RECIPES = True
 
     for config, listed in ((Config, False), (WithRecipes, True)):
         assert ("of which NAME is one of l2o_dm," in cli.help_page(config, "")) == listed

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from typing import ClassVar
 
 from l2o_tf.core import errors
 from l2o_tf.core.flags import CommandFlags, check_numbers, flag, json_object, require, to_text
@@ -68,7 +67,7 @@ class TrainConfig(
         InputError: for a value out of range; the message names the flag.
     """
 
-    HAS_RECIPES: ClassVar[bool] = True  # The flagfiles of the package.
+    HAS_RECIPES = True  # The flagfiles of the package.
 
     def __post_init__(self):
         self._check_ranges()
