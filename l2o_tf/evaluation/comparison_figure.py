@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -63,14 +64,18 @@ def _draw_difference(axis: Axes, one: comparison.Comparison, tolerance: float) -
     steps, difference = one.a.steps, one.difference
     low, high = difference - one.half_width, difference + one.half_width
     axis.axhspan(-tolerance, tolerance, color="0.9", label=f"tolerance {tolerance:g}")
-    axis.fill_between(steps, low, high, color=drawing.GREEN, alpha=0.3, lw=0, label="95 % interval")
     axis.plot(steps, difference, color=drawing.GREEN, linewidth=1.5, label="difference")
-    axis.plot(
-        steps[one.significant],
-        difference[one.significant],
-        ".",
-        color=drawing.BLACK,
-        markersize=4,
-        label="significant (Bonferroni)",
-    )
+    if np.isfinite(one.half_width).any():
+        axis.fill_between(
+            steps, low, high, color=drawing.GREEN, alpha=0.3, lw=0, label="95 % interval"
+        )
+    if one.significant.any():
+        axis.plot(
+            steps[one.significant],
+            difference[one.significant],
+            ".",
+            color=drawing.BLACK,
+            markersize=4,
+            label="significant (Bonferroni)",
+        )
     axis.axhline(0.0, color="0.3", linewidth=0.8)
