@@ -246,13 +246,17 @@ def _curves_of_training(path: pathlib.Path) -> dict[tuple[str, int], dict[int, f
     lengths, losses = set[int](), list[float]()
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file, strict=True):
+            rows = csv.DictReader(file, strict=True)
+            # The score of several optimizees is a mean of logarithms already.
+            are_logarithms = any(name.startswith("loss_on_") for name in rows.fieldnames or ())
+            for row in rows:
                 epoch, num_steps, loss = int(row["epoch"]), int(row["num_steps"]), row["loss"]
                 if row["kind"] == "meta_loss":
                     lengths.add(num_steps)
                     losses.append(float(loss))
                 elif row["kind"] in ("validation", "baseline"):
-                    validations.setdefault(num_steps, {})[epoch] = _mean_of_ln([float(loss)])
+                    score = _mean_of_ln([float(loss)], are_logarithms)
+                    validations.setdefault(num_steps, {})[epoch] = score
                     if losses:
                         periods.append((epoch, lengths, _mean_of_ln(losses)))
                         lengths, losses = set(), []
@@ -266,8 +270,10 @@ def _curves_of_training(path: pathlib.Path) -> dict[tuple[str, int], dict[int, f
     return found
 
 
-def _mean_of_ln(losses: Sequence[float]) -> float:
-    return float(statistics.ln(np.array(losses)).mean()) if np.isfinite(losses).all() else np.nan
+def _mean_of_ln(losses: Sequence[float], are_logarithms: bool = False) -> float:
+    if not np.isfinite(losses).all():
+        return np.nan
+    return float(np.mean(losses if are_logarithms else statistics.ln(np.array(losses))))
 
 
 def _from_losses(

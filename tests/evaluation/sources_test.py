@@ -198,6 +198,15 @@ def test_trainings_by_their_validations_and_meta_losses(tmp_path):
         sources.read(f"{seeds[0]},{tmp_path / 'x.npy'}")
 
 
+def test_validations_on_several_optimizees_are_logarithms_already(tmp_path):
+    write_metrics(tmp_path / "run", {25: -0.5, 50: "nan", 75: 1.0})
+    path = tmp_path / "run" / "metrics.csv"
+    header, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([f"{header},optimizee,loss_on_a,loss_on_b", *lines]))
+    source = sources.read(f"{path}:validation")["training", "validation on 200 steps"]
+    np.testing.assert_array_equal(source.values, [[-0.5, np.nan, 1.0]])
+
+
 def test_selected_curves_of_trainings(tmp_path):
     run = tmp_path / "run"
     write_metrics(run, {25: 1.0}, lengths=(100, 40))
