@@ -14,7 +14,7 @@ from l2o_tf.evaluation import curves, paper_figures, published, results, statist
 
 _METRICS = "metrics.csv"
 _METRICS_BEGIN = "event,kind,epoch,"
-_VALIDATION, _META_LOSS = "validation", "meta-loss"
+_VALIDATION, _SCORE, _META_LOSS = "validation", "score", "meta-loss"
 
 
 class Source(NamedTuple):
@@ -67,7 +67,8 @@ def read(spec: str, window: int = results.WINDOW) -> dict[Key, Source]:
     Returns:
         The series by (rule, optimizee). A file of curves does not say what it is of: its keys
         are ("", name of the array or of the file). A training's are ("training", "validation on
-        N steps").
+        N steps"), or "score on ..." of several optimizees, and ("training", "meta-loss on N
+        steps"), a point for each validation: the mean over the epochs since the one before.
 
     Raises:
         InputError: if nothing is there, it cannot be read, or it has no such series.
@@ -215,7 +216,7 @@ def _from_trainings(
             found.setdefault(key, []).append(row)
     if not found:
         raise errors.InputError(f"{metrics[0]} has no validations yet")
-    in_order = sorted(found, key=lambda key: (key[0] != _VALIDATION, key[1]))
+    in_order = sorted(found, key=lambda key: (key[0] == _META_LOSS, key[1]))
     names = {(kind, f"{num_steps}"): (kind, num_steps) for kind, num_steps in in_order}
     name = paths[0].name if paths[0].name != _METRICS else paths[0].parent.name
     sources = {}
@@ -263,7 +264,8 @@ def _curves_of_training(path: pathlib.Path) -> dict[tuple[str, int], dict[int, f
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         reason = errors.reason(error)
         raise errors.InputError(f"cannot read the losses in {path}: {reason}") from error
-    found = {(_VALIDATION, num_steps): row for num_steps, row in validations.items()}
+    kind = _SCORE if are_logarithms else _VALIDATION
+    found = {(kind, num_steps): row for num_steps, row in validations.items()}
     alike = all(len(lengths) == 1 for _, lengths, _ in periods)
     for epoch, lengths, value in periods:
         found.setdefault((_META_LOSS, min(lengths) if alike else 0), {})[epoch] = value

@@ -203,7 +203,7 @@ def test_validations_on_several_optimizees_are_logarithms_already(tmp_path):
     path = tmp_path / "run" / "metrics.csv"
     header, *lines = path.read_text().splitlines()
     path.write_text("\n".join([f"{header},optimizee,loss_on_a,loss_on_b", *lines]))
-    source = sources.read(f"{path}:validation")["training", "validation on 200 steps"]
+    source = sources.read(f"{path}:score")["training", "score on 200 steps"]
     np.testing.assert_array_equal(source.values, [[-0.5, np.nan, 1.0]])
 
 
