@@ -16,14 +16,15 @@ usage: python -m l2o_tf.compare A B [flags]
 
 A and B are each one of these, or LABEL= and one of these
   DIR[:OPTIMIZEE[:RULE]]     results written by evaluate, or a run directory that holds some
-  CSV[:PANEL[:SERIES]]       published curves, such as data/published/figure2.csv:MLP-orig:L2O-DM
+  figureN[:PANEL[:SERIES]]   the paper's published curves (figures 2, 3, 5, 6), such as
+                             figure2:MLP-orig:L2O-DM, or a CSV file of such curves
   RUN[,RUN...]               training runs: their validation losses, and the meta-losses between
-                             validations; several count as seeds, as do those in a directory of runs
-  RUN:validation[:STEPS]     the validations alone, or those on so many steps; RUN:meta-loss[:STEPS]
+                             validations; several count as seeds, as do those in a directory
+  RUN:validation[:STEPS]     the validations alone, or those on so many steps; so with meta-loss
   FILE[,FILE...]             losses: .npy, .npz, .txt, .csv of [num_steps] or [num_runs, num_steps],
                              or loss records of the legacy code; several count as seeds
 
-example: python -m l2o_tf.compare mine=runs/mine paper=data/published/figure2.csv --out=diff
+example: python -m l2o_tf.compare mine=runs/mine paper=figure2 --out=diff
          python -m l2o_tf.compare runs/mine:mlp:dm L2L_eval_loss_record.pickle-mnist
          python -m l2o_tf.compare new=runs/dm_seed0,runs/dm_seed1 old=runs/old_dm
 

@@ -59,9 +59,10 @@ def read(spec: str, window: int = results.WINDOW) -> dict[Key, Source]:
         spec: `PATH`, `PATH:OPTIMIZEE` or `PATH:OPTIMIZEE:RULE`. A path is a results directory, a
             run directory with one results directory in it, a run directory (or one that holds
             runs of several seeds; then `PATH:validation:STEPS` or `PATH:meta-loss:STEPS`), a CSV
-            of published curves (then with the paper's panel and series in place of optimizee and
-            rule), or a file that `curves.read` takes. Several run directories or files, separated
-            by commas, count as seeds of one series.
+            of published curves or a name such as figure2 for those of the package (then with the
+            paper's panel and series in place of optimizee and rule), or a file that `curves.read`
+            takes. Several run directories or files, separated by commas, count as seeds of one
+            series.
         window: the number of steps per window; published curves are on windows of 100.
 
     Returns:
@@ -98,14 +99,22 @@ def read(spec: str, window: int = results.WINDOW) -> dict[Key, Source]:
 
 
 def _split(spec: str) -> tuple[pathlib.Path | None, list[str]]:
-    """The longest prefix that is a path, since labels such as tuned:adam hold colons too."""
+    """The longest prefix that is a path, since labels such as tuned:adam hold colons too.
+
+    A figure's name, such as figure2, that is no path stands for the package's published curves.
+    """
     parts = spec.split(":")
     for end in range(len(parts), 0, -1):
         path = pathlib.Path(":".join(parts[:end]))
         if files.exists(path):
-            optimizee, rule = parts[end : end + 1], ":".join(parts[end + 1 :])
-            return path, [*optimizee, *([rule] if rule else [])]
-    return None, []
+            return path, _selection(parts[end:])
+    return published.path_of(parts[0]), _selection(parts[1:])
+
+
+def _selection(parts: list[str]) -> list[str]:
+    """The optimizee and the rule, whose name may hold colons."""
+    rule = ":".join(parts[1:])
+    return [*parts[:1], *([rule] if rule else [])]
 
 
 def _results_directory(path: pathlib.Path) -> pathlib.Path | None:

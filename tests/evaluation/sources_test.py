@@ -64,6 +64,9 @@ def test_published_curves_get_our_labels():
     assert source.runs_per_row == 10 and source.diverged_at is None
     expected = published.read(path)["MLP-orig", "L2O-DM"].ln_loss
     np.testing.assert_array_equal(source.values[0], expected)
+    (named,) = sources.read("figure2:MLP-orig:L2O-DM").values()
+    np.testing.assert_array_equal(named.values[0], expected)
+    assert sources.label_and_spec("paper=figure2") == ("paper", "figure2")
     doubtful = sources.read(f"{path.with_name('figure5.csv')}:Conv-CIFAR:L2O-DM-CL")
     assert "mislabelled" in doubtful["dm_cl", "conv_cifar"].notes[0]
     with pytest.raises(errors.InputError, match="windows of 100 steps, not 50"):
@@ -87,9 +90,9 @@ def test_loss_records_count_as_seeds(tmp_path):
         sources.read(str(tmp_path / "seed0.pickle-mnist"), window=300)
 
 
-@pytest.mark.parametrize("spec", ["nowhere", "nowhere:mlp:dm", "nowhere,else"])
+@pytest.mark.parametrize("spec", ["nowhere", "nowhere:mlp:dm", "nowhere,else", "figure4"])
 def test_absent(spec):
-    with pytest.raises(errors.InputError, match="^'nowhere.* not found"):
+    with pytest.raises(errors.InputError, match="^'(nowhere|figure4).* not found"):
         sources.read(spec)
 
 
