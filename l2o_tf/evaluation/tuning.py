@@ -51,6 +51,12 @@ class Task(NamedTuple):
     num_steps: int
     options: str = ""
 
+    @property
+    def title(self) -> str:
+        """The optimizee and its data, such as "mlp (mnist, test images)"."""
+        data = f" ({self.dataset}, {self.split} images)" if self.dataset else ""
+        return f"{self.optimizee}{data}"
+
 
 class Record(NamedTuple):
     """What is known of a rule on a task.

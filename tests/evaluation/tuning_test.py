@@ -75,7 +75,8 @@ def test_what_a_search_costs_is_said_before_it(tmp_path, capsys):
         tuned_dir=str(tmp_path),
     )
     session.evaluate(config, cli.say)
-    assert first_line() == "4 runs of 50 steps on CPU, and up to 22 more to tune learning rates"
+    expected = "4 runs of 50 steps on simple; CPU, and up to 22 more to tune learning rates"
+    assert first_line() == expected
 
 
 def test_losses_below_zero_are_told_apart():
