@@ -82,15 +82,15 @@ def _rule(config: TrainConfig) -> rules.UpdateRule:
     if config.init_from is None:
         return fresh_rule(config)
     rule = loading.load(config.init_from)
-    if rule.registered_name != rules.find(config.rule):
-        raise errors.InputError(
-            f"--init_from={config.init_from} is a rule {rule.registered_name}, not "
-            f"--rule={config.rule}: say --rule={rule.registered_name}"
-        )
     if not rule.learned:
         raise errors.InputError(
             f"--init_from={config.init_from} has no weights to train on: name a run, an exported "
             "rule, a .l2l file or a pretrained rule"
+        )
+    if rule.registered_name != rules.find(config.rule):
+        raise errors.InputError(
+            f"--init_from={config.init_from} is a rule {rule.registered_name}, not "
+            f"--rule={config.rule}: say --rule={rule.registered_name}"
         )
     try:
         return rules.with_options(rule, **config.options_of_rule())
