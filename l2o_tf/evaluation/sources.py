@@ -5,7 +5,7 @@ import itertools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -42,6 +42,7 @@ class Source(NamedTuple):
 
 
 Key = tuple[str, str]  # (rule, optimizee)
+_Named = TypeVar("_Named")
 
 
 def label_and_spec(text: str) -> tuple[str, str]:
@@ -306,7 +307,7 @@ def _from_losses(
     )
 
 
-def _select(spec: str, keys: Mapping[Key, Key], selection: list[str]) -> dict[Key, Key]:
+def _select(spec: str, keys: Mapping[Key, _Named], selection: list[str]) -> dict[Key, _Named]:
     """The entries of `keys` whose name, (optimizee, rule), starts with the selection."""
     chosen = {name: key for name, key in keys.items() if list(name[: len(selection)]) == selection}
     if not chosen:
