@@ -251,8 +251,9 @@ def _legend_handles(panels: Sequence[Panel], styles: dict[str, drawing.Style]) -
             (panel.title, line) for panel in panels for line in panel.lines if line.rule == rule
         ]
         label = lines[0][1].label + _remarks(lines)
-        is_drawn = any(line.runs or line.overlay is None for _, line in lines)
-        handles.append(drawing.handle(style, label, published=not is_drawn))
+        is_run = any(line.runs for _, line in lines)
+        is_published = any(line.overlay is not None for _, line in lines)
+        handles.append(drawing.handle(style, label, published=is_published and not is_run))
     return handles
 
 
