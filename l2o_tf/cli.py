@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import re
 import signal
 import sys
 import textwrap
@@ -82,7 +83,8 @@ def parse(config_class: type, argv: list[str]) -> Any:
     except UnicodeDecodeError as error:
         raise errors.InputError(f"a flagfile is no text in UTF-8: {error}") from None
     except (flags.Error, OSError, ValueError, RecursionError) as error:
-        raise errors.InputError(f"{error} (--help lists the flags)") from None
+        reason = _in_plain_words(str(error))
+        raise errors.InputError(f"{reason} (--help lists the flags)") from None
     if rest:
         raise errors.InputError(
             f"unexpected argument {rest[0]!r}; flags are written as --name=value"
@@ -114,14 +116,14 @@ def help_page(config_class: type, description: str) -> str:
         "Flags can also be read from a file, one per line: --flagfile=FILE",
         "A comma within an item of a list is written as \\,",
         'Completion of flags in bash: eval "$(l2o-train --completion)"',
-        *textwrap.wrap(
-            "Recipes that come with the package: --recipe=NAME, of which NAME is one of "
-            + ", ".join(shipped.flagfiles()),
-            WIDTH,
-        ),
-        "",
     ]
-    return "\n".join(lines)
+    if _has_recipes(config_class):
+        recipes = ", ".join(shipped.flagfiles())
+        text = (
+            f"Recipes that come with the package: --recipe=NAME, of which NAME is one of {recipes}"
+        )
+        lines += textwrap.wrap(text, WIDTH)
+    return "\n".join([*lines, ""])
 
 
 def completion(config_class: type, program: str) -> str:
@@ -132,7 +134,7 @@ def completion(config_class: type, program: str) -> str:
         program: the path of the running program, l2o-train or .../train.py.
     """
     name = "l2o-" + pathlib.Path(program).stem.removeprefix("l2o-").replace("_", "-")
-    words = ["--help", "--flagfile=", "--recipe="]
+    words = ["--help", "--flagfile=", *["--recipe="] * _has_recipes(config_class)]
     for field in dataclasses.fields(config_class):
         is_switch = config_flags.kind(field) is bool
         names = [field.name, f"no{field.name}"] if is_switch else [f"{field.name}="]
@@ -223,6 +225,22 @@ def _with_shipped_flagfiles(argv: list[str]) -> list[str]:
             argument = f"--flagfile={path}"
         found.append(argument)
     return found
+
+
+def _has_recipes(config_class: type) -> bool:
+    """Whether the flagfiles of the package are for the command."""
+    return getattr(config_class, "HAS_RECIPES", False)
+
+
+def _in_plain_words(message: str) -> str:
+    """An error of absl whose reason may be Python's of a number that is none."""
+    for reason, expected in (
+        ("invalid literal for int", "an integer"),
+        ("could not convert string to float", "a number"),
+        (r"\('Non-boolean argument", "true or false"),
+    ):
+        message = re.sub(f": {reason}.*", f" must be {expected}", message, flags=re.DOTALL)
+    return message.removeprefix("ERROR:: ")
 
 
 def _help_lines(field: dataclasses.Field) -> list[str]:

@@ -16,13 +16,15 @@ usage: python -m l2o_tf.compare A B [flags]
 
 A and B are each one of these, or LABEL= and one of these
   DIR[:OPTIMIZEE[:RULE]]     results written by evaluate, or a run directory that holds some
-  CSV[:PANEL[:SERIES]]       published curves, such as data/published/figure2.csv:MLP-orig:L2O-DM
-  RUN[,RUN...]               training runs by their validation losses; several count as seeds, as
-                             do those in a directory of runs
+  figureN[:PANEL[:SERIES]]   the paper's published curves (figures 2, 3, 5, 6), such as
+                             figure2:MLP-orig:L2O-DM, or a CSV file of such curves
+  RUN[,RUN...]               training runs: their validation losses, and the meta-losses between
+                             validations; several count as seeds, as do those in a directory
+  RUN:validation[:STEPS]     the validations alone, or those on so many steps; so with meta-loss
   FILE[,FILE...]             losses: .npy, .npz, .txt, .csv of [num_steps] or [num_runs, num_steps],
                              or loss records of the legacy code; several count as seeds
 
-example: python -m l2o_tf.compare mine=runs/mine paper=data/published/figure2.csv --out=diff
+example: python -m l2o_tf.compare mine=runs/mine paper=figure2 --out=diff
          python -m l2o_tf.compare runs/mine:mlp:dm L2L_eval_loss_record.pickle-mnist
          python -m l2o_tf.compare new=runs/dm_seed0,runs/dm_seed1 old=runs/old_dm
 
@@ -58,8 +60,8 @@ class CompareConfig(flags.CommandFlags):
     )
     out: str | None = flags.flag(
         None,
-        "A directory for comparison.txt, differences.csv and comparison.png, a panel for each "
-        "series. Default: none.",
+        "A directory for comparison.txt, differences.csv and comparison.png and .pdf, a panel for "
+        "each series. Default: none.",
         "Output",
     )
 
@@ -97,8 +99,10 @@ def main(config: CompareConfig) -> int:
         # Late, because Matplotlib is slow to import.
         from l2o_tf.evaluation import comparison_figure
 
-        comparison_figure.draw(compared, labels, config.tolerance, out / "comparison.png")
-        sys.stdout.write(f"wrote comparison.txt, differences.csv and comparison.png in {out}\n")
+        for ending in ("png", "pdf"):
+            path = out / f"comparison.{ending}"
+            comparison_figure.draw(compared, labels, config.tolerance, path)
+        sys.stdout.write(f"wrote comparison.txt, .png, .pdf and differences.csv in {out}\n")
     verdicts = {one.verdict for one in compared}
     if comparison.Verdict.DIFFER in verdicts:
         return 1

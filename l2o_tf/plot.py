@@ -44,7 +44,7 @@ class PlotConfig(flags.CommandFlags):
         False, "Overlay the paper's published curves, dashed (figures 2, 3, 5, 6).", "Input"
     )
     published_dir: str | None = flags.flag(
-        None, "Where the published curves are. Default: data/published of the checkout.", "Input"
+        None, "Where the published curves are. Default: those of the package.", "Input"
     )
     panels: tuple[str, ...] = flags.flag(
         (),

@@ -28,11 +28,26 @@ pip_install() {
   PYTHONWARNINGS=ignore "$VENV_PYTHON" -m pip install --quiet --disable-pip-version-check "$@"
 }
 
+# Prints those names of a list with commas that $OPTIMIZEES has, or all where it is not set.
+chosen_optimizees() {
+  local name chosen=
+  for name in ${1//,/ }; do
+    if [[ -z ${OPTIMIZEES:-} || ,$OPTIMIZEES, == *,"$name",* ]]; then
+      chosen=$chosen,$name
+    fi
+  done
+  echo "${chosen#,}"
+}
+
 # Evaluates for one figure of the paper: evaluate_for_figure N RULES OPTIMIZEES [FLAGS]
 # The table is printed by draw_figure, once.
 evaluate_for_figure() {
-  local number=$1 rules=${RULES:-$2} optimizees=$3
+  local number=$1 rules=${RULES:-$2} optimizees
+  optimizees=$(chosen_optimizees "$3")
   shift 3
+  if [[ -z $optimizees ]]; then
+    return
+  fi
   "$VENV_PYTHON" -m l2o_tf.evaluate --rules="$rules" --optimizees="$optimizees" \
     --workdir="${WORKDIR:-runs/figure$number}" "$@" >/dev/null
 }

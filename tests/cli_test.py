@@ -97,12 +97,13 @@ def test_flags_as_they_would_be_typed():
     "argument, message",
     [
         ("--nmae=y", "Unknown command line flag 'nmae'. Did you mean: name"),
-        ("--count=many", "flag --count=many"),
+        ("--count=many", "^flag --count=many must be an integer .--help"),
+        ("--rate=a: b", "^flag --rate=a: b must be a number .--help"),
         ("--sizes=1,x", "--sizes=1,x is not a list of integers separated by commas"),
         ("--rates=1,x", "--rates=1,x is not a list of numbers separated by commas"),
-        ("--fast=maybe", "flag --fast=maybe"),
+        ("--fast=maybe", "^flag --fast=maybe must be true or false .--help"),
         ("name", "unexpected argument 'name'; flags are written as --name=value"),
-        ("--flagfile=missing.flags", "missing.flags"),
+        ("--flagfile=missing.flags", "^Unable to open flagfile: .* 'missing.flags'"),
     ],
 )
 def test_wrong_flags_are_reported_in_one_line(argument, message, monkeypatch, capsys):
@@ -127,6 +128,16 @@ def test_help_is_grouped_with_defaults(argument, monkeypatch, capsys):
     assert "--[no]fast" in page and "A count. [3]" in page and "Sizes. [1,2]" in page
     assert page.index("Words:") < page.index("Numbers:") < page.index("--flagfile=FILE")
     assert max(map(len, page.splitlines())) <= 100
+
+
+def test_recipes_are_listed_where_they_are_for_the_command():
+    @dataclasses.dataclass(frozen=True)
+    class WithRecipes(Config):
+        HAS_RECIPES = True
+
+    for config, listed in ((Config, False), (WithRecipes, True)):
+        assert ("of which NAME is one of l2o_dm," in cli.help_page(config, "")) == listed
+        assert (" --recipe= " in cli.completion(config, "x")) == listed
 
 
 def test_bash_completes_the_flags(monkeypatch, capsys):

@@ -41,7 +41,7 @@ def test_exit_code_1_and_files(tmp_path):
     assert "Of 2 series 1 differ, 1 agree (tolerance 0.3)." in done.stdout
     assert "Only in B: scale on mlp." in done.stdout
     names = sorted(path.name for path in out.iterdir())
-    assert names == ["comparison.png", "comparison.txt", "differences.csv"]
+    assert names == ["comparison.pdf", "comparison.png", "comparison.txt", "differences.csv"]
     text = (out / "comparison.txt").read_text()
     assert text.startswith("\n".join(lines[:-1]) + "\n\nnew: dm on mlp (3 runs); mnist/test\n")
     assert len((out / "differences.csv").read_text().splitlines()) == 1 + 2 * 10
@@ -59,6 +59,35 @@ def test_exit_codes_against_a_legacy_record(tmp_path, capsys):
     assert "seeds on each side would decide" in capsys.readouterr().out
     record.write_bytes(pickle.dumps([float(loss) for loss in 3 * losses]))
     assert compare.main(config) == 1
+
+
+def pickled(content, protocol=2):
+    """As an old NumPy, and with protocol 2 or less Python 2, writes it."""
+    return pickle.dumps(content, protocol).replace(b"numpy._core", b"numpy.core")
+
+
+@pytest.mark.parametrize(
+    "name, written",
+    [
+        # L2O-DM and RNNprop: what a session returned after each step, of one run.
+        ("L2L_eval_loss_record.pickle-mnist", lambda runs: pickled([*runs[0]], 3)),
+        ("L2L_eval_loss_record.pickle-mnist", lambda runs: pickled([*runs[0]])),
+        # L2O-Scale.
+        ("seed0_eval_loss_record.pickle-mnist", lambda runs: pickled(runs[0].tolist(), 0)),
+        # Of several runs.
+        ("record.pickle", lambda runs: pickled([*runs])),
+        ("record.pickle", lambda runs: pickled([run.tolist() for run in runs])),
+        ("record.pickle", lambda runs: pickled(runs)),
+    ],
+)
+@pytest.mark.parametrize("factor, code", [(1, 0), (3, 1)])
+def test_an_evaluation_against_a_legacy_record_of_each_kind(tmp_path, name, written, factor, code):
+    store(tmp_path / "a", "dm", 0.0, num_seeds=10)
+    of_runs = [run.losses for run in results.load(tmp_path / "a")]
+    record = tmp_path / name
+    record.write_bytes(written(np.stack(of_runs[:4]) * np.float32(factor)))
+    sides = {"a": str(tmp_path / "a"), "b": f"legacy={record}"}
+    assert compare.main(compare.CompareConfig(**sides, tolerance=0.3)) == code
 
 
 def test_exit_code_2_is_one_line(tmp_path):

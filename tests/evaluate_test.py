@@ -3,6 +3,7 @@
 import csv
 import json
 import pathlib
+import re
 import shutil
 import sys
 import textwrap
@@ -374,7 +375,9 @@ def test_processes_side_by_side_leave_the_files_of_one(finished, tmp_path, capsy
     flags = {"optimizees": ("simple",), "num_steps": 120}
     assert run(tmp_path / "one", **flags) == 0
     assert run(tmp_path / "two", **flags, jobs=2) == 0
-    assert "6 runs on CPU, 2 at a time" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "6 runs of 120 steps on simple; CPU, 2 at a time\n" in told
+    assert re.search(r" over the last tenth \(5 of 6 runs, about \d+ s left\)\n", told)
     same_files(tmp_path / "two", tmp_path / "one")
 
 

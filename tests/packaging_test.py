@@ -1,5 +1,6 @@
 import ast
 import importlib
+import os
 import pathlib
 import re
 import subprocess
@@ -165,3 +166,25 @@ def test_scripts_use_the_python_named_by_the_user_or_none(tmp_path):
     refused = find_python(tmp_path, PYTHON=str(old))
     assert refused.returncode == 1 and refused.stdout == ""
     assert f"PYTHON={old} is not" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "wanted, chosen",
+    [
+        ("", "mlp,mlp_relu,conv_mnist"),
+        ("mlp", "mlp"),
+        ("conv_mnist,mlp", "mlp,conv_mnist"),
+        ("lenet", ""),
+    ],
+)
+def test_figures_are_drawn_for_the_optimizees_that_are_wanted(wanted, chosen):
+    command = "source run_scripts/common.sh; chosen_optimizees mlp,mlp_relu,conv_mnist"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        env={"PATH": os.environ["PATH"], "OPTIMIZEES": wanted},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{chosen}\n"

@@ -103,7 +103,7 @@ def pair(
         names = [", ".join(source.name for source in side.values()) for side in (a, b)]
         raise errors.InputError(
             f"no series is in both results: one has {names[0]}; the other has {names[1]}; "
-            "select one of each with PATH:OPTIMIZEE:RULE"
+            "select one of each with PATH:OPTIMIZEE:RULE, of trainings RUN:validation:STEPS"
         )
     for one, other in pairs:
         if one.unit != other.unit:

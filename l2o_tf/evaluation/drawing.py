@@ -38,6 +38,7 @@ COLORS = {
     "tuned:sgd": _PURPLE,
 }
 LineStyle: TypeAlias = Literal["-", "-.", ":"] | tuple[float, Sequence[float]]
+PUBLISHED: LineStyle = (0, (4, 2))
 # For more series than colours; plain dashes mean published.
 _LINE_STYLES: tuple[LineStyle, ...] = ("-", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
 BAND = 0.18  # Opacity.
@@ -71,16 +72,16 @@ def styles(rules: Iterable[str]) -> dict[str, Style]:
     return {rule: found[rule] for rule in rules}
 
 
-def handle(style: Style, label: str) -> Line2D:
-    """What stands for a style in a legend."""
+def handle(style: Style, label: str, published: bool = False) -> Line2D:
+    """What stands for a style, or for published curves alone in its colour, in a legend."""
     return Line2D(
         [],
         [],
         color=style.color,
-        marker=style.marker,
-        linestyle=style.line,
+        marker="" if published else style.marker,
+        linestyle=PUBLISHED if published else style.line,
         markersize=4,
-        label=textwrap.fill(label, 42),
+        label=textwrap.fill(label, 42, break_on_hyphens=False),
     )
 
 

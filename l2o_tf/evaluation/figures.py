@@ -23,10 +23,14 @@ from l2o_tf.evaluation import (
 )
 
 _QUICK_LOOK_POINTS = 50
+_MANY_DECADES = 10**4.5
 
 
 class Line(NamedTuple):
-    """One series of one panel; without runs it is missing from the results."""
+    """One series of one panel; without runs it is missing from the results.
+
+    The published curve goes as far as the results of the panel.
+    """
 
     label: str
     rule: str
@@ -75,16 +79,13 @@ def paper_figure(
     empty: list[str] = []
     missing: dict[str, list[str]] = {}
     for panel in paper_figures.select(number, panels):
+        members = [grouped.get((rule, panel.optimizee), []) for _, rule in panel.series]
+        longest = max((run.losses.size for runs in members for run in runs), default=0)
         lines = [
-            Line(
-                label,
-                rule,
-                grouped.get((rule, panel.optimizee), []),
-                (curves or {}).get((panel.title, label)),
-            )
-            for label, rule in panel.series
+            Line(label, rule, runs, _until(longest, (curves or {}).get((panel.title, label))))
+            for (label, rule), runs in zip(panel.series, members)
         ]
-        if not any(line.runs for line in lines):
+        if longest < results.WINDOW:
             empty.append(panel.title)
             continue
         drawn.append(Panel(panel.title, lines))
@@ -92,6 +93,11 @@ def paper_figure(
             if not line.runs:
                 missing.setdefault(f"{line.label} ({line.rule})", []).append(panel.title)
     if not drawn:
+        if runs and max(run.losses.size for run in runs) < results.WINDOW:
+            raise errors.InputError(
+                f"a figure of the paper shows means over {results.WINDOW} steps and no run is as "
+                "long: plot without --figure"
+            )
         wanted = figure.panels[0].series[0].rule, figure.panels[0].optimizee
         raise errors.InputError(
             f"the results hold nothing that figure {number} shows, such as {' on '.join(wanted)}"
@@ -100,6 +106,16 @@ def paper_figure(
     draw(drawn, path, f"Figure {number}: {figure.caption}")
     absent = [f"{series} on {', '.join(titles)}" for series, titles in missing.items()]
     return [*absent, *([f"all series on {', '.join(empty)}: left out"] if empty else [])]
+
+
+def _until(longest: int, curve: published.Curve | None) -> published.Curve | None:
+    """The part of a published curve up to a step; None if that is no line."""
+    if curve is None:
+        return None
+    within = curve.steps <= longest
+    if np.isfinite(curve.ln_loss[within]).sum() < 2:
+        return None
+    return curve._replace(steps=curve.steps[within], ln_loss=curve.ln_loss[within])
 
 
 def loss_curves(panels: Sequence[Panel], path: str | os.PathLike, title: str) -> None:
@@ -159,7 +175,7 @@ def _draw_panels(
     for axis, panel in zip(axes, panels):
         longest = max(run.losses.size for line in panel.lines for run in line.runs)
         for line in panel.lines:
-            _draw_line(axis, line, looks[line.rule], window, longest, transform)
+            _draw_line(axis, line, looks[line.rule], window, transform)
         axis.set_title(panel.title, fontsize=10)
         drawing.label(axis, "training iterations", y_label)
         axis.set_xlim(0, longest)
@@ -179,20 +195,19 @@ def _draw_panels(
 
 def _scale_by_logarithm(axis: Axes) -> None:
     axis.set_yscale("log")
-    axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.yaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_minor_formatter(ticker.NullFormatter())
+    low, high = axis.get_ylim()
+    if high < _MANY_DECADES * low:  # Else powers of ten, as Matplotlib writes them.
+        axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.yaxis.set_major_formatter("{x:g}")
 
 
-def _draw_line(
-    axis: Axes, line: Line, style: drawing.Style, window: int, longest: int, transform
-) -> None:
+def _draw_line(axis: Axes, line: Line, style: drawing.Style, window: int, transform) -> None:
     if line.overlay is not None:
-        shown = line.overlay.steps <= longest
         axis.plot(
-            line.overlay.steps[shown],
-            transform(line.overlay.ln_loss[shown]),
-            linestyle=(0, (4, 2)),
+            line.overlay.steps,
+            transform(line.overlay.ln_loss),
+            linestyle=drawing.PUBLISHED,
             linewidth=1.1,
             color=style.color,
         )
@@ -220,6 +235,7 @@ def _draw_line(
         marker=style.marker,
         markersize=3.5,
         markevery=(every // 2, every),
+        clip_on=False,  # The only point of 100 steps is on the edge.
     )
     diverged = [(run.diverged_at - 1) // window for run in line.runs if run.diverged_at]
     if diverged and min(diverged) > 0:
@@ -231,24 +247,28 @@ def _draw_line(
 def _legend_handles(panels: Sequence[Panel], styles: dict[str, drawing.Style]) -> list[Line2D]:
     handles = []
     for rule, style in styles.items():
-        lines = [line for panel in panels for line in panel.lines if line.rule == rule]
-        where = [
-            panel.title
-            for panel in panels
-            for line in panel.lines
-            if line.rule == rule and not line.runs
+        lines = [
+            (panel.title, line) for panel in panels for line in panel.lines if line.rule == rule
         ]
-        handles.append(drawing.handle(style, lines[0].label + _remarks(lines, where)))
+        label = lines[0][1].label + _remarks(lines)
+        is_run = any(line.runs for _, line in lines)
+        is_published = any(line.overlay is not None for _, line in lines)
+        handles.append(drawing.handle(style, label, published=is_published and not is_run))
     return handles
 
 
-def _remarks(lines: Sequence[Line], missing_in: Sequence[str]) -> str:
-    runs = [run for line in lines for run in line.runs]
-    if not runs:
-        return " (missing)"
+def _remarks(lines: Sequence[tuple[str, Line]]) -> str:
+    """What the legend says of the lines of one rule, which come with the titles of their panels."""
+    runs = [run for _, line in lines for run in line.runs]
     rates = tables.learning_rates(runs)
     remarks = [f"learning rate {rates}"] if rates else []
-    remarks += [f"missing: {', '.join(missing_in)}"] if missing_in else []
+    absent = [(title, line) for title, line in lines if not line.runs]
+    for said, without in (
+        ("published only", [title for title, line in absent if line.overlay is not None]),
+        ("missing", [title for title, line in absent if line.overlay is None]),
+    ):
+        if without:
+            remarks.append(said if len(without) == len(lines) else f"{said}: {', '.join(without)}")
     diverged = sum(run.diverged_at is not None for run in runs)
     if diverged:
         remarks.append(f"{diverged} of {len(runs)} runs diverged")
@@ -259,8 +279,9 @@ def _caption(panels: Sequence[Panel], window: int) -> str:
     lines = [line for panel in panels for line in panel.lines]
     counts = sorted({len(line.runs) for line in lines if line.runs})
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    plural = "seed" if counts == [1] else "seeds"
-    parts = [f"Lines: mean over {seeds} {plural} of {window}-step means of ln loss"]
+    mean = f"{window}-step means of ln loss"
+    lines_are = f"{mean}, one seed" if counts == [1] else f"mean over {seeds} seeds of {mean}"
+    parts = [f"Lines: {lines_are}"]
     if counts[-1] > 1:
         parts.append("bands: one standard deviation")
     if any(run.diverged_at for line in lines for run in line.runs):

@@ -33,6 +33,12 @@ class Curve(NamedTuple):
     doubt: str
 
 
+def path_of(name: str) -> pathlib.Path | None:
+    """The file that comes with the package under a name such as "figure2"; None if none does."""
+    known = [f"figure{number}" for number, f in paper_figures.FIGURES.items() if f.published]
+    return DIRECTORY / f"{name}.csv" if name in known else None
+
+
 def is_published(path: str | os.PathLike) -> bool:
     """Whether a CSV file has the columns of a digitised figure."""
     try:
@@ -78,7 +84,7 @@ def figure(number: int, directory: str | os.PathLike | None = None) -> dict[tupl
 
     Args:
         number: 2, 3, 5 or 6; the others were not digitised.
-        directory: where the CSV files are; `data/published` of this checkout by default.
+        directory: where the CSV files are; by default those that come with the package.
 
     Raises:
         InputError: if the figure was not digitised or its file is absent.

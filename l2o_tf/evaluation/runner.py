@@ -13,9 +13,11 @@ from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.rules.base import UpdateRule
 from l2o_tf.training import unrolls
 
-CHUNK = 100  # Steps per compiled unroll; the loop over chunks is in the graph as well.
-# Ctrl-C has to wait for the end of a call: its number of chunks doubles until it takes a second.
-_MAX_CHUNKS_PER_CALL = 64
+# Steps per compiled unroll; the loop over chunks is in the graph as well. Ctrl-C has to wait for
+# the end of a call, at least a chunk; their number doubles until a call takes a second. On
+# conv_mnist a chunk does, and shorter ones cost time on small optimizees.
+_CHUNK = 20
+_MAX_CHUNKS_PER_CALL = 320
 _SECONDS_PER_CALL = 1.0
 
 
@@ -53,7 +55,7 @@ class Runner:
             self._compiled[architecture] = self._compile(rule)
         # Outside the shared loop, because the first state may depend on this rule's weights.
         trajectory = unrolls.start(self._optimizee, rule, seed)
-        weights, num_chunks = rule.weights(), -(-num_steps // CHUNK)
+        weights, num_chunks = rule.weights(), -(-num_steps // _CHUNK)
         losses, first = [], 0
         while first < num_chunks:
             number = min(self._chunks_per_call[architecture], num_chunks - first)
@@ -63,7 +65,7 @@ class Runner:
             )
             losses.append(part.numpy().ravel())
             first += number
-            progress(min(first * CHUNK, num_steps))
+            progress(min(first * _CHUNK, num_steps))
             if time.monotonic() - started < _SECONDS_PER_CALL / 2:
                 self._chunks_per_call[architecture] = min(2 * number, _MAX_CHUNKS_PER_CALL)
         return np.concatenate(losses)[:num_steps]
@@ -80,7 +82,7 @@ class Runner:
                 optimizee,
                 trajectory,
                 lambda t: batches(2 * (first_step + t)),
-                CHUNK,
+                _CHUNK,
                 weights,
                 unrolls.Watch(scoring_batches=lambda t: batches(2 * (first_step + t) + 1)),
             )
@@ -89,9 +91,9 @@ class Runner:
         @loops.in_graph
         def run(weights, trajectory, seed, first_chunk, num_chunks):
             def step(trajectory, k):
-                return unroll(weights, trajectory, seed, (first_chunk + k) * CHUNK)
+                return unroll(weights, trajectory, seed, (first_chunk + k) * _CHUNK)
 
-            like = tf.TensorSpec([CHUNK], tf.float32)
+            like = tf.TensorSpec([_CHUNK], tf.float32)
             return loops.scan(step, trajectory, num_chunks, like)
 
         return run

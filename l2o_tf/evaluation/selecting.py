@@ -97,10 +97,7 @@ def task_of(config: SelectConfig, optimizee: str) -> tuning.Task:
 
 
 def _what(tasks: _Tasks) -> str:
-    texts = []
-    for name, task in tasks.items():
-        texts.append(f"{name} ({task.dataset}, {task.split} images)" if task.dataset else name)
-    return ", ".join(texts)
+    return ", ".join(task.title for task in tasks.values())
 
 
 def _check_workdir(workdir: pathlib.Path) -> None:

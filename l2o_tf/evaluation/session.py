@@ -6,7 +6,7 @@ import json
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 from l2o_tf import optimizees
@@ -97,8 +97,7 @@ def _evaluate(config: EvaluateConfig, tell, prepare) -> None:
     rates = _rates(config, bench, loaded, stored.values())
     missing = [key for key in _own_runs(config, loaded) if _run_key(*key) not in stored]
     if missing:
-        at_once = f", {config.jobs} at a time" if config.jobs > 1 else ""
-        tell(f"{len(missing)} runs on {devices.describe()}{at_once}")
+        tell(_announcement(bench, config, missing, _searches(bench, loaded, missing, rates)))
         # Data that cannot be used are found out before anything is written, and a directory that
         # cannot be written before the first long run.
         for optimizee in dict.fromkeys(optimizee for _, optimizee, _ in missing):
@@ -106,29 +105,60 @@ def _evaluate(config: EvaluateConfig, tell, prepare) -> None:
         with results.lock(config.workdir):
             files.write_json(_record_path(config), _check_workdir(config, fingerprints))
     shown = progress.Progress(tell, len(missing), config.num_steps)
+    searching = 0.0  # Seconds.
 
     def wanted():
+        nonlocal searching
         for label, optimizee, seed in missing:
             if results.is_stored(config.workdir, _run_key(label, optimizee, seed)):
                 shown.skip()  # By another evaluation in the same directory.
                 continue
             rule, rate = loaded[label], None
             if isinstance(rule, tuning.Tuned):
+                began = time.monotonic()
                 rate = rates.get((label, optimizee)) or bench.tuned(rule.name, optimizee)
+                searching += time.monotonic() - began
             yield workbench.Wanted(label, optimizee, seed, rate)
 
-    started, num_steps_run = time.monotonic(), 0
+    started, num_done, seconds = time.monotonic(), 0, 0.0
     with _open(config, bench, shown, prepare) as measure:
         for (label, optimizee, seed, rate), losses in measure(wanted()):
             task = bench.task(optimizee)
             run = results.Run(label, task.optimizee, task.dataset, task.split, seed, losses, rate)
             results.append(config.workdir, run)
-            num_steps_run += config.num_steps
-            tell(f"{label} on {optimizee}, seed {seed}: {report.outcome(run)}")
-    if num_steps_run:
-        seconds = time.monotonic() - started
-        tell(f"{num_steps_run / seconds:.0f} optimizee steps per second")
+            num_done += 1
+            seconds = time.monotonic() - started - searching
+            left = ""
+            if config.jobs > 1:  # Where no process says how far its run is.
+                to_go = progress.duration(seconds / num_done * (len(missing) - num_done))
+                left = f" ({num_done} of {len(missing)} runs, about {to_go} left)"
+            tell(f"{label} on {optimizee}, seed {seed}: {report.outcome(run)}{left}")
+    if num_done:
+        tell(f"{num_done * config.num_steps / seconds:.0f} optimizee steps per second")
     _report(config, loaded, tell)
+
+
+def _searches(bench, loaded, missing, rates) -> list[tuple[str, str]]:
+    """The rules and optimizees whose learning rates are to be searched for."""
+    tuned = {
+        (rule.name, optimizee)
+        for label, optimizee, _ in missing
+        if isinstance(rule := loaded[label], tuning.Tuned) and (label, optimizee) not in rates
+    }
+    return [key for key in tuned if bench.known_rate(*key) is None]
+
+
+def _announcement(bench, config: EvaluateConfig, missing, searches: Sized) -> str:
+    """What is to be run before there is a result, on which images, with what."""
+    tasks = [bench.task(name) for name in dict.fromkeys(optimizee for _, optimizee, _ in missing)]
+    what = ", ".join(task.title for task in tasks)
+    text = f"{len(missing)} runs of {config.num_steps} steps on {what}; {devices.describe()}"
+    if config.jobs > 1:
+        text += f", {config.jobs} at a time"
+    if searches:
+        runs = len(searches) * len(tuning.RATES) * tuning.DEFAULT_NUM_SEEDS
+        text += f", and up to {runs} more to tune learning rates"
+    return text
 
 
 @contextlib.contextmanager

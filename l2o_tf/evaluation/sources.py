@@ -5,7 +5,7 @@ import itertools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,10 +14,11 @@ from l2o_tf.evaluation import curves, paper_figures, published, results, statist
 
 _METRICS = "metrics.csv"
 _METRICS_BEGIN = "event,kind,epoch,"
+_VALIDATION, _SCORE, _META_LOSS = "validation", "score", "meta-loss"
 
 
 class Source(NamedTuple):
-    """The curves of one rule on one optimizee, or the validations of one training.
+    """The curves of one rule on one optimizee, or the validations or meta-losses of a training.
 
     Attributes:
         name: what to call it, such as "dm on mlp".
@@ -41,6 +42,7 @@ class Source(NamedTuple):
 
 
 Key = tuple[str, str]  # (rule, optimizee)
+_Named = TypeVar("_Named")
 
 
 def label_and_spec(text: str) -> tuple[str, str]:
@@ -57,15 +59,18 @@ def read(spec: str, window: int = results.WINDOW) -> dict[Key, Source]:
     Args:
         spec: `PATH`, `PATH:OPTIMIZEE` or `PATH:OPTIMIZEE:RULE`. A path is a results directory, a
             run directory with one results directory in it, a run directory (or one that holds
-            runs of several seeds), a CSV of published curves (then with the paper's panel and
-            series in place of optimizee and rule), or a file that `curves.read` takes. Several
-            of the last three, separated by commas, count as seeds of one series.
+            runs of several seeds; then `PATH:validation:STEPS` or `PATH:meta-loss:STEPS`), a CSV
+            of published curves or a name such as figure2 for those of the package (then with the
+            paper's panel and series in place of optimizee and rule), or a file that `curves.read`
+            takes. Several run directories or files, separated by commas, count as seeds of one
+            series.
         window: the number of steps per window; published curves are on windows of 100.
 
     Returns:
         The series by (rule, optimizee). A file of curves does not say what it is of: its keys
         are ("", name of the array or of the file). A training's are ("training", "validation on
-        N steps").
+        N steps"), or "score on ..." of several optimizees, and ("training", "meta-loss on N
+        steps"), a point for each validation: the mean over the epochs since the one before.
 
     Raises:
         InputError: if nothing is there, it cannot be read, or it has no such series.
@@ -87,20 +92,30 @@ def read(spec: str, window: int = results.WINDOW) -> dict[Key, Source]:
             return _from_results(spec, directory, selection, window)
     elif path.suffix == ".csv" and published.is_published(path):
         return _from_published(spec, path, selection, window)
+    if files.is_dir(path) or _is_metrics(path):
+        return _from_trainings([path], spec, selection)
     if selection:
         raise errors.InputError(f"{path} holds a single series: remove :{':'.join(selection)}")
     return _several([path], window)
 
 
 def _split(spec: str) -> tuple[pathlib.Path | None, list[str]]:
-    """The longest prefix that is a path, since labels such as tuned:adam hold colons too."""
+    """The longest prefix that is a path, since labels such as tuned:adam hold colons too.
+
+    A figure's name, such as figure2, that is no path stands for the package's published curves.
+    """
     parts = spec.split(":")
     for end in range(len(parts), 0, -1):
         path = pathlib.Path(":".join(parts[:end]))
         if files.exists(path):
-            optimizee, rule = parts[end : end + 1], ":".join(parts[end + 1 :])
-            return path, [*optimizee, *([rule] if rule else [])]
-    return None, []
+            return path, _selection(parts[end:])
+    return published.path_of(parts[0]), _selection(parts[1:])
+
+
+def _selection(parts: list[str]) -> list[str]:
+    """The optimizee and the rule, whose name may hold colons."""
+    rule = ":".join(parts[1:])
+    return [*parts[:1], *([rule] if rule else [])]
 
 
 def _results_directory(path: pathlib.Path) -> pathlib.Path | None:
@@ -163,7 +178,7 @@ def _several(paths: Sequence[pathlib.Path], window: int) -> dict[Key, Source]:
             raise errors.InputError(
                 "run directories and files of losses cannot be one series: name them separately"
             )
-        return _from_trainings(paths)
+        return _from_trainings(paths, ",".join(map(str, paths)), [])
     losses: dict[str, list[np.ndarray]] = {}
     for path in paths:
         for name, runs in curves.read(path).items():
@@ -198,28 +213,32 @@ def _trainings(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
     return found
 
 
-def _from_trainings(paths: Sequence[pathlib.Path]) -> dict[Key, Source]:
-    """The validation losses of trainings over epochs, a series per number of steps."""
+def _from_trainings(
+    paths: Sequence[pathlib.Path], spec: str, selection: list[str]
+) -> dict[Key, Source]:
+    """Validations and meta-losses of trainings over epochs, each a series per number of steps."""
     metrics = _trainings(paths)
     if not metrics:
         raise errors.InputError(f"{paths[0]} has neither results nor a {_METRICS}")
-    by_length: dict[int, list[dict[int, float]]] = {}
+    found: dict[tuple[str, int], list[dict[int, float]]] = {}
     for path in metrics:
-        for num_steps, row in _validations(path).items():
-            by_length.setdefault(num_steps, []).append(row)
-    if not by_length:
+        for key, row in _curves_of_training(path).items():
+            found.setdefault(key, []).append(row)
+    if not found:
         raise errors.InputError(f"{metrics[0]} has no validations yet")
+    in_order = sorted(found, key=lambda key: (key[0] == _META_LOSS, key[1]))
+    names = {(kind, f"{num_steps}"): (kind, num_steps) for kind, num_steps in in_order}
     name = paths[0].name if paths[0].name != _METRICS else paths[0].parent.name
     sources = {}
-    for num_steps, rows in sorted(by_length.items()):
+    for kind, num_steps in _select(spec, names, selection).values():
+        rows = found[kind, num_steps]
         epochs = np.array(sorted(set(itertools.chain(*rows))))
-        losses = np.array([[row.get(epoch, np.nan) for epoch in epochs] for row in rows])
-        values = np.where(np.isfinite(losses), statistics.ln(losses), np.nan)
-        bad = [[e for e, loss in row.items() if not np.isfinite(loss)] for row in rows]
-        sources["training", f"validation on {num_steps} steps"] = Source(
-            name=f"{name}, validation on {num_steps} steps",
+        title = f"{kind} on {num_steps} steps" if num_steps else kind
+        bad = [[epoch for epoch, value in row.items() if np.isnan(value)] for row in rows]
+        sources["training", title] = Source(
+            name=f"{name}, {title}",
             steps=epochs,
-            values=values,
+            values=np.array([[row.get(epoch, np.nan) for epoch in epochs] for row in rows]),
             runs_per_row=1,
             diverged_at=np.array([min(epochs, default=np.inf) for epochs in bad], float),
             notes=(),
@@ -228,19 +247,45 @@ def _from_trainings(paths: Sequence[pathlib.Path]) -> dict[Key, Source]:
     return sources
 
 
-def _validations(path: pathlib.Path) -> dict[int, dict[int, float]]:
-    """The validation losses in a metrics file by number of steps and epoch."""
-    found: dict[int, dict[int, float]] = {}
+def _curves_of_training(path: pathlib.Path) -> dict[tuple[str, int], dict[int, float]]:
+    """ln of the losses in a metrics file by kind and number of steps, then by epoch.
+
+    nan stands for a loss that is not finite, 0 steps for epochs of several lengths.
+    """
+    validations: dict[int, dict[int, float]] = {}
+    periods: list[tuple[int, set[int], float]] = []
+    lengths, losses = set[int](), list[float]()
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file, strict=True):
-                if row["kind"] in ("validation", "baseline"):
-                    losses = found.setdefault(int(row["num_steps"]), {})
-                    losses[int(row["epoch"])] = float(row["loss"])
+            rows = csv.DictReader(file, strict=True)
+            # The score of several optimizees is a mean of logarithms already.
+            are_logarithms = any(name.startswith("loss_on_") for name in rows.fieldnames or ())
+            for row in rows:
+                epoch, num_steps, loss = int(row["epoch"]), int(row["num_steps"]), row["loss"]
+                if row["kind"] == "meta_loss":
+                    lengths.add(num_steps)
+                    losses.append(float(loss))
+                elif row["kind"] in ("validation", "baseline"):
+                    score = _mean_of_ln([float(loss)], are_logarithms)
+                    validations.setdefault(num_steps, {})[epoch] = score
+                    if losses:
+                        periods.append((epoch, lengths, _mean_of_ln(losses)))
+                        lengths, losses = set(), []
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         reason = errors.reason(error)
-        raise errors.InputError(f"cannot read the validations in {path}: {reason}") from error
+        raise errors.InputError(f"cannot read the losses in {path}: {reason}") from error
+    kind = _SCORE if are_logarithms else _VALIDATION
+    found = {(kind, num_steps): row for num_steps, row in validations.items()}
+    alike = all(len(lengths) == 1 for _, lengths, _ in periods)
+    for epoch, lengths, value in periods:
+        found.setdefault((_META_LOSS, min(lengths) if alike else 0), {})[epoch] = value
     return found
+
+
+def _mean_of_ln(losses: Sequence[float], are_logarithms: bool = False) -> float:
+    if not np.isfinite(losses).all():
+        return np.nan
+    return float(np.mean(losses if are_logarithms else statistics.ln(np.array(losses))))
 
 
 def _from_losses(
@@ -262,7 +307,7 @@ def _from_losses(
     )
 
 
-def _select(spec: str, keys: Mapping[Key, Key], selection: list[str]) -> dict[Key, Key]:
+def _select(spec: str, keys: Mapping[Key, _Named], selection: list[str]) -> dict[Key, _Named]:
     """The entries of `keys` whose name, (optimizee, rule), starts with the selection."""
     chosen = {name: key for name, key in keys.items() if list(name[: len(selection)]) == selection}
     if not chosen:

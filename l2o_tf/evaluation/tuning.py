@@ -51,6 +51,12 @@ class Task(NamedTuple):
     num_steps: int
     options: str = ""
 
+    @property
+    def title(self) -> str:
+        """The optimizee and its data, such as "mlp (mnist, test images)"."""
+        data = f" ({self.dataset}, {self.split} images)" if self.dataset else ""
+        return f"{self.optimizee}{data}"
+
 
 class Record(NamedTuple):
     """What is known of a rule on a task.
@@ -105,6 +111,10 @@ def measure(
         )
         losses = on.run(candidate, seeds.make_seed(seed, "tuning"), num_steps, shown)
         scores.append(statistics.score(losses, LOSS_FLOOR))
+        if math.isinf(scores[-1]):  # So is the mean, whatever the other runs do.
+            for _ in range(seed + 1, num_seeds):
+                shown.skip()
+            break
     return float(np.mean(scores))
 
 
@@ -206,7 +216,7 @@ def search(
         rates: the grid.
         num_seeds: runs per learning rate.
         cache: where scores are kept.
-        tell: is given a line for each rate that was run.
+        tell: is given a line with the number of runs, and one for each rate that was run.
 
     Returns:
         The learning rate with the lowest score.
@@ -215,6 +225,10 @@ def search(
         InputError: if every rate diverged, or the file in the cache is damaged.
     """
     cache.prepare()
+    before = cache.read(rule, task)
+    new = len(set(rates).difference(before.scores_of(num_seeds) if before else ()))
+    if new:
+        tell(f"tuning {rule} on {task.optimizee}: {new * num_seeds} runs of {task.num_steps} steps")
     scores: dict[float, float] = {}
     shown = progress.Progress(tell, len(rates) * num_seeds, task.num_steps)
     for number, rate in enumerate(rates, 1):

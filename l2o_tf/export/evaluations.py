@@ -8,7 +8,7 @@ import numpy as np
 
 from l2o_tf import rules
 from l2o_tf.core import errors
-from l2o_tf.evaluation import config, contenders, results, runner, session, tuning, workbench
+from l2o_tf.evaluation import config, contenders, results, session, tuning, workbench
 from l2o_tf.export import classifiers, trajectory_bundle
 
 _KIND = "evaluate"
@@ -19,7 +19,7 @@ def write(
     flags: config.EvaluateConfig,
     widths: tuple[int, ...],
     with_data: bool = True,
-    steps_per_call: int = runner.CHUNK,
+    steps_per_call: int = trajectory_bundle.STEPS_PER_CALL,
 ) -> int:
     """Writes a bundle that runs an evaluation.
 

@@ -16,6 +16,7 @@ from l2o_tf.training import unrolls
 
 _MODULES = ("evaluating.py",)
 _RESULTS = "evaluation.npz"
+STEPS_PER_CALL = 100
 
 
 class Group(NamedTuple):
@@ -58,7 +59,7 @@ class Extent(NamedTuple):
     num_steps: int
     widths: tuple[int, ...]
     with_data: bool = True
-    steps_per_call: int = runner.CHUNK
+    steps_per_call: int = STEPS_PER_CALL
 
 
 def write(

@@ -30,10 +30,14 @@ _MAX_WEIGHTS = 10**8
 
 
 class Parts(NamedTuple):
-    """What a run is made of: the rule to train, what it is trained on, and its trainer."""
+    """What a run is made of: the rule to train, what it is trained on, and its trainer.
+
+    `dataset` is None where no optimizee has images.
+    """
 
     rule: rules.UpdateRule
     optimizees: list[Optimizee]
+    dataset: datasets.Dataset | None
     trainer: Trainer
 
 
@@ -45,7 +49,7 @@ def parts(config: TrainConfig, replicas: Replicas = Replicas()) -> Parts:
     """
     rule = _rule(config)
     taught_by = teachers(config)
-    trained_on = _optimizees(config)
+    trained_on, dataset = _optimizees(config)
     validated_on, bound = _validated_on(config, trained_on), config.random_scaling
     if bound:
         level = config.scaling_level
@@ -70,7 +74,7 @@ def parts(config: TrainConfig, replicas: Replicas = Replicas()) -> Parts:
         optimizee_weights=config.optimizee_weights or (),
         replicas=replicas,
     )
-    return Parts(rule, trained_on, made)
+    return Parts(rule, trained_on, dataset, made)
 
 
 def _rule(config: TrainConfig) -> rules.UpdateRule:
@@ -78,15 +82,15 @@ def _rule(config: TrainConfig) -> rules.UpdateRule:
     if config.init_from is None:
         return fresh_rule(config)
     rule = loading.load(config.init_from)
-    if rule.registered_name != rules.find(config.rule):
-        raise errors.InputError(
-            f"--init_from={config.init_from} is a rule {rule.registered_name}, not "
-            f"--rule={config.rule}: say --rule={rule.registered_name}"
-        )
     if not rule.learned:
         raise errors.InputError(
             f"--init_from={config.init_from} has no weights to train on: name a run, an exported "
             "rule, a .l2l file or a pretrained rule"
+        )
+    if rule.registered_name != rules.find(config.rule):
+        raise errors.InputError(
+            f"--init_from={config.init_from} is a rule {rule.registered_name}, not "
+            f"--rule={config.rule}: say --rule={rule.registered_name}"
         )
     try:
         return rules.with_options(rule, **config.options_of_rule())
@@ -148,18 +152,20 @@ def _validated_on(config: TrainConfig, trained_on: list[Optimizee]) -> list[Opti
     return [trained_on[i * len(trained_on) // count] for i in range(count)]
 
 
-def _optimizees(config: TrainConfig) -> list[Optimizee]:
+def _optimizees(config: TrainConfig) -> tuple[list[Optimizee], datasets.Dataset | None]:
+    """What is trained on, and its images."""
     if config.problem_sets:
-        return problems(config)
+        return _problems(config)
     needs_data = {name for name in config.optimizee if optimizees.default_dataset(name)}
     options = optimizees.options(
         config.optimizee, flags.json_object("optimizee_options", config.optimizee_options)
     )
     dataset = datasets.load(config.dataset, "train", config.data_dir) if needs_data else None
-    return [
+    found = [
         optimizees.create(name, dataset, batch_size=config.batch_size, **options[name])
         for name in config.optimizee
     ]
+    return found, dataset
 
 
 def teachers(config: TrainConfig) -> list[rules.UpdateRule]:
@@ -231,12 +237,8 @@ def estimator(config: TrainConfig) -> Estimator:
     return ESTIMATORS.create(config.estimator, **arguments)
 
 
-def problems(config: TrainConfig) -> list[Optimizee]:
-    """The problems of --problem_sets; the run's seed draws their constants.
-
-    Raises:
-        InputError: for an unknown set.
-    """
+def _problems(config: TrainConfig) -> tuple[list[Optimizee], datasets.Dataset | None]:
+    """The problems of --problem_sets; the run's seed draws their constants."""
     for name in config.problem_sets:
         if name not in problem_sets.PROBLEM_SETS.names():
             known = ", ".join(problem_sets.PROBLEM_SETS.names())
@@ -254,4 +256,4 @@ def problems(config: TrainConfig) -> list[Optimizee]:
             "--keep_state needs a single problem, whose state is kept; these sets have "
             f"{len(found)}"
         )
-    return found
+    return found, images

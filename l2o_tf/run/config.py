@@ -67,6 +67,8 @@ class TrainConfig(
         InputError: for a value out of range; the message names the flag.
     """
 
+    HAS_RECIPES = True  # The flagfiles of the package.
+
     def __post_init__(self):
         self._check_ranges()
         self._check_choices()

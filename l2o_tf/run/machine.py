@@ -8,6 +8,7 @@ import tensorflow as tf
 import tqdm
 
 from l2o_tf.core import devices, seeds
+from l2o_tf.data import datasets
 from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.run import config, remaining
 from l2o_tf.training import curriculum
@@ -39,16 +40,17 @@ def threads() -> int:
 def describe(
     run_config: config.TrainConfig,
     trained_on: Sequence[Optimizee],
+    dataset: datasets.Dataset | None,
     replicas: Replicas = Replicas(),
 ) -> str:
     """One line: device, threads, data, coordinates, estimated time and memory of a whole run."""
     sizes = [_coordinates(optimizee) for optimizee in trained_on]
-    parts = [devices.describe(), f"{threads()} threads", *_replicas(replicas), *_data(trained_on)]
+    parts = [devices.describe(), f"{threads()} threads", *_replicas(replicas), *_data(dataset)]
     if len(sizes) == 1:
         parts.append(f"{sizes[0]:,} coordinates")
     else:
         parts.append(f"{len(sizes)} optimizees of {min(sizes):,} to {max(sizes):,} coordinates")
-    parts += [_time(run_config, float(np.mean(sizes))), _memory(run_config, trained_on, max(sizes))]
+    parts += [_time(run_config, float(np.mean(sizes))), _memory(run_config, dataset, max(sizes))]
     return ", ".join(parts)
 
 
@@ -69,22 +71,11 @@ def _coordinates(optimizee: Optimizee) -> int:
     return sum(int(np.prod(p.shape)) for p in params)
 
 
-def _datasets(trained_on: Sequence[Optimizee]) -> list:
-    """The data sets of optimizees that have one, also inside wrappers, each once."""
-    found = {}
-    for optimizee in trained_on:
-        inner = getattr(optimizee, "optimizee", optimizee)
-        dataset = getattr(inner, "dataset", None)
-        if hasattr(dataset, "images"):
-            found[id(dataset)] = dataset
-    return list(found.values())
-
-
-def _data(trained_on: Sequence[Optimizee]) -> list[str]:
-    return [
-        f"{len(d.labels):,} images of {d.name} ({d.split}), {'x'.join(map(str, d.image_shape))}"
-        for d in _datasets(trained_on)
-    ]
+def _data(dataset: datasets.Dataset | None) -> list[str]:
+    if dataset is None:
+        return []
+    shape = "x".join(map(str, dataset.image_shape))
+    return [f"{len(dataset.labels):,} images of {dataset.name} ({dataset.split}), {shape}"]
 
 
 def _time(run_config: config.TrainConfig, coordinates: float) -> str:
@@ -102,8 +93,8 @@ def _time(run_config: config.TrainConfig, coordinates: float) -> str:
 
 
 def _memory(
-    run_config: config.TrainConfig, trained_on: Sequence[Optimizee], coordinates: int
+    run_config: config.TrainConfig, dataset: datasets.Dataset | None, coordinates: int
 ) -> str:
     recorded = min(coordinates * run_config.unroll_length, _MAX_RECORDED)
-    data = sum(d.images.nbytes for d in _datasets(trained_on))
+    data = 0 if dataset is None else dataset.images.nbytes
     return f"about {_BASE_MB / 1e3 + (recorded * _BYTES_PER_STEP + data) / 1e9:.1f} GB of memory"

@@ -72,7 +72,7 @@ def train(
     run = directory.RunDirectory(run_config.workdir)
     run.check(run_config, replicas.num_replicas)
     parts = build.parts(_with_initial_rule(run_config, run), replicas)
-    about = machine.describe(run_config, parts.optimizees, replicas)
+    about = machine.describe(run_config, parts.optimizees, parts.dataset, replicas)
     if run_config.dry_run:
         tell(f"{about}\n{_all_flags(run_config)}")
         return

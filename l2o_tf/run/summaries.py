@@ -95,7 +95,9 @@ class TensorBoardSummaries:
         return [scalars.scalar_pb(name, value) for name, value in values.items()]
 
     def _validation(self, event: trainer.ValidationDone) -> list[summary_pb2.Summary]:
-        found = [scalars.scalar_pb(f"validation/{event.kind}_loss_stage_{event.stage}", event.loss)]
+        # One curve for a stage, which begins with the baseline: cards of a single point would come
+        # before the losses of all stages.
+        found = [scalars.scalar_pb(f"validation/loss_stage_{event.stage}", event.loss)]
         for tag, loss in zip(_METRICS, (event.progress.schedule.best_loss, event.loss)):
             if math.isfinite(loss):  # A stage that has just begun has no best loss.
                 found.append(scalars.scalar_pb(tag, loss))

@@ -1,6 +1,7 @@
 """The figure of a comparison shows the numbers of the comparison."""
 
 import numpy as np
+import pytest
 
 from l2o_tf.evaluation import comparison, comparison_figure, drawing, sources
 
@@ -24,7 +25,15 @@ def test_both_curves_over_their_difference(monkeypatch):
     np.testing.assert_allclose(top.lines[1].get_ydata(), [0.0, 0.1])
     np.testing.assert_allclose(bottom.lines[0].get_ydata(), [2.0, 2.9])
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels[:3] == ["mine", "B", "tolerance 0.5"]
+    assert labels == ["mine", "B", "tolerance 0.5", "difference", "95 % interval"]
+    assert figure.legends[0].get_title().get_text().endswith("one standard deviation")
+    assert bottom.get_xlim() == (0, 200)
+    assert figure.get_figwidth() == pytest.approx(3 * 3.2)  # Two rows of three, not five and one.
+    single = [side._replace(values=side.values[:1]) for side in (a, b)]
+    comparison_figure.draw([comparison.compare(*single, 0.5)], ("mine", "B"), 0.5, "unused")
+    legend = saved[1].legends[0]
+    assert legend.get_title().get_text() == ""  # Nothing is promised of one run.
+    assert [text.get_text() for text in legend.get_texts()][2:] == ["tolerance 0.5", "difference"]
 
 
 def test_a_series_without_windows_is_drawn_empty(tmp_path):

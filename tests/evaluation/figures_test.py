@@ -60,6 +60,16 @@ def test_means_of_logs_bands_and_published_curves(drawn):
     assert dashed.get_xdata().max() <= 500 < curve.steps.max()
     np.testing.assert_array_equal(dashed.get_ydata(), curve.ln_loss[curve.steps <= 500])
     assert not lines_of(axis, drawing.COLORS["dm_cl_il"])
+    assert texts_of(figure)[0] == [
+        "L2O-Scale-Meta (missing)",  # Its published curve begins later.
+        "L2O-Scale (published only)",
+        "L2O-DM-CL-IL (published only)",
+        "L2O-DM",
+        "RNNprop",
+    ]
+    handles = figure.legends[0].get_lines()
+    assert [handle.get_linestyle() for handle in handles] == ["-", "--", "--", "-", "-"]
+    assert [handle.get_marker() for handle in handles] == ["v", "", "", "o", "D"]
     assert missing == [
         "L2O-Scale-Meta (scale_meta) on MLP-orig",
         "L2O-Scale (scale) on MLP-orig",
@@ -79,6 +89,14 @@ def test_panels_are_chosen_by_title_or_optimizee(drawn):
         figures.paper_figure(5, runs, "unused", panels=("lenet",))
 
 
+def test_a_panel_of_runs_shorter_than_a_mean_is_left_out(drawn):
+    short = results.Run("dm", "mlp_relu", "", "", 0, np.ones(99, np.float32))
+    missing = figures.paper_figure(5, [*make_runs("dm", "mlp", num_steps=100), short], "unused")
+    (axis,) = drawn[0].axes
+    assert axis.get_title() == "MLP-orig" and not axis.lines[0].get_clip_on()
+    assert missing[-1] == "all series on MLP-ReLU, MLP-deeper, Conv-MNIST, Conv-CIFAR: left out"
+
+
 def test_tuned_learning_rates_are_in_the_legend(drawn):
     runs = make_runs("dm", "mlp") + make_runs("dm", "conv_mnist")
     for optimizee, rate in (("mlp", 0.01), ("conv_mnist", 0.003)):
@@ -94,6 +112,16 @@ def test_no_bands_are_promised_with_one_seed(drawn):
     assert texts_of(drawn[0])[1] == "Lines: geometric mean over 10 steps and seeds"
     figures.quick_look(make_runs("dm", "mlp"), "unused")
     assert texts_of(drawn[1])[1].endswith("; bands: one standard deviation")
+    figures.paper_figure(2, make_runs("dm", "mlp", 1, 200), "unused", published.figure(2))
+    # Of published curves there is one point up to step 200, which is no line.
+    assert texts_of(drawn[2])[1] == "Lines: 100-step means of ln loss, one seed."
+
+
+def test_the_legend_says_where_a_series_is_published_only(drawn):
+    runs = make_runs("dm", "mlp") + make_runs("rnnprop", "mlp") + make_runs("dm", "mlp_relu")
+    figures.paper_figure(2, runs, "unused", published.figure(2))
+    assert texts_of(drawn[0])[0][-1] == "RNNprop (published only: MLP-ReLU)"
+    assert drawn[0].legends[0].get_lines()[-1].get_linestyle() == "-"
 
 
 def test_missing_and_diverged_series_are_named(drawn):
@@ -155,6 +183,20 @@ def test_quick_look_smooths_by_length(drawn):
     line = drawn[1].axes[0].lines[0]
     assert line.get_xdata()[0] == 10
     assert line.get_ydata()[0] == pytest.approx(math.exp(-1.0), rel=1e-6)
+
+
+def test_the_ticks_of_quick_look_follow_the_range(drawn):
+    def ticks(num_steps):
+        figures.quick_look(make_runs("dm", "mlp", num_steps=num_steps), "unused")
+        drawn[-1].draw_without_rendering()
+        axis = drawn[-1].axes[0]
+        low, high = axis.get_ylim()
+        ticks = zip(axis.get_yticks(), axis.get_yticklabels())
+        return [label.get_text() for at, label in ticks if low <= at <= high]
+
+    assert ticks(500) == "0.002 0.005 0.01 0.02 0.05 0.1 0.2 0.5 1".split()
+    powers = [f"10^{{{power}}}" for power in (-8, -6, -4, -2, 0)]
+    assert ticks(2000) == [rf"$\mathdefault{{{power}}}$" for power in powers]
 
 
 def test_quick_look_has_a_panel_per_optimizee(drawn):
@@ -234,6 +276,9 @@ def test_what_cannot_be_drawn(tmp_path):
         errors.InputError, match="nothing that figure 3 shows, such as scale on mlp"
     ):
         figures.paper_figure(3, make_runs("dm", "mlp"), tmp_path / "x.png")
+    short = results.Run("dm", "mlp", "", "", 0, np.ones(99, np.float32))
+    with pytest.raises(errors.InputError, match="means over 100 steps and no run is as long"):
+        figures.paper_figure(2, [short], tmp_path / "x.png")
     (tmp_path / "file").write_text("")
     with pytest.raises(errors.InputError, match="cannot write"):
         figures.quick_look(make_runs("dm", "mlp"), tmp_path / "file" / "x.png")

@@ -54,7 +54,7 @@ def momentum_in_numpy(optimizee, rate, num_steps):
 
 @pytest.mark.parametrize("num_steps", [1, 100, 437])
 def test_a_run_is_a_plain_loop_for_any_number_of_steps(num_steps, monkeypatch):
-    monkeypatch.setattr(runner, "_MAX_CHUNKS_PER_CALL", 2)  # 437 steps: calls of 1, 2, 2 times 100.
+    monkeypatch.setattr(runner, "_MAX_CHUNKS_PER_CALL", 4)  # 437 steps: calls of 1, 2, 4, 4, ...
     optimizee = Counting(tf.float64)
     losses = runner.Runner(optimizee).run(rules.from_spec("momentum:0.01"), SEED, num_steps)
     assert losses.dtype == np.float32 and losses.shape == (num_steps,)

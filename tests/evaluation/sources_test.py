@@ -64,6 +64,9 @@ def test_published_curves_get_our_labels():
     assert source.runs_per_row == 10 and source.diverged_at is None
     expected = published.read(path)["MLP-orig", "L2O-DM"].ln_loss
     np.testing.assert_array_equal(source.values[0], expected)
+    (named,) = sources.read("figure2:MLP-orig:L2O-DM").values()
+    np.testing.assert_array_equal(named.values[0], expected)
+    assert sources.label_and_spec("paper=figure2") == ("paper", "figure2")
     doubtful = sources.read(f"{path.with_name('figure5.csv')}:Conv-CIFAR:L2O-DM-CL")
     assert "mislabelled" in doubtful["dm_cl", "conv_cifar"].notes[0]
     with pytest.raises(errors.InputError, match="windows of 100 steps, not 50"):
@@ -87,9 +90,9 @@ def test_loss_records_count_as_seeds(tmp_path):
         sources.read(str(tmp_path / "seed0.pickle-mnist"), window=300)
 
 
-@pytest.mark.parametrize("spec", ["nowhere", "nowhere:mlp:dm", "nowhere,else"])
+@pytest.mark.parametrize("spec", ["nowhere", "nowhere:mlp:dm", "nowhere,else", "figure4"])
 def test_absent(spec):
-    with pytest.raises(errors.InputError, match="^'nowhere.* not found"):
+    with pytest.raises(errors.InputError, match="^'(nowhere|figure4).* not found"):
         sources.read(spec)
 
 
@@ -152,7 +155,7 @@ def test_arrays_of_one_file_are_series(tmp_path):
         ("x.npy", np.array(["a"]), "expected numbers"),
         ("x.npy", np.array([{}]), "Python objects"),
         ("x.csv", b"event,kind,epoch,num_steps,loss\n", "has no validations yet"),
-        ("x.csv", b"event,kind,epoch,\n1,validation,x\n", "cannot read the validations in"),
+        ("x.csv", b"event,kind,epoch,\n1,validation,x\n", "cannot read the losses in"),
     ],
 )
 def test_files_that_hold_no_curves(tmp_path, name, content, message):
@@ -165,31 +168,63 @@ def test_files_that_hold_no_curves(tmp_path, name, content, message):
     assert "\n" not in str(caught.value)
 
 
-def write_metrics(directory, losses):
+def write_metrics(directory, losses, lengths=(100, 100)):
+    """Two epochs of meta-losses 1 and e^2 times the validation's loss, one of imitation, and it."""
     directory.mkdir(parents=True)
     lines = ["event,kind,epoch,stage,num_steps,loss,last_loss,gradient_norm,skipped,decision"]
     for epoch, loss in losses.items():
-        lines.append(f"{epoch},meta_loss,{epoch},0,100,9,9,0,0,")
-        lines.append(f"{epoch},validation,{epoch},0,200,{loss},{loss},,0,new best")
+        for length, factor in zip(lengths, (1, np.e**2)):
+            lines.append(f"0,meta_loss,{epoch - 1},0,{length},{factor * float(loss)},9,0,0,")
+        lines.append(f"0,imitation,{epoch},0,100,9,9,0,0,")
+        lines.append(f"0,validation,{epoch},0,200,{loss},{loss},,0,new best")
     (directory / "metrics.csv").write_text("\n".join(lines) + "\n")
 
 
-def test_trainings_by_their_validations(tmp_path):
+def test_trainings_by_their_validations_and_meta_losses(tmp_path):
     write_metrics(tmp_path / "runs" / "seed_0", {25: 1.0, 50: np.e})
     write_metrics(tmp_path / "runs" / "seed_1", {25: np.e**2, 50: "nan", 75: 1.0})
-    ((key, both),) = sources.read(str(tmp_path / "runs")).items()
-    assert key == ("training", "validation on 200 steps") and both.unit == "epoch"
-    np.testing.assert_array_equal(both.steps, [25, 50, 75])
-    np.testing.assert_allclose(both.values, [[0, 1, np.nan], [2, np.nan, 0]], atol=1e-12)
-    assert both.diverged_at.tolist() == [np.inf, 50]
+    found = sources.read(str(tmp_path / "runs"))
+    names = ["validation on 200 steps", "meta-loss on 100 steps"]
+    assert list(found) == [("training", name) for name in names]
+    ln = np.array([[0, 1, np.nan], [2, np.nan, 0]])
+    for source, values in zip(found.values(), (ln, ln + 1)):
+        assert source.unit == "epoch" and source.diverged_at.tolist() == [np.inf, 50]
+        np.testing.assert_array_equal(source.steps, [25, 50, 75])
+        np.testing.assert_allclose(source.values, values, atol=1e-12)
     seeds = [str(tmp_path / "runs" / f"seed_{seed}") for seed in range(2)]
-    ((_, listed),) = sources.read(",".join(seeds)).items()
-    np.testing.assert_array_equal(listed.values, both.values)
-    ((_, one),) = sources.read(seeds[0] + "/metrics.csv").items()
-    np.testing.assert_allclose(one.values, [[0, 1]], atol=1e-12)
+    listed = sources.read(",".join(seeds))["training", names[0]]
+    np.testing.assert_allclose(listed.values, ln, atol=1e-12)
+    one = sources.read(seeds[0] + "/metrics.csv")["training", names[1]]
+    np.testing.assert_allclose(one.values, [[1, 2]], atol=1e-12)
     np.save(tmp_path / "x.npy", LOSSES)
     with pytest.raises(errors.InputError, match="cannot be one series"):
         sources.read(f"{seeds[0]},{tmp_path / 'x.npy'}")
+
+
+def test_validations_on_several_optimizees_are_logarithms_already(tmp_path):
+    write_metrics(tmp_path / "run", {25: -0.5, 50: "nan", 75: 1.0})
+    path = tmp_path / "run" / "metrics.csv"
+    header, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([f"{header},optimizee,loss_on_a,loss_on_b", *lines]))
+    source = sources.read(f"{path}:score")["training", "score on 200 steps"]
+    np.testing.assert_array_equal(source.values, [[-0.5, np.nan, 1.0]])
+
+
+def test_selected_curves_of_trainings(tmp_path):
+    run = tmp_path / "run"
+    write_metrics(run, {25: 1.0}, lengths=(100, 40))
+    for selection, names in {
+        "": ["validation on 200 steps", "meta-loss"],
+        ":validation": ["validation on 200 steps"],
+        ":validation:200": ["validation on 200 steps"],
+        ":meta-loss": ["meta-loss"],  # Its epochs have several lengths.
+    }.items():
+        assert [name for _, name in sources.read(f"{run}{selection}")] == names
+    with pytest.raises(errors.InputError, match="no validation:9; it has validation:200, meta-l"):
+        sources.read(f"{run}:validation:9")
+    with pytest.raises(errors.InputError, match="cannot read the losses in"):
+        (run / "metrics.csv").write_text("event,kind,epoch,num_steps,loss\n1,validation,x,2,3\n")
+        sources.read(str(run))
 
 
 def test_many_files_in_one_argument(tmp_path):

@@ -58,6 +58,27 @@ def test_scores_and_winner_are_those_of_the_formula(tmp_path, capsys):
     assert "learning rate 0.9 (4 of 4): ln loss -21.42" in captured.err
 
 
+def test_what_a_search_costs_is_said_before_it(tmp_path, capsys):
+    def first_line():
+        return capsys.readouterr().err.splitlines()[0]
+
+    tune(tmp_path, rates=RATES[:2], num_seeds=2)
+    assert first_line() == "tuning sgd on simple: 4 runs of 50 steps"
+    tune(tmp_path, num_seeds=2)  # Two of the four rates are known.
+    assert first_line() == "tuning sgd on simple: 4 runs of 50 steps"
+    config = EvaluateConfig(
+        rules=("tuned:sgd", "tuned:adam", "again=tuned:adam", "sgd:0.1"),
+        optimizees=("simple",),
+        num_steps=50,
+        num_seeds=1,
+        workdir=str(tmp_path / "results"),
+        tuned_dir=str(tmp_path),
+    )
+    session.evaluate(config, cli.say)
+    expected = "4 runs of 50 steps on simple; CPU, and up to 22 more to tune learning rates"
+    assert first_line() == expected
+
+
 def test_losses_below_zero_are_told_apart():
     scores = {
         rate: statistics.score(np.full(10, loss, np.float32), tuning.LOSS_FLOOR)
@@ -208,8 +229,9 @@ def test_both_commands_say_when_the_winner_is_at_the_edge(tmp_path, monkeypatch,
     assert "sgd on simple: learning rate 0.2, the lowest of the grid" in capsys.readouterr().err
 
 
-def test_rates_that_diverge_lose(tmp_path):
-    tune(tmp_path, rates=(1e30, 0.1, 1e20))
+def test_rates_that_diverge_lose_with_their_first_run(tmp_path, rates_run):
+    tune(tmp_path, rates=(1e30, 0.1, 1e20), num_seeds=2)
+    assert rates_run == [1e30, 0.1, 0.1, 1e20]
     content = json.loads((tmp_path / FILE).read_text())
     assert content["learning_rate"] == 0.1
     assert content["scores"]["1e+30"] is None and content["scores"]["1e+20"] is None

@@ -8,8 +8,9 @@ import shutil
 import numpy as np
 import pytest
 
-from l2o_tf import loading
+from l2o_tf import artifacts, loading
 from l2o_tf.core import errors, files
+from l2o_tf.legacy import l2l
 from l2o_tf.run import build, config, directory, machine, session
 from tests.reliability import toy_run
 
@@ -227,15 +228,25 @@ class TestInitFrom:
 
     FLAGS = {"optimizee": ("simple",), "num_epochs": 1, "num_steps": 20, "validation_epochs": 1}
 
-    def test_the_first_weights_are_those_of_the_rule(self, tmp_path):
-        made = build.parts(config.TrainConfig(**self.FLAGS, rule="rnnprop", init_from="rnnprop"))
-        expected = loading.load("rnnprop").weights()
+    @pytest.mark.parametrize("written", ["pretrained", "l2l", "exported"])
+    def test_the_first_weights_are_those_of_the_rule(self, written, tmp_path):
+        rule, source = loading.load("rnnprop"), "rnnprop"
+        expected = rule.weights()
+        if written == "l2l":
+            source = str(tmp_path / "rp.l2l-0")
+            l2l.write(source, expected)
+        elif written == "exported":
+            source = str(tmp_path / "rule")
+            artifacts.save_rule(tmp_path / "rule", rule)
+        made = build.parts(config.TrainConfig(**self.FLAGS, rule="rnnprop", init_from=source))
         for name, value in made.trainer.initial_progress().meta.weights.items():
             np.testing.assert_array_equal(value, expected[name])
 
     def test_another_rule_is_an_error_that_says_which(self):
         with pytest.raises(errors.InputError, match="is a rule rnnprop, not --rule=dm: say"):
             build.parts(config.TrainConfig(**self.FLAGS, init_from="rnnprop"))
+        with pytest.raises(errors.InputError, match="adam:0.1 has no weights to train on"):
+            build.parts(config.TrainConfig(**self.FLAGS, init_from="adam:0.1"))
         with pytest.raises(errors.InputError, match="no rule 'nothing'"):
             build.parts(config.TrainConfig(**self.FLAGS, init_from="nothing"))
 

@@ -140,3 +140,11 @@ def test_resuming_with_another_config_is_one_line_and_exit_code_2(tmp_path, monk
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and printed.count("\n") == 1
     assert "--imitation_r=0.2 (it has 0.3)" in printed
+
+
+@pytest.mark.parametrize("flags", [(), ("--random_scaling=3",), ("--problem_sets=mnist_mlp",)])
+def test_the_first_line_says_which_images_also_of_wrapped_optimizees(flags):
+    told = []
+    flags = ("--dataset=digits", "--dry_run", *flags)
+    session.train(cli.parse(TrainConfig, ["train", "--workdir=unused", *flags]), told.append)
+    assert ", 1,437 images of digits (train), 8x8x1, " in told[0].splitlines()[0]

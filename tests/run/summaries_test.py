@@ -62,8 +62,8 @@ def test_scalars_have_their_values_and_epochs(written):
         "watch/stage": [1.0] * 3,
         "watch/num_steps": [40.0] * 3,
         "watch/analytical_share": [0.0, 0.0, 0.375],
-        "validation/validation_loss_stage_1": [1.5],
-        "validation/baseline_loss_stage_2": [3.0],
+        "validation/loss_stage_1": [1.5],
+        "validation/loss_stage_2": [3.0],
         "validation/loss": [1.5, 3.0],
         "validation/best_loss": [1.25, 1.25],
     }.items():
@@ -83,6 +83,8 @@ def test_train_and_validation_come_first(written):
     assert losses == {"train/imitation", "train/meta_loss", "train/self_improving"}
     groups = sorted({tag.partition("/")[0] for tag in written if "/" in tag} - {"_hparams_"})
     assert groups == ["train", "validation", "watch", "weights"]
+    of_all_stages = sorted(tag for tag in written if tag.startswith("validation/"))[:3]
+    assert of_all_stages == ["validation/best_loss", "validation/curve", "validation/loss"]
 
 
 def test_config_and_histograms_are_there(written):
