@@ -11,5 +11,7 @@ draw() {
     --out="data/results/$1/figure$2.png,data/results/$1/figure$2.pdf" | tee "data/results/$1/table.txt"
 }
 draw legacy_weights 2
+draw trained 5
 draw trained 3
 draw trained 2
+"$VENV_PYTHON" -m l2o_tf.benchmarks.cells

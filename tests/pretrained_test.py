@@ -22,7 +22,7 @@ def quick_if_improved(name):
     return name if name.endswith("_cl_il") else pytest.param(name, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("name", map(quick_if_improved, l2o_tf.list_pretrained()))
+@pytest.mark.parametrize("name", [quick_if_improved(n) for n in l2o_tf.list_pretrained()])
 def test_it_trains_a_network_in_keras(name):
     data = datasets.load("digits", "train")
     images, labels = data.images * np.float32(data.scale), data.labels
