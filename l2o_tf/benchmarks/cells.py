@@ -135,9 +135,9 @@ def table(
             _count(counts["published"], mine, system.published.get(name))
             _count(counts["authors"], mine, theirs.mean if theirs else None)
     for label, name in _ANALYTICAL.items():
-        cells = [ours.get((label, optimizee)) for optimizee in panels]
-        if any(cells):
-            lines.append(f"| {name} | tuned | {' | '.join(str(c) if c else '' for c in cells)} |")
+        tuned = [ours.get((label, optimizee)) for optimizee in panels]
+        if any(tuned):
+            lines.append(f"| {name} | tuned | {' | '.join(str(c) if c else '' for c in tuned)} |")
     text = "\n".join(lines) + "\n\n"
     for what, (below, measured, total) in counts.items():
         curves = "published curve" if what == "published" else "authors' weights"
