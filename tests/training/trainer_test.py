@@ -317,7 +317,11 @@ def test_training_lowers_the_meta_loss():
 
 
 @pytest.mark.parametrize(
-    "weights, shares", [((), (1 / 3, 1 / 3, 1 / 3)), ((1.0, 0.0, 3.0), (0.25, 0.0, 0.75))]
+    "weights, shares",
+    [
+        pytest.param((), (1 / 3, 1 / 3, 1 / 3), marks=pytest.mark.slow),
+        ((1.0, 0.0, 3.0), (0.25, 0.0, 0.75)),
+    ],
 )
 def test_optimizees_are_drawn_by_weight(weights, shares):
     schedule = curriculum.Schedule((4,), (4,), 1000, math.inf, max_epochs=600)
