@@ -6,7 +6,7 @@
 import dataclasses
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -124,12 +124,9 @@ def table(
         }
         for what, cells in rows.items():
             if any(cells.values()):
-                shown = (str(cell) if cell else "" for cell in cells.values())
-                lines.append(f"| {system.name} | {what} | {' | '.join(shown)} |")
-        shown = (
-            _tenths(system.published[name]) if name in system.published else "" for name in panels
-        )
-        lines.append(f"| {system.name} | published | {' | '.join(shown)} |")
+                lines.append(_row(system.name, what, cells.values()))
+        shown = {name: _tenths(loss) for name, loss in system.published.items()}
+        lines.append(_row(system.name, "published", [shown.get(name) for name in panels]))
         for name in panels:
             mine, theirs = rows["ours"][name], rows["authors' weights"][name]
             _count(counts["published"], mine, system.published.get(name))
@@ -137,12 +134,18 @@ def table(
     for label, name in _ANALYTICAL.items():
         tuned = [ours.get((label, optimizee)) for optimizee in panels]
         if any(tuned):
-            lines.append(f"| {name} | tuned | {' | '.join(str(c) if c else '' for c in tuned)} |")
+            lines.append(_row(name, "tuned", tuned))
     text = "\n".join(lines) + "\n\n"
     for what, (below, measured, total) in counts.items():
         curves = "published curve" if what == "published" else "authors' weights"
         text += f"At or below the {curves}: {below} of {measured} measured cells, of {total}.\n"
     return text
+
+
+def _row(name: str, what: str, cells: Iterable[Measured | str | None]) -> str:
+    """A line of the table; what is None was not measured."""
+    shown = ("" if cell is None else str(cell) for cell in cells)
+    return f"| {name} | {what} | {' | '.join(shown)} |"
 
 
 def _tenths(value: float) -> str:

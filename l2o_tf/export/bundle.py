@@ -83,6 +83,11 @@ def check_identity(what: Mapping[str, Any], kind: str, source: str | None) -> No
         raise errors.InputError(f"{source} is of --what={what['kind']}, not {kind}")
 
 
+def config_values(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a configuration from JSON, where tuples are lists."""
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
+
+
 def finish(
     path: pathlib.Path,
     about: Mapping[str, Any],

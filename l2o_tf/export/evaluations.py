@@ -9,7 +9,7 @@ import numpy as np
 from l2o_tf import rules
 from l2o_tf.core import errors
 from l2o_tf.evaluation import config, contenders, results, session, tuning, workbench
-from l2o_tf.export import classifiers, trajectory_bundle
+from l2o_tf.export import bundle, classifiers, trajectory_bundle
 
 _KIND = "evaluate"
 
@@ -95,7 +95,7 @@ def take_back(directory: str, workdir: str, tell: Callable[[str], None]) -> None
     """
 
     def parse(about: dict[str, Any], losses: dict[int, np.ndarray]):
-        values = trajectory_bundle.config_values(about["flags"])
+        values = bundle.config_values(about["flags"])
         flags = config.EvaluateConfig(**{**values, "workdir": workdir})
         fields = [name for name in results.Run._fields if name != "losses"]
         runs = [

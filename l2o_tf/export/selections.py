@@ -9,7 +9,7 @@ from l2o_tf import artifacts, optimizees
 from l2o_tf.core import errors
 from l2o_tf.data import datasets
 from l2o_tf.evaluation import config, measuring, selecting, selection, tuning
-from l2o_tf.export import classifiers, trajectory_bundle
+from l2o_tf.export import bundle, classifiers, trajectory_bundle
 
 _KIND = "select"
 
@@ -73,7 +73,7 @@ def take_back(directory: str, workdir: str) -> list[str]:
     """
 
     def parse(about: dict[str, Any], losses: dict[int, np.ndarray]):
-        values = trajectory_bundle.config_values(about["flags"])
+        values = bundle.config_values(about["flags"])
         flags = config.SelectConfig(**{**values, "workdir": workdir})
         runs = [(run, losses[i]) for i, run in enumerate(about["runs"]) if i in losses]
         measured = [

@@ -5,7 +5,6 @@ import json
 import math
 import pathlib
 import zipfile
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -208,10 +207,7 @@ def _import_lane(archive: zipfile.ZipFile, folder: str, run: pathlib.Path) -> No
     about = json.loads(archive.read(f"{folder}/lane.json"))
     bundle.check_identity(about["what"], "train", archive.filename)
     values = about["config"]
-    arguments: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-    }
-    run_config = config.TrainConfig(**arguments)
+    run_config = config.TrainConfig(**bundle.config_values(values))
     rule = build.fresh_rule(run_config)
     files.write_json(run / "config.json", values)
     files.write_atomically(run / "metrics.csv", archive.read(f"{folder}/metrics.csv"))

@@ -199,8 +199,3 @@ def read(
             f"{path} has no run that is done: go on with run_bundle.py --resume"
         )
     return parsed
-
-
-def config_values(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of a configuration from JSON, where tuples are lists."""
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
