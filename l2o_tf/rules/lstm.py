@@ -13,8 +13,8 @@ class DM(recurrent_rule.RecurrentRule):
 
     Source: paper section 5, "L2O-DM"; legacy `networks.py`, StandardDeepLSTM. Without
     preprocessing (`preprocess="identity"`) and with an output scale of 1 it is the rule of the
-    legacy code's toy problems. `centered` subtracts what the network does without a gradient; it is
-    not of the paper.
+    legacy code's toy problems. `centered` subtracts what the network does without a gradient, and
+    `drift` is added to every update; they are not of the paper.
     """
 
     def __init__(
@@ -24,6 +24,7 @@ class DM(recurrent_rule.RecurrentRule):
         output_scale: float = 0.01,
         preprocess: str = "log_and_sign",
         centered: bool = False,
+        drift: float = 0.0,
         name: str | None = None,
     ):
         """Draws initial weights from `seed` (int32 [2]) for LSTM layers of the given `units`.
@@ -41,14 +42,15 @@ class DM(recurrent_rule.RecurrentRule):
         self.units = tuple(units)
         self.output_scale = output_scale
         self.centered = centered
+        self.drift = drift
         self.preprocess = preprocess
 
     def options(self):
         options = {"units": list(self.units), "output_scale": self.output_scale}
-        # Named where they are not the default only: cards and fingerprints of before stay valid.
+        # Named where it is not the default only: cards and fingerprints of before stay valid.
         if self.preprocess != "log_and_sign":
             options["preprocess"] = self.preprocess
-        return options | ({"centered": True} if self.centered else {})
+        return options | self.extensions()
 
     def initial_state(self, num_coordinates, dtype):
         return recurrent.initial_state(self.units, num_coordinates, dtype)

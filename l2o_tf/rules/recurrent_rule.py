@@ -1,5 +1,7 @@
 """What L2O-DM and RNNprop share: an LSTM maps features of gradients to updates."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from l2o_tf.core import coordinates, loops
@@ -13,10 +15,13 @@ class RecurrentRule(base.CoordinatewiseRule):
         centered: whether updates are differences to what the network does without a gradient: one
             more coordinate, whose gradient is always 0, is carried along and its update subtracted
             from all. A rule then has no drift, which otherwise sets how far a loss can fall.
+        drift: what is added to every update. A positive one revives units that are rectified to 0
+            on all inputs, which have no gradient to come back by; a centered rule alone cannot.
     """
 
     learned = True
     centered = False
+    drift = 0.0
 
     def initial_state(self, num_coordinates: int, dtype: tf.DType) -> base.State:
         """Returns the features' and the network's state before the first step."""
@@ -38,7 +43,15 @@ class RecurrentRule(base.CoordinatewiseRule):
     def updates(self, outputs: tf.Tensor) -> tf.Tensor:
         """Maps the network's outputs [..., width] to updates [..., num_coordinates]."""
         updates = self.activation(outputs)
-        return updates[..., :-1] - updates[..., -1:] if self.centered else updates
+        if self.centered:
+            updates = updates[..., :-1] - updates[..., -1:]
+        return updates + self.drift if self.drift else updates
+
+    def extensions(self) -> dict[str, Any]:
+        """The options that are not of the paper, where they are set: older cards stay valid."""
+        return ({"centered": True} if self.centered else {}) | (
+            {"drift": self.drift} if self.drift else {}
+        )
 
     def hold(self, before, after, params, given):
         if self.centered:  # The coordinate without a gradient always moves.

@@ -20,7 +20,8 @@ class RNNprop(recurrent_rule.RecurrentRule):
     """u = 0.01 tanh(w . LSTM(elu(W [m, g] + b)) + b) with scale-free m and g.
 
     The output scale is the one of this paper's legacy code; RNNprop's own paper has 0.1.
-    `centered` subtracts what the network does without a gradient; it is not of the paper.
+    `centered` subtracts what the network does without a gradient, and `drift` is added to every
+    update; they are not of the paper.
     Source: legacy `meta_rnnprop_train.py`, `networks.py` RNNprop.
     """
 
@@ -31,6 +32,7 @@ class RNNprop(recurrent_rule.RecurrentRule):
         num_projected: int = 20,
         output_scale: float = 0.01,
         centered: bool = False,
+        drift: float = 0.0,
         name: str | None = None,
     ):
         """Draws initial weights from `seed` (int32 [2]) for LSTM layers of the given `units`."""
@@ -40,6 +42,7 @@ class RNNprop(recurrent_rule.RecurrentRule):
         self.num_projected = num_projected
         self.output_scale = output_scale
         self.centered = centered
+        self.drift = drift
 
     def options(self):
         options = {
@@ -47,8 +50,7 @@ class RNNprop(recurrent_rule.RecurrentRule):
             "num_projected": self.num_projected,
             "output_scale": self.output_scale,
         }
-        # Where it is not the default only: cards and fingerprints of before stay valid.
-        return options | ({"centered": True} if self.centered else {})
+        return options | self.extensions()
 
     def initial_state(self, num_coordinates, dtype):
         return RNNpropState(

@@ -1,4 +1,4 @@
-"""Rules whose updates are differences to what they do without a gradient."""
+"""Rules whose updates are differences to what they do without a gradient, and those that drift."""
 
 import numpy as np
 import pytest
@@ -59,6 +59,18 @@ def test_without_a_gradient_nothing_moves(name):
 
 
 @pytest.mark.parametrize("name", ["dm", "rnnprop"])
-def test_the_option_is_kept_with_a_rule(name):
-    assert "centered" not in make(name).options()
-    assert rules.create(name, **make(name, centered=True).options()).centered
+@pytest.mark.parametrize("centered", [False, True])
+def test_a_drift_is_added_to_every_update(name, centered):
+    params, grads = [tf.zeros([2, 3])], [tf.constant([[0.0, 1, -2], [3, 1e-3, 0]])]
+    updates = []
+    for drift in (0.0, 0.25):
+        rule = make(name, centered=centered, drift=drift)
+        updates.append(rule.update(grads, rule.init(params), params)[0][0])
+    np.testing.assert_allclose(updates[1] - updates[0], 0.25, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dm", "rnnprop"])
+def test_the_options_are_kept_with_a_rule(name):
+    assert not {"centered", "drift"} & set(make(name).options())
+    copy = rules.create(name, **make(name, centered=True, drift=1e-4).options())
+    assert copy.centered and copy.drift == 1e-4
