@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from l2o_tf.core import errors, seeds
@@ -16,6 +17,7 @@ _NUM_OUTPUTS = 3  # As published; the step is made of the first one alone.
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 _NUM_ITERATIONS = 5
 _ADAM_BETAS = (0.9, 0.95)
+STARTS = ("random", "momentum")
 
 
 class AdamState(NamedTuple):
@@ -44,7 +46,12 @@ class MLP(base.UpdateRule):
     The variant "base" takes the direction d as it is, "full" orthogonalises that of matrices by
     Newton-Schulz iterations. Tensors that `adam` names take steps of Adam with `adam_factor` times
     the learning rate: "none"; "vectors", those of rank 0 and 1, such as biases; or one bool for
-    each tensor. Source: arXiv 2602.19142.
+    each tensor.
+
+    The start "random" draws all initial weights, as published. From "momentum" on, the untrained
+    rule already is an optimizer: two hidden units of each layer pass the momentum over the root of
+    the second moment on, Adam's direction, and the others, drawn, do not reach the output yet.
+    Source: arXiv 2602.19142 but for this start.
     """
 
     learned = True
@@ -58,16 +65,18 @@ class MLP(base.UpdateRule):
         weight_decay: float = 0.0,
         adam: str | Sequence[bool] = "none",
         adam_factor: float = 20.0,
+        start: str = "random",
         name: str | None = None,
     ):
         """Draws initial weights from `seed` (int32 [2]) for hidden layers of the given `units`.
 
         Raises:
-            InputError: for an unknown variant or routing, or a number out of its range.
+            InputError: for an unknown variant, routing or start, or a number out of its range.
         """
-        _check(variant, units, learning_rate, weight_decay, adam, adam_factor)
+        _check(variant, units, learning_rate, weight_decay, adam, adam_factor, start)
         seed = seeds.make_seed(0, "rule") if seed is None else seed
-        super().__init__(_initial_weights(seed, units), name=name)
+        weights = _initial_weights(seed, units)
+        super().__init__(_with_momentum(weights) if start == "momentum" else weights, name=name)
         self.variant, self.units = variant, tuple(units)
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.adam = adam if isinstance(adam, str) else tuple(adam)
@@ -209,13 +218,40 @@ def _initial_weights(seed: seeds.Seed, units: Sequence[int]) -> base.Weights:
     return weights
 
 
-def _check(variant, units, learning_rate, weight_decay, adam, adam_factor) -> None:
+def _with_momentum(weights: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Lets the first two units of each layer pass on a feature's positive and negative part."""
+    last = len(weights) // 2 - 1
+    started = dict(weights)
+    for layer in range(last + 1):
+        kernel = weights[f"w{layer}"].numpy()
+        if layer == 0:
+            kernel[:, :2] = 0
+            kernel[features.NORMALISED_MOMENTUM, :2] = 1, -1
+        elif layer < last:
+            kernel[:, :2] = 0
+            kernel[:2, :2] = np.eye(2)
+        else:
+            kernel[:, 0] = 0
+            kernel[:2, 0] = 1, -1
+        started[f"w{layer}"] = tf.constant(kernel)
+    return started
+
+
+def _check(variant, units, learning_rate, weight_decay, adam, adam_factor, start) -> None:
     if variant not in VARIANTS:
         raise errors.InputError(
             f"unknown variant {variant!r} of the rule mlp; known: {', '.join(VARIANTS)}"
         )
-    if not units or any(n < 1 for n in units):
-        raise errors.InputError(f"the rule mlp needs positive units, got {list(units)}")
+    if start not in STARTS:
+        raise errors.InputError(
+            f"unknown start {start!r} of the rule mlp; known: {', '.join(STARTS)}"
+        )
+    fewest = 2 if start == "momentum" else 1
+    if not units or any(n < fewest for n in units):
+        raise errors.InputError(
+            f"the rule mlp needs at least {fewest} units in each hidden layer with the start"
+            f" {start}, got {list(units)}"
+        )
     if adam not in ("none", "vectors") and (
         isinstance(adam, str) or not all(isinstance(entry, bool) for entry in adam)
     ):

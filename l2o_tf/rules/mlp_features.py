@@ -9,6 +9,7 @@ from l2o_tf.core import squares
 
 EPSILON = 1e-9  # Of all means of squares by whose root something is scaled.
 NUM_FEATURES = 30
+NORMALISED_MOMENTUM = 7  # Where m / sqrt(v) with the first of the decays is.
 _DECAYS = (0.9, 0.99, 0.999)  # Of momenta and of factored and unfactored second moments.
 _SECOND_DECAY = 0.95
 _MAX_GRADIENT = 1000.0

@@ -105,6 +105,21 @@ def test_the_step_has_a_root_mean_square_of_the_learning_rate_and_weights_decay(
         np.testing.assert_allclose(with_decay - without, -0.02 * 0.5 * p, atol=1e-7)
 
 
+@pytest.mark.parametrize("units", [(8, 8), (2,), (3, 4, 5)])
+def test_from_the_start_momentum_it_steps_along_adams_direction(units):
+    rng = np.random.default_rng(4)
+    params = [tf.zeros([5, 3])]
+    rule = rules.create("mlp", learning_rate=0.01, units=units, start="momentum")
+    state, first, second = rule.init(params), 0.0, 0.0
+    for _ in range(3):
+        grad = rng.normal(size=[5, 3]).astype(np.float32)
+        (update,), state = rule.update([tf.constant(grad)], state, params)
+        first, second = 0.9 * first + 0.1 * grad, 0.95 * second + 0.05 * grad**2
+        direction = first / np.sqrt(second + 1e-8)
+        expected = -0.01 * direction / np.sqrt(np.mean(direction**2))
+        np.testing.assert_allclose(update, expected, rtol=1e-4, atol=1e-7)
+
+
 def test_the_state_is_as_small_as_the_docstring_says():
     sizes = {}
     for shape, adam in (((1000, 1000), "none"), ((1000,), "none"), ((1000,), "vectors")):
@@ -120,7 +135,9 @@ def test_the_state_is_as_small_as_the_docstring_says():
         ({"variant": "huge"}, "unknown variant 'huge'"),
         ({"adam": "biases"}, "none, vectors or a list of bools, got 'biases'"),
         ({"adam": [1, 0]}, "none, vectors or a list of bools"),
-        ({"units": []}, "positive units"),
+        ({"units": []}, "at least 1 units in each hidden layer"),
+        ({"units": [8, 1], "start": "momentum"}, "at least 2 units in each hidden layer"),
+        ({"start": "adam"}, "unknown start 'adam' of the rule mlp; known: random, momentum"),
         ({"learning_rate": 0.0}, "learning_rate of the rule mlp must be positive, got 0.0"),
         ({"learning_rate": float("nan")}, "must be positive, got nan"),
         ({"weight_decay": -1.0}, "weight_decay of the rule mlp must be at least 0, got -1.0"),
