@@ -91,9 +91,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.seed, self.guard = seed, guard
         self.max_relative_update = max_relative_update
-        self._router = keras_routing.Router(route or {})
         self.monitor: Monitor | None = None
         found, self._label, self._awaited = _find_rule(rule, seed)
+        self._router = keras_routing.Router(found.keras_route() if route is None else route)
         self._step = keras_step.RuleStep(
             found, keras_step.Guard(max_relative_update) if guard else None
         )

@@ -175,3 +175,16 @@ def test_all_variables_may_be_left_to_formulas():
     expected = steps(LearnedOptimizer("adam:0.01"), variables())
     for one, other in zip(routed, expected):
         np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_a_rule_says_itself_what_it_leaves_to_adam():
+    rule = rules.create("mlp", adam="vectors", learning_rate=0.002, adam_factor=4.0)
+    by_itself = steps(LearnedOptimizer(rule), variables())
+    told = {"adam:0.008": ["biases", "embeddings"]}
+    assert LearnedOptimizer(rule).get_config()["route"] == told
+    for own, asked in zip(by_itself, steps(LearnedOptimizer(rule, route=told), variables())):
+        np.testing.assert_array_equal(own, asked)
+    table = [v.name for v in variables()].index("embeddings")
+    whole = steps(LearnedOptimizer(rule, route={}), variables())
+    assert np.abs(by_itself[table] - whole[table]).max() > 1e-3
+    assert LearnedOptimizer(rules.create("mlp")).get_config()["route"] == {}

@@ -81,6 +81,10 @@ class UpdateRule(snt.Module):
         """The arguments, JSON values, with which the registry creates this rule again."""
         return {}
 
+    def keras_route(self) -> dict[str, list[str]]:
+        """Which variables of a Keras model it leaves to formulas: the default of `route` there."""
+        return {}
+
     def init(
         self, params: Params, seed: seeds.Seed | None = None, weights: Weights | None = None
     ) -> State:

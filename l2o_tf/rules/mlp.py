@@ -92,6 +92,11 @@ class MLP(base.UpdateRule):
             "adam_factor": self.adam_factor,
         }
 
+    def keras_route(self):
+        if self.adam != "vectors":
+            return {}
+        return {f"adam:{self.adam_factor * self.learning_rate:g}": ["biases", "embeddings"]}
+
     def init_tensors(self, params, seed, weights):
         """Returns zeros; raises InputError if `adam` is a list for another number of tensors."""
         tensors = []
@@ -223,17 +228,15 @@ def _with_momentum(weights: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     last = len(weights) // 2 - 1
     started = dict(weights)
     for layer in range(last + 1):
-        kernel = weights[f"w{layer}"].numpy()
+        kernel = weights[f"w{layer}"]
+        passed = np.zeros([kernel.shape[0], 1 if layer == last else 2], np.float32)
         if layer == 0:
-            kernel[:, :2] = 0
-            kernel[features.NORMALISED_MOMENTUM, :2] = 1, -1
+            passed[features.NORMALISED_MOMENTUM] = 1, -1
         elif layer < last:
-            kernel[:, :2] = 0
-            kernel[:2, :2] = np.eye(2)
+            passed[:2] = np.eye(2)
         else:
-            kernel[:, 0] = 0
-            kernel[:2, 0] = 1, -1
-        started[f"w{layer}"] = tf.constant(kernel)
+            passed[:2, 0] = 1, -1
+        started[f"w{layer}"] = tf.concat([passed, kernel[:, passed.shape[1] :]], axis=1)
     return started
 
 
