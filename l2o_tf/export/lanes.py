@@ -198,8 +198,9 @@ class Programs:
         def step(carry, t):
             params, state = carry
             loss, grads = self._loss_and_gradients(params, batches(t))
-            outputs, state, _ = self._rule_step(kernels, self._to_blocks(grads), state)
-            updates = self._from_blocks(self.rule.updates(outputs))
+            blocks = self._to_blocks(grads)
+            outputs, state, _ = self._rule_step(kernels, blocks, state)
+            updates = self._from_blocks(self.rule.drifting(self.rule.updates(outputs), blocks))
             return ([p + u for p, u in zip(params, updates)], state), loss
 
         like = tf.TensorSpec([self.num_lanes], tf.float32)
@@ -229,7 +230,7 @@ class Programs:
             blocks, labels = self._to_blocks(grads), self._to_blocks(labels)
             kept = lstm_sequence.kept(self.rule.split(state)[1])
             outputs, state, record = self._rule_step(kernels, blocks, state)
-            updates = self.rule.updates(outputs)
+            updates = self.rule.drifting(self.rule.updates(outputs), blocks)
             differences = (updates - labels) * real
             squares = tf.reshape(tf.square(differences), [self.num_lanes, -1])
             missed = tf.reduce_sum(squares, axis=1) / (2 * self._num_coordinates)

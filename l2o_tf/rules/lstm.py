@@ -14,7 +14,7 @@ class DM(recurrent_rule.RecurrentRule):
     Source: paper section 5, "L2O-DM"; legacy `networks.py`, StandardDeepLSTM. Without
     preprocessing (`preprocess="identity"`) and with an output scale of 1 it is the rule of the
     legacy code's toy problems. `centered` subtracts what the network does without a gradient, and
-    `drift` is added to every update; they are not of the paper.
+    `drift` is added to updates of coordinates without one; they are not of the paper.
     """
 
     def __init__(

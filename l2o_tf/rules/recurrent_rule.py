@@ -15,8 +15,9 @@ class RecurrentRule(base.CoordinatewiseRule):
         centered: whether updates are differences to what the network does without a gradient: one
             more coordinate, whose gradient is always 0, is carried along and its update subtracted
             from all. A rule then has no drift, which otherwise sets how far a loss can fall.
-        drift: what is added to every update. A positive one revives units that are rectified to 0
-            on all inputs, which have no gradient to come back by; a centered rule alone cannot.
+        drift: what is added to the update of a coordinate whose gradient is exactly 0. A positive
+            one revives what is rectified to 0 on all inputs of a minibatch, which has no gradient
+            to come back by; rules of the paper do so, or do not, by the drift they were left with.
     """
 
     learned = True
@@ -43,9 +44,13 @@ class RecurrentRule(base.CoordinatewiseRule):
     def updates(self, outputs: tf.Tensor) -> tf.Tensor:
         """Maps the network's outputs [..., width] to updates [..., num_coordinates]."""
         updates = self.activation(outputs)
-        if self.centered:
-            updates = updates[..., :-1] - updates[..., -1:]
-        return updates + self.drift if self.drift else updates
+        return updates[..., :-1] - updates[..., -1:] if self.centered else updates
+
+    def drifting(self, updates: tf.Tensor, grads: tf.Tensor) -> tf.Tensor:
+        """Adds the drift to updates [..., num_coordinates] where the gradients, likewise, are 0."""
+        if not self.drift:
+            return updates
+        return tf.where(tf.equal(grads, 0), updates + self.drift, updates)
 
     def extensions(self) -> dict[str, Any]:
         """The options that are not of the paper, where they are set: older cards stay valid."""
@@ -78,7 +83,7 @@ class RecurrentRule(base.CoordinatewiseRule):
         feature_state, lstm = self.split(state)
         features, feature_state = self.features(self.seen(grads), feature_state)
         outputs, lstm = recurrent.network(weights, features, lstm)
-        return self.updates(outputs), self.join(feature_state, lstm)
+        return self.drifting(self.updates(outputs), grads), self.join(feature_state, lstm)
 
     @property
     def differentiator(self):
@@ -110,8 +115,10 @@ class _Differentiator(base.Differentiator):
         constants = tf.nest.map_structure(tf.stop_gradient, (list(grads), feature_state))
         features, feature_state = self._rule.feature_sequence(*constants)
         outputs, lstm = lstm_sequence.run(weights, features, lstm)
-        updates = coordinates.unflatten(self._rule.updates(outputs), params)
-        return updates, self._rule.join(feature_state, lstm)
+        flat = self._rule.drifting(
+            self._rule.updates(outputs), coordinates.flatten(constants[0], leading=1)
+        )
+        return coordinates.unflatten(flat, params), self._rule.join(feature_state, lstm)
 
     def recorder(self, params, num_steps, weights):
         num_coordinates = self._rule.width(coordinates.count(params))
@@ -141,12 +148,13 @@ class _Recorder(base.Recorder):
 
     def update(self, grads, state, params):
         feature_state, lstm = self._rule.split(state)
-        seen = self._rule.seen(coordinates.flatten(grads))
-        features, feature_state = self._rule.features(seen, feature_state)
+        flat = coordinates.flatten(grads)
+        features, feature_state = self._rule.features(self._rule.seen(flat), feature_state)
         features = lstm_sequence.pad(features)
         outputs, lstm, record = lstm_sequence.step(self._kernels, features, lstm)
         outputs = self._cut(outputs)
-        updates = coordinates.unflatten(self._rule.updates(outputs), params)
+        updates = self._rule.drifting(self._rule.updates(outputs), flat)
+        updates = coordinates.unflatten(updates, params)
         return updates, self._rule.join(feature_state, lstm), (outputs, record)
 
     def gradient(self, kept, records, cotangents):

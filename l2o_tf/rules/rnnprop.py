@@ -20,8 +20,8 @@ class RNNprop(recurrent_rule.RecurrentRule):
     """u = 0.01 tanh(w . LSTM(elu(W [m, g] + b)) + b) with scale-free m and g.
 
     The output scale is the one of this paper's legacy code; RNNprop's own paper has 0.1.
-    `centered` subtracts what the network does without a gradient, and `drift` is added to every
-    update; they are not of the paper.
+    `centered` subtracts what the network does without a gradient, and `drift` is added to updates
+    of coordinates without one; they are not of the paper.
     Source: legacy `meta_rnnprop_train.py`, `networks.py` RNNprop.
     """
 

@@ -76,7 +76,7 @@ def run(programs, weights):
         ("dm", 3, 0, {}),
         ("rnnprop", 2, 0, {}),
         ("rnnprop", 1, 1.0, {}),
-        ("dm", 3, 0, {"centered": True}),
+        ("dm", 3, 0, {"centered": True, "drift": 1e-3}),
     ],
 )
 def test_lanes_train_like_single_epochs(rule_name, num_blocks, scaling_bound, rule_options):
@@ -123,7 +123,7 @@ def test_lanes_train_on_convolutions_like_single_epochs():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule_options", [{}, {"centered": True}])
+@pytest.mark.parametrize("rule_options", [{}, {"centered": True, "drift": 1e-3}])
 def test_lanes_validate_like_single_runs(rule_options):
     weights, single, programs = make("dm", rule_options=rule_options, num_blocks=2)
     slots, validate = programs.initial_slots(), loops.compiled(programs.validate)

@@ -60,13 +60,15 @@ def test_without_a_gradient_nothing_moves(name):
 
 @pytest.mark.parametrize("name", ["dm", "rnnprop"])
 @pytest.mark.parametrize("centered", [False, True])
-def test_a_drift_is_added_to_every_update(name, centered):
+def test_a_drift_is_added_where_there_is_no_gradient(name, centered):
     params, grads = [tf.zeros([2, 3])], [tf.constant([[0.0, 1, -2], [3, 1e-3, 0]])]
     updates = []
     for drift in (0.0, 0.25):
         rule = make(name, centered=centered, drift=drift)
         updates.append(rule.update(grads, rule.init(params), params)[0][0])
-    np.testing.assert_allclose(updates[1] - updates[0], 0.25, rtol=1e-5)
+    expected = [[0.25, 0, 0], [0, 0, 0.25]]
+    np.testing.assert_allclose(updates[1] - updates[0], expected, rtol=1e-5)
+    assert response.measure(make(name, centered=True, drift=0.25), (1e-3,), 20).drift == 0.25
 
 
 @pytest.mark.parametrize("name", ["dm", "rnnprop"])
