@@ -115,11 +115,15 @@ def with_options(rule: UpdateRule, **changes: Any) -> UpdateRule:
         ValueError: if the weights of the changed rule have other shapes.
     """
     options = rule.options()
-    unknown = changes.keys() - options.keys()
+    # Some options are among `options` only where they are not the default.
+    arguments = inspect.signature(type(rule).__init__).parameters
+    known = list(dict.fromkeys([*options, *arguments]))
+    known = [name for name in known if name not in ("self", "seed", "name")]
+    unknown = changes.keys() - set(known)
     if unknown:
         raise errors.InputError(
             f"{rule.registered_name} has no option {', '.join(sorted(unknown))}; "
-            f"it has {', '.join(options) or 'none'}"
+            f"it has {', '.join(known) or 'none'}"
         )
     if rule.registered_name is None:
         raise errors.InputError(

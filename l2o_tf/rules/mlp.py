@@ -28,7 +28,7 @@ class AdamState(NamedTuple):
 
 
 class MLPState(NamedTuple):
-    """The accumulators of each tensor, and the number of steps taken, which Adam alone sees."""
+    """The accumulators of each tensor, and the number of steps, which the network does not see."""
 
     tensors: tuple[features.MatrixState | features.VectorState | AdamState, ...]
     step: tf.Tensor
@@ -46,7 +46,8 @@ class MLP(base.UpdateRule):
     The variant "base" takes the direction d as it is, "full" orthogonalises that of matrices by
     Newton-Schulz iterations. Tensors that `adam` names take steps of Adam with `adam_factor` times
     the learning rate: "none"; "vectors", those of rank 0 and 1, such as biases; or one bool for
-    each tensor.
+    each tensor. With `total_steps`, the learning rate falls to 0 along a cosine over so many steps,
+    as that of `LearnedOptimizer` does with its own argument of this name.
 
     The start "random" draws all initial weights, as published. From "momentum" on, the untrained
     rule already is an optimizer: two hidden units of each layer pass the momentum over the root of
@@ -65,6 +66,7 @@ class MLP(base.UpdateRule):
         weight_decay: float = 0.0,
         adam: str | Sequence[bool] = "none",
         adam_factor: float = 20.0,
+        total_steps: int = 0,
         start: str = "random",
         name: str | None = None,
     ):
@@ -73,17 +75,25 @@ class MLP(base.UpdateRule):
         Raises:
             InputError: for an unknown variant, routing or start, or a number out of its range.
         """
-        _check(variant, units, learning_rate, weight_decay, adam, adam_factor, start)
+        _check(variant, units, adam, start)
+        for option, value, least in (
+            ("learning_rate", learning_rate, "positive"),
+            ("adam_factor", adam_factor, "positive"),
+            ("weight_decay", weight_decay, "at least 0"),
+            ("total_steps", total_steps, "at least 0"),
+        ):
+            if not (0 < value or (least != "positive" and value == 0)) or value == math.inf:
+                raise errors.InputError(f"{option} of the rule mlp must be {least}, got {value}")
         seed = seeds.make_seed(0, "rule") if seed is None else seed
         weights = _initial_weights(seed, units)
         super().__init__(_with_momentum(weights) if start == "momentum" else weights, name=name)
         self.variant, self.units = variant, tuple(units)
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.adam = adam if isinstance(adam, str) else tuple(adam)
-        self.adam_factor = adam_factor
+        self.adam_factor, self.total_steps = adam_factor, total_steps
 
     def options(self):
-        return {
+        options = {
             "variant": self.variant,
             "units": list(self.units),
             "learning_rate": self.learning_rate,
@@ -91,6 +101,8 @@ class MLP(base.UpdateRule):
             "adam": self.adam if isinstance(self.adam, str) else list(self.adam),
             "adam_factor": self.adam_factor,
         }
+        # Where it is not the default only: cards of before stay valid.
+        return options | ({"total_steps": self.total_steps} if self.total_steps else {})
 
     def keras_route(self):
         if self.adam != "vectors":
@@ -106,7 +118,7 @@ class MLP(base.UpdateRule):
         return MLPState(tuple(tensors), tf.constant(0))
 
     def update_tensors(self, grads, state, params, weights):
-        step = state.step + 1
+        step, rate = state.step + 1, self._rate(state.step)
         updates, tensors = [], []
         for grad, tensor, p in zip(grads, state.tensors, params, strict=True):
             if isinstance(tensor, AdamState):
@@ -114,9 +126,16 @@ class MLP(base.UpdateRule):
                 direction *= self.adam_factor
             else:
                 direction, tensor = self._direction(grad, tensor, p, weights)
-            updates.append(-self.learning_rate * (direction + self.weight_decay * p))
+            updates.append(-rate * (direction + self.weight_decay * p))
             tensors.append(tensor)
         return updates, MLPState(tuple(tensors), step)
+
+    def _rate(self, step: tf.Tensor) -> float | tf.Tensor:
+        """The learning rate of the step after so many."""
+        if not self.total_steps:
+            return self.learning_rate
+        done = tf.minimum(tf.cast(step, tf.float32) / self.total_steps, 1.0)
+        return self.learning_rate * (1 + tf.cos(math.pi * done)) / 2
 
     def hold(self, before, after, params, given):
         pairs = zip(before.tensors, after.tensors, given, strict=True)
@@ -240,7 +259,7 @@ def _with_momentum(weights: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     return started
 
 
-def _check(variant, units, learning_rate, weight_decay, adam, adam_factor, start) -> None:
+def _check(variant, units, adam, start) -> None:
     if variant not in VARIANTS:
         raise errors.InputError(
             f"unknown variant {variant!r} of the rule mlp; known: {', '.join(VARIANTS)}"
@@ -261,10 +280,3 @@ def _check(variant, units, learning_rate, weight_decay, adam, adam_factor, start
         raise errors.InputError(
             f"the option adam of the rule mlp is none, vectors or a list of bools, got {adam!r}"
         )
-    for name, value, least in (
-        ("learning_rate", learning_rate, "positive"),
-        ("adam_factor", adam_factor, "positive"),
-        ("weight_decay", weight_decay, "at least 0"),
-    ):
-        if not (0 < value or (least != "positive" and value == 0)) or value == math.inf:
-            raise errors.InputError(f"{name} of the rule mlp must be {least}, got {value}")

@@ -76,3 +76,5 @@ def test_the_options_are_kept_with_a_rule(name):
     assert not {"centered", "drift"} & set(make(name).options())
     copy = rules.create(name, **make(name, centered=True, drift=1e-4).options())
     assert copy.centered and copy.drift == 1e-4
+    changed = rules.with_options(make(name), drift=1e-4)
+    assert changed.options() == {**make(name).options(), "drift": 1e-4}

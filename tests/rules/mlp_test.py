@@ -120,6 +120,18 @@ def test_from_the_start_momentum_it_steps_along_adams_direction(units):
         np.testing.assert_allclose(update, expected, rtol=1e-4, atol=1e-7)
 
 
+def test_the_learning_rate_falls_along_a_cosine(tensors):
+    params, grads = tensors
+    constant = rules.create("mlp", adam="vectors", learning_rate=0.01)
+    falling = rules.with_options(constant, total_steps=4)
+    states = [rule.init(params) for rule in (constant, falling)]
+    for factor in (1, (1 + np.sqrt(0.5)) / 2, 0.5, (1 - np.sqrt(0.5)) / 2, 0, 0):
+        whole, states[0] = constant.update(grads, states[0], params)
+        fallen, states[1] = falling.update(grads, states[1], params)
+        for update, expected in zip(fallen, whole):
+            np.testing.assert_allclose(update, factor * expected, rtol=1e-5, atol=1e-9)
+
+
 def test_the_state_is_as_small_as_the_docstring_says():
     sizes = {}
     for shape, adam in (((1000, 1000), "none"), ((1000,), "none"), ((1000,), "vectors")):
@@ -140,6 +152,7 @@ def test_the_state_is_as_small_as_the_docstring_says():
         ({"start": "adam"}, "unknown start 'adam' of the rule mlp; known: random, momentum"),
         ({"learning_rate": 0.0}, "learning_rate of the rule mlp must be positive, got 0.0"),
         ({"learning_rate": float("nan")}, "must be positive, got nan"),
+        ({"total_steps": -1}, "total_steps of the rule mlp must be at least 0, got -1"),
         ({"weight_decay": -1.0}, "weight_decay of the rule mlp must be at least 0, got -1.0"),
     ],
 )
