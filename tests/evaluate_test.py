@@ -336,7 +336,8 @@ def test_evaluations_in_one_directory_share_the_work(tmp_path, monkeypatch, caps
     assert stored.keys() == {0, 1, 2} and (stored[1] == 1).all()
 
 
-@pytest.mark.parametrize("num_shards", [2, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("num_shards", [2, 5])
 def test_shards_leave_the_files_of_one_evaluation(finished, tmp_path, capsys, num_shards):
     workdir, count = tmp_path / "results", 0
     for i in range(num_shards, 0, -1):

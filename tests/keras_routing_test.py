@@ -66,7 +66,7 @@ def complete():
     return steps_of_small_rule()
 
 
-@pytest.mark.parametrize("missing", [0, 1, 2])
+@pytest.mark.parametrize("missing", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in (1, 2))])
 def test_a_variable_without_a_gradient_waits_with_its_state(complete, missing):
     found = steps_of_small_rule({missing})
     # The others do not notice.

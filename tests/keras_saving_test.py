@@ -106,6 +106,7 @@ def test_tensorflow_checkpoint(exported, half, uninterrupted, tmp_path):
     assert_identical(fit(model), uninterrupted)
 
 
+@pytest.mark.slow
 def test_pickle(half, uninterrupted):
     assert_identical(fit(pickle.loads(pickle.dumps(half))), uninterrupted)
 

@@ -105,6 +105,7 @@ def with_layer(layer):
     )
 
 
+@pytest.mark.slow
 def test_what_xla_cannot_compile_trains_and_evaluates_as_a_graph(caplog):
     model = with_layer(keras.layers.RandomRotation(0.1, seed=1))
     with caplog.at_level("WARNING"):

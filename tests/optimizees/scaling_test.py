@@ -92,6 +92,7 @@ def test_levels_share_scales():
             np.testing.assert_allclose(p * s, own, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_trajectory_draws_one_of_the_levels():
     inner = optimizees.create("quadratic", batch_size=4, num_dims=3)
     *levels, mixed = (scaling.RandomScaling(inner, 2.0, level) for level in scaling.LEVELS)

@@ -55,6 +55,7 @@ def test_every_flagfile_runs_two_epochs_and_prints_its_resolved_flags(path, tmp_
     assert rows[-1]["kind"] == "validation" and (workdir / "rule.npz").exists()
 
 
+@pytest.mark.slow
 def test_self_improving_ends_with_its_last_epoch(tmp_path):
     flags = [
         *TINY,

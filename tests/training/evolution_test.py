@@ -172,6 +172,7 @@ def test_batches_of_pairs_and_trajectories_estimate_the_same(one_by_one, traject
     assert ratio == pytest.approx(trajectories, rel=0.2)
 
 
+@pytest.mark.slow
 def test_more_pairs_have_proportionally_less_variance():
     rule = RULES["sgd"]()
     variances = [
