@@ -58,7 +58,8 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         Args:
             rule: what `l2o_tf.load` takes (a pretrained rule, a directory, a `.l2l` file,
                 "adam:0.01"), an update rule, or the name of a learned rule of which there is no
-                pretrained one, such as "mlp", for random weights, to load others into.
+                pretrained one, such as "coordinatewise_rnn", for random weights, to load others
+                into.
             learning_rate: a multiplier of the rule's updates.
             seed: of the rule's initial state, and of random weights.
             name: the optimizer's name.
