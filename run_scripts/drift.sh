@@ -15,17 +15,13 @@ import sys
 import l2o_tf
 from l2o_tf import rules
 
-for name, options in (
-    ("dm_cl_il", {"centered": True, "drift": 0.0}),
-    ("dm_cl_il", {"centered": True, "drift": 2e-4}),
-    ("rnnprop", {"centered": True, "drift": 0.0}),
-    ("rnnprop", {"centered": True, "drift": 2e-4}),
-):
-    rule = rules.with_options(l2o_tf.load(name), **options)
-    l2o_tf.save_rule(f"{sys.argv[1]}/{name}_{options['drift']:g}", rule)
+for name in ("dm_cl_il", "rnnprop_cl_il"):
+    for drift in (0.0, 2e-4):
+        rule = rules.with_options(l2o_tf.load(name), drift=drift)
+        l2o_tf.save_rule(f"{sys.argv[1]}/{name}_{drift:g}", rule)
 PYTHON
 sources=
-for rule in dm_cl_il_0 dm_cl_il_0.0002 rnnprop_0 rnnprop_0.0002; do
+for rule in dm_cl_il_0 dm_cl_il_0.0002 rnnprop_cl_il_0 rnnprop_cl_il_0.0002; do
   sources=$sources,$rule=$workdir/$rule
 done
 exec "$VENV_PYTHON" -m l2o_tf.evaluate --rules="${sources#,}" --optimizees=conv_mnist --split=validation \

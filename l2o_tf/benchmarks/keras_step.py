@@ -24,7 +24,8 @@ OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
     # What the weights are does not matter to the time.
     "dm": lambda: keras_optimizer.LearnedOptimizer(rules.create("dm")),
     "rnnprop": lambda: keras_optimizer.LearnedOptimizer(rules.create("rnnprop")),
-    "mlp": lambda: keras_optimizer.LearnedOptimizer(rules.create("mlp", adam="vectors")),
+    "mlp": lambda: keras_optimizer.LearnedOptimizer("mlp"),
+    "mlp_full": lambda: keras_optimizer.LearnedOptimizer("mlp_full"),
 }
 
 
