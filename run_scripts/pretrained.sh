@@ -26,9 +26,10 @@ train --flagfile=flags/rnnprop.flags --seeds=0,1,2,3,4,5,6,7 --jobs=2 --max_snap
   --workdir="$directory/rnnprop"
 # The first thousands of steps say nothing of RNNprop's ten thousandth: no rungs.
 select_best rnnprop mlp --num_seeds=1 --rungs=
+# The drift brings classes of Conv-MNIST back.
 train --flagfile=flags/rnnprop_cl_il.flags --max_train_steps="${BUDGET:-40000}" \
-  --seeds=0,1,2,3 --jobs=2 --workdir="$directory/rnnprop_cl_il"
-select_best rnnprop_cl_il mlp,mlp_relu --num_seeds=1 --rungs=
+  --rule_options='{"drift": 0.0002}' --seeds=0,1,2,3 --jobs=2 --workdir="$directory/rnnprop_cl_il"
+select_best rnnprop_cl_il mlp,mlp_relu,mlp_deeper --num_seeds=1 --rungs=
 runs=(rnnprop rnnprop_cl_il)
 for system in dm dm_il dm_cl dm_cl_il dm_aug; do
   train --flagfile="flags/l2o_${system}_centered.flags" --seeds=0,1,2,3 --jobs=2 \

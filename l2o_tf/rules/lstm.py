@@ -42,7 +42,7 @@ class DM(recurrent_rule.RecurrentRule):
         self.units = tuple(units)
         self.output_scale = output_scale
         self.centered = centered
-        self.drift = drift
+        self.drift = float(drift)
         self.preprocess = preprocess
 
     def options(self):

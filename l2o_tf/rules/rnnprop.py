@@ -42,7 +42,7 @@ class RNNprop(recurrent_rule.RecurrentRule):
         self.num_projected = num_projected
         self.output_scale = output_scale
         self.centered = centered
-        self.drift = drift
+        self.drift = float(drift)
 
     def options(self):
         options = {
