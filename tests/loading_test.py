@@ -109,7 +109,7 @@ def test_a_pretrained_rule_by_its_name(tmp_path, monkeypatch):
         loading.load("other-rule")
 
 
-@pytest.mark.parametrize("source", ["mlp", "no/such/run", "foo:0.1", "cw.l2l-0"])
+@pytest.mark.parametrize("source", ["coordinatewise_rnn", "no/such/run", "foo:0.1", "cw.l2l-0"])
 def test_an_unknown_rule_lists_what_is_possible(source):
     with pytest.raises(errors.InputError) as raised:
         loading.load(source)
