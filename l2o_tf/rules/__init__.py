@@ -117,8 +117,7 @@ def with_options(rule: UpdateRule, **changes: Any) -> UpdateRule:
     options = rule.options()
     # Some options are among `options` only where they are not the default.
     arguments = inspect.signature(type(rule).__init__).parameters
-    known = list(dict.fromkeys([*options, *arguments]))
-    known = [name for name in known if name not in ("self", "seed", "name")]
+    known = [name for name in {**options, **arguments} if name not in ("self", "seed", "name")]
     unknown = changes.keys() - set(known)
     if unknown:
         raise errors.InputError(

@@ -46,17 +46,17 @@ class RecurrentRule(base.CoordinatewiseRule):
         updates = self.activation(outputs)
         return updates[..., :-1] - updates[..., -1:] if self.centered else updates
 
-    def drifting(self, updates: tf.Tensor, grads: tf.Tensor) -> tf.Tensor:
-        """Adds the drift to updates [..., num_coordinates] where the gradients, likewise, are 0."""
+    def moves(self, outputs: tf.Tensor, grads: tf.Tensor) -> tf.Tensor:
+        """What `updates` says, and the drift where gradients [..., num_coordinates] are 0."""
+        updates = self.updates(outputs)
         if not self.drift:
             return updates
         return tf.where(tf.equal(grads, 0), updates + self.drift, updates)
 
     def extensions(self) -> dict[str, Any]:
         """The options that are not of the paper, where they are set: older cards stay valid."""
-        return ({"centered": True} if self.centered else {}) | (
-            {"drift": self.drift} if self.drift else {}
-        )
+        values = {"centered": self.centered, "drift": self.drift}
+        return {name: value for name, value in values.items() if value}
 
     def hold(self, before, after, params, given):
         if self.centered:  # The coordinate without a gradient always moves.
@@ -83,7 +83,7 @@ class RecurrentRule(base.CoordinatewiseRule):
         feature_state, lstm = self.split(state)
         features, feature_state = self.features(self.seen(grads), feature_state)
         outputs, lstm = recurrent.network(weights, features, lstm)
-        return self.drifting(self.updates(outputs), grads), self.join(feature_state, lstm)
+        return self.moves(outputs, grads), self.join(feature_state, lstm)
 
     @property
     def differentiator(self):
@@ -115,10 +115,8 @@ class _Differentiator(base.Differentiator):
         constants = tf.nest.map_structure(tf.stop_gradient, (list(grads), feature_state))
         features, feature_state = self._rule.feature_sequence(*constants)
         outputs, lstm = lstm_sequence.run(weights, features, lstm)
-        flat = self._rule.drifting(
-            self._rule.updates(outputs), coordinates.flatten(constants[0], leading=1)
-        )
-        return coordinates.unflatten(flat, params), self._rule.join(feature_state, lstm)
+        moves = self._rule.moves(outputs, coordinates.flatten(constants[0], leading=1))
+        return coordinates.unflatten(moves, params), self._rule.join(feature_state, lstm)
 
     def recorder(self, params, num_steps, weights):
         num_coordinates = self._rule.width(coordinates.count(params))
@@ -153,8 +151,7 @@ class _Recorder(base.Recorder):
         features = lstm_sequence.pad(features)
         outputs, lstm, record = lstm_sequence.step(self._kernels, features, lstm)
         outputs = self._cut(outputs)
-        updates = self._rule.drifting(self._rule.updates(outputs), flat)
-        updates = coordinates.unflatten(updates, params)
+        updates = coordinates.unflatten(self._rule.moves(outputs, flat), params)
         return updates, self._rule.join(feature_state, lstm), (outputs, record)
 
     def gradient(self, kept, records, cotangents):
