@@ -17,6 +17,7 @@ from l2o_tf.run.metrics import MetricsFile
 FLAGFILES = sorted((pathlib.Path(__file__).parents[2] / "flags").glob("*.flags"))
 TINY = (
     "--optimizee=simple",
+    "--optimizee_options={}",
     "--dataset=digits",
     "--num_epochs=2",
     "--validation_epochs=1",
