@@ -37,7 +37,7 @@ class PlotConfig(flags.CommandFlags):
     figure: int | None = flags.flag(
         None,
         f"Which figure of the paper: {', '.join(map(str, paper_figures.FIGURES))}. "
-        "Default: all curves, a panel for each optimizee.",
+        "Default: all curves, a panel for each optimizee. Figure 4 is drawn by l2o_tf.select.",
         "Input",
     )
     published: bool = flags.flag(

@@ -72,7 +72,8 @@ def paper_figure(
     """
     if number not in paper_figures.FIGURES:
         known = ", ".join(map(str, paper_figures.FIGURES))
-        raise errors.InputError(f"figure {number} is unknown: choose one of {known}")
+        drawn_by = " (python -m l2o_tf.select draws it)" if number == 4 else ""
+        raise errors.InputError(f"figure {number} is unknown{drawn_by}: choose one of {known}")
     grouped = statistics.group(runs)
     figure = paper_figures.FIGURES[number]
     drawn: list[Panel] = []
@@ -102,8 +103,7 @@ def paper_figure(
         raise errors.InputError(
             f"the results hold nothing that figure {number} shows, such as {' on '.join(wanted)}"
         )
-    draw = _training_settings if number == 4 else loss_curves
-    draw(drawn, path, f"Figure {number}: {figure.caption}")
+    loss_curves(drawn, path, f"Figure {number}: {figure.caption}")
     absent = [f"{series} on {', '.join(titles)}" for series, titles in missing.items()]
     return [*absent, *([f"all series on {', '.join(empty)}: left out"] if empty else [])]
 
@@ -290,30 +290,3 @@ def _caption(panels: Sequence[Panel], window: int) -> str:
         parts.append("dashed: published")
     doubts = {line.overlay.doubt for line in lines if line.overlay and line.overlay.doubt}
     return "; ".join([*parts, *sorted(doubts)]) + "."
-
-
-def _training_settings(panels: Sequence[Panel], path: str | os.PathLike, title: str) -> None:
-    """Figure 4: loss of the last window over the number of training epochs of the rule."""
-    (panel,) = panels
-    by_rule = {line.rule: line.runs for line in panel.lines}
-    figure = Figure(figsize=(5.6, 4.0), layout="constrained")
-    axis = figure.add_subplot()
-    window = results.WINDOW
-    for color, marker, num_steps in zip(
-        drawing.PALETTE, drawing.MARKERS, paper_figures.TRAINING_LENGTHS
-    ):
-        points = []
-        for epochs in paper_figures.TRAINING_EPOCHS:
-            runs = by_rule[paper_figures.training_setting(num_steps, epochs)]
-            finals = [statistics.mean_of_log(run.losses[-window:], window) for run in runs]
-            if finals:
-                points.append((epochs, *(part[0] for part in statistics.over_seeds(finals))))
-        epochs, mean, sd, _ = np.array(points or [(np.nan,) * 4]).T
-        missing = "" if len(points) == len(paper_figures.TRAINING_EPOCHS) else " (points missing)"
-        label = f"trained on {num_steps} steps{missing}"
-        axis.plot(epochs, mean, color=color, marker=marker, markersize=4, label=label)
-        axis.fill_between(epochs, mean - sd, mean + sd, color=color, alpha=drawing.BAND, lw=0)
-    figure.suptitle(title, fontsize=11)
-    drawing.label(axis, "training epochs", "training loss (ln), last 100 steps")
-    figure.legend(loc="outside lower center", ncols=2, **drawing.LEGEND)
-    drawing.save(figure, path)

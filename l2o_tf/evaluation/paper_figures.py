@@ -55,16 +55,7 @@ _ANALYTICAL = (
     Series("SGD", "tuned:sgd"),
 )
 
-# Figure 4 has one rule per training setting: trajectories of so many steps, so many epochs.
-TRAINING_LENGTHS = (100, 200, 500, 1000)
-TRAINING_EPOCHS = tuple(range(1000, 10_001, 1000))
-
-
-def training_setting(num_steps: int, num_epochs: int) -> str:
-    """The rule label of L2O-DM trained with one setting of figure 4."""
-    return f"dm_steps{num_steps}_epochs{num_epochs}"
-
-
+# Of all figures that show losses but 4, which `select` draws.
 FIGURES: dict[int, PaperFigure] = {
     2: PaperFigure(
         "Enhanced L2O-DM and previous learned optimizers",
@@ -78,21 +69,6 @@ FIGURES: dict[int, PaperFigure] = {
             _RNNPROP,
             Series("RNNprop-CL-IL", "rnnprop_cl_il"),
         ),
-    ),
-    4: PaperFigure(
-        "L2O-DM after 10,000 steps of MLP-orig, by training setting",
-        (
-            Panel(
-                "MLP-orig",
-                "mlp",
-                tuple(
-                    Series(f"{steps} steps, {epochs} epochs", training_setting(steps, epochs))
-                    for steps in TRAINING_LENGTHS
-                    for epochs in TRAINING_EPOCHS
-                ),
-            ),
-        ),
-        published=False,
     ),
     5: PaperFigure(
         "Variants of L2O-DM",
