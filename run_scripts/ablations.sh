@@ -9,6 +9,6 @@ ensure_venv
 cd "$REPOSITORY"
 candidates=data/results/candidates
 "$VENV_PYTHON" -m l2o_tf.response --num_steps=300 \
-  --rules="${1:+$1,}rnnprop,rnnprop_cl_il,dm,dm_cl_il,adam:0.01" \
+  --rules="${1:+$1,}rnnprop,rnnprop_cl_il,dm,dm_il,dm_aug,dm_cl,dm_cl_il,adam:0.01" \
   --snapshots="$candidates/dm_cl_il,$candidates/dm_cl,$candidates/rnnprop,$candidates/rnnprop_cl_il" \
   --out=data/results/ablations/response.csv

@@ -79,6 +79,7 @@ class ExportConfig(EvaluationFlags):
         if self.what == "evaluate" and not self.results:
             self.evaluation()
         if self.what == "select" and not self.results:
+            flags.require_given(self, "runs", "RUN,...", "whose snapshots are measured")
             self.selection()
         if self.what == "train":
             self._check_training()

@@ -73,7 +73,7 @@ def test_optimizees_without_images_are_refused(tmp_path, runs):
 def test_test_images_are_not_selected_on():
     given = ["export", "--what=select", "--out=bundle", "--runs=a,b"]
     assert cli.parse(command.ExportConfig, given).selection().split is None
-    with pytest.raises(errors.InputError, match="no runs"):
+    with pytest.raises(errors.InputError, match="--runs=RUN,... is needed"):
         cli.parse(command.ExportConfig, given[:-1])
     with pytest.raises(errors.InputError, match="--runs is for --what=select"):
         cli.parse(command.ExportConfig, ["export", "--lanes=x", "--out=bundle", "--runs=a"])
