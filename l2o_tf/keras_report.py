@@ -1,5 +1,7 @@
 """Rules as drop-in optimizers beside Adam: `python -m l2o_tf.keras_report`."""
 
+import functools
+
 from l2o_tf import cli
 from l2o_tf.keras_evaluation.config import KerasReportConfig
 
@@ -21,10 +23,11 @@ seeds."""
 def main(config: KerasReportConfig) -> None:
     """Runs the command."""
     # Late, because --help and a wrong flag must not wait for TensorFlow.
-    cli.import_tensorflow_quietly()
+    prepare = functools.partial(cli.prepare, config.plugins)
+    prepare()
     from l2o_tf.keras_evaluation import session
 
-    session.report_on(config, cli.say)
+    session.report_on(config, cli.say, prepare)
 
 
 def command() -> None:

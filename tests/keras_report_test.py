@@ -6,7 +6,7 @@ import pytest
 
 from l2o_tf import keras_report
 from l2o_tf.core import errors, flags
-from l2o_tf.keras_evaluation import session
+from l2o_tf.keras_evaluation import bench, session
 from l2o_tf.keras_evaluation.config import KerasReportConfig
 
 MODULE = """
@@ -47,6 +47,10 @@ def config(directory, **changes):
     return KerasReportConfig(**{**given, **changes})
 
 
+def prepare():
+    """What a process needs before TensorFlow: nothing here."""
+
+
 def rows(workdir):
     found = csv.DictReader((workdir / "report.csv").open())
     return {row["optimizer"]: row for row in found}
@@ -54,7 +58,7 @@ def rows(workdir):
 
 def test_a_report_on_a_model_of_ones_own(module, tmp_path, capsys):
     told = []
-    session.report_on(config(tmp_path / "out"), told.append)
+    session.report_on(config(tmp_path / "out"), told.append, prepare)
     found = rows(tmp_path / "out")
     assert len(told) == 13 and len(list((tmp_path / "out" / "runs").glob("*.json"))) == 12
     assert list(found) == ["fast", "slow"] + [
@@ -73,13 +77,27 @@ def test_a_report_on_a_model_of_ones_own(module, tmp_path, capsys):
     content["run"]["losses"][-1] = content["run"]["losses"][-2] = 1e-9
     kept.write_text(json.dumps(content))
     told.clear()
-    session.report_on(config(tmp_path / "out", num_seeds=1), told.append)
+    session.report_on(config(tmp_path / "out", num_seeds=1), told.append, prepare)
     assert len(told) == 1 and float(rows(tmp_path / "out")["slow"]["train"]) == pytest.approx(1e-9)
 
     with pytest.raises(errors.InputError, match="another optimizer: give the rule another name"):
-        session.report_on(config(tmp_path / "out", rules=("fast=sgd:0.2",)), told.append)
+        session.report_on(config(tmp_path / "out", rules=("fast=sgd:0.2",)), told.append, prepare)
     with pytest.raises(errors.InputError, match="of another decay"):
-        session.report_on(config(tmp_path / "out", decay="rules"), told.append)
+        session.report_on(config(tmp_path / "out", decay="rules"), told.append, prepare)
+
+
+@pytest.mark.slow
+def test_processes_side_by_side_give_the_same_report(module, tmp_path):
+    told = []
+    for jobs in (1, 2):
+        out = config(tmp_path / f"{jobs}", jobs=jobs, adam_rates=(0.1,), adamw_rates=(0.1,))
+        session.report_on(out, told.append, prepare)
+    one, two = (rows(tmp_path / f"{jobs}") for jobs in (1, 2))
+    assert list(one) == list(two)
+    for label in one:
+        for name in ("train", "validation", "speed_up"):
+            assert float(two[label][name]) == pytest.approx(float(one[label][name]), rel=1e-4)
+    assert [line.split()[-3:] for line in told[:8]] == [[f"({n}", "of", "8)"] for n in range(1, 9)]
 
 
 @pytest.mark.slow
@@ -87,7 +105,7 @@ def test_a_cosine_makes_the_last_steps_small(module, tmp_path):
     def curve(decay, rate="1e-4"):
         out = tmp_path / f"{decay}{rate}"
         given = config(out, rules=(f"fast=sgd:{rate}",), decay=decay, num_seeds=1)
-        session.report_on(given, lambda line: None)
+        session.report_on(given, lambda line: None, prepare)
         return float(rows(out)["fast"]["train"])
 
     # At steps so small the loss falls in proportion to the sum of the rates, of which a cosine
@@ -108,7 +126,7 @@ def test_a_scale_shortens_all_tasks_and_digits_need_no_download(tmp_path):
         num_seeds=1,
         num_steps_scale=0.02,
     )
-    session.report_on(given, lambda line: None)
+    session.report_on(given, lambda line: None, prepare)
     (path,) = (tmp_path / "out" / "runs").glob("digits_convnet-rnnprop_cl_il-0.json")
     assert len(json.loads(path.read_text())["run"]["losses"]) == 8
     assert rows(tmp_path / "out")["rnnprop_cl_il"]["bytes_per_parameter"] == "328"
@@ -128,7 +146,7 @@ def test_a_scale_shortens_all_tasks_and_digits_need_no_download(tmp_path):
 )
 def test_bad_input_is_named_and_nothing_is_written(module, tmp_path, changes, message):
     with pytest.raises(errors.InputError, match=message):
-        session.report_on(config(tmp_path / "out", **changes), lambda line: None)
+        session.report_on(config(tmp_path / "out", **changes), lambda line: None, prepare)
     assert not list(tmp_path.glob("out/runs/*"))
 
 
@@ -144,6 +162,7 @@ def test_bad_input_is_named_and_nothing_is_written(module, tmp_path, changes, me
         {"num_steps_scale": 0.0},
         {"num_seeds": 0},
         {"seed": -1},
+        {"jobs": 0},
     ],
 )
 def test_wrong_flags_are_named(changes):
@@ -156,8 +175,8 @@ def test_the_command_to_go_on_with_has_all_flags(module, tmp_path, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(session.training, "train", interrupt)
+    monkeypatch.setattr(bench.training, "train", interrupt)
     given = config(tmp_path / "out")
     with pytest.raises(errors.Interrupted, match=re.escape(flags.to_flags(given))):
-        session.report_on(given, lambda line: None)
+        session.report_on(given, lambda line: None, prepare)
     assert "l2o_tf.keras_report" in keras_report.DESCRIPTION

@@ -48,10 +48,6 @@ def _num_steps_flag():
     return flag(10000, "Optimizee steps per run.", LENGTH)
 
 
-def _jobs_flag():
-    return flag(1, "Processes side by side, which share the CPUs.", LENGTH)
-
-
 def _tuned_dir_flag():
     return flag("runs/tuned", "Where tuned learning rates are kept.", FILES)
 
@@ -87,7 +83,7 @@ class EvaluateConfig(EvaluationFlags, DeviceFlags):
         InputError: for a value out of range; the message names the flag.
     """
 
-    jobs: int = _jobs_flag()
+    jobs: int = shared_flags.jobs()
     shard: str = flag(
         "1/1",
         "i/n: do the i-th of n parts of the runs only, for several machines with one --workdir, or "
@@ -187,7 +183,7 @@ class SelectConfig(CommandFlags, DeviceFlags):
         LENGTH,
     )
     num_seeds: int = flag(2, "Trajectories per snapshot and optimizee.", LENGTH)
-    jobs: int = _jobs_flag()
+    jobs: int = shared_flags.jobs()
     shard: str = flag(
         "1/1",
         "i/n: measure the i-th of n parts of a rung only, then stop; for several machines with "

@@ -45,6 +45,7 @@ class KerasReportConfig(CommandFlags):
     )
     num_seeds: int = flag(3, "Trainings per task and optimizer.", LENGTH)
     seed: int = shared_flags.first_seed("optimizers")
+    jobs: int = shared_flags.jobs(" and end with each task, which frees memory")
     workdir: str = shared_flags.workdir("results'", "report")
     data_dir: str | None = shared_flags.data_dir()
 
@@ -63,3 +64,4 @@ class KerasReportConfig(CommandFlags):
         require(scale > 0 and math.isfinite(scale), "num_steps_scale", scale, "positive")
         require(1 <= self.num_seeds <= 1000, "num_seeds", self.num_seeds, "from 1 to 1000")
         require(self.seed >= 0, "seed", self.seed, "at least 0")
+        require(self.jobs >= 1, "jobs", self.jobs, "at least 1")

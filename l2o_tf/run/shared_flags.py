@@ -34,6 +34,11 @@ def first_seed(competitors: str) -> Any:
     return flag(0, f"The first seed; all {competitors} share initial values and batches.", LENGTH)
 
 
+def jobs(more: str = "") -> Any:
+    """How many processes work side by side; `more` ends the sentence."""
+    return flag(1, f"Processes side by side, which share the CPUs{more}.", LENGTH)
+
+
 def workdir(owner: str, work: str) -> Any:
     """The directory that a command needs: its `owner` in the genitive, and the `work` in it."""
     return flag("", f"The {owner} directory. An interrupted {work} goes on where it was.", FILES)

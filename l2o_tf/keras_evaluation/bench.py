@@ -1,0 +1,129 @@
+"""What trains: the optimizers of a report, and one training of a task at a time."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+
+from l2o_tf import rules
+from l2o_tf.core import errors
+from l2o_tf.evaluation import contenders, progress, tuning
+from l2o_tf.keras_evaluation import store, tasks, training
+from l2o_tf.keras_evaluation.config import KerasReportConfig
+from l2o_tf.keras_optimizer import LearnedOptimizer
+
+# Of Keras' AdamW by default.
+WEIGHT_DECAY = 0.004
+
+
+class Entry(NamedTuple):
+    """An optimizer of the report.
+
+    Attributes:
+        label: its name in tables and files.
+        kind: "rule", "adam" or "adamw".
+        make: creates it for a training of so many steps.
+        identity: equal for equal optimizers only.
+    """
+
+    label: str
+    kind: str
+    make: Callable[[int], keras.optimizers.Optimizer]
+    identity: str
+
+
+class Wanted(NamedTuple):
+    """One training: the task as the flags name it, the optimizer's label, and the seed."""
+
+    task: str
+    optimizer: str
+    seed: int
+
+    @property
+    def key(self) -> store.Key:
+        """What it is stored under."""
+        return store.Key(self.task.replace(":", "."), self.optimizer, self.seed)
+
+    def __str__(self):
+        return f"{self.key.task} with {self.optimizer}, seed {self.seed}"
+
+
+def _ignore(line: str) -> None:
+    pass
+
+
+class Bench:
+    """Trains tasks with the optimizers of a report, here or in a process of `pool`.
+
+    Attributes:
+        entries: the optimizers by label.
+    """
+
+    def __init__(self, config: KerasReportConfig):
+        """Loads the rules; raises as `entries`."""
+        self._config = config
+        self.entries = {entry.label: entry for entry in entries(config)}
+
+    def identity(self, wanted: Wanted) -> dict[str, Any]:
+        """What must be the same for a training to be the same."""
+        entry, config = self.entries[wanted.optimizer], self._config
+        decays = config.decay == "all" or (config.decay == "rules" and entry.kind == "rule")
+        return {
+            "optimizer": entry.identity,
+            "decay": decays,
+            "num_steps_scale": config.num_steps_scale,
+        }
+
+    def measure(self, wanted: Wanted, tell: Callable[[str], None] = _ignore) -> training.Run:
+        """Trains; `tell` is given how far it is.
+
+        Raises:
+            InputError: for a task or data that cannot be used.
+        """
+        keras.backend.clear_session()
+        task = tasks.create(wanted.task, self._config.data_dir)
+        num_steps = max(1, round(task.num_steps * self._config.num_steps_scale))
+        shown = progress.Progress(tell, 1, num_steps)
+        shown.start(str(wanted))
+        optimizer = self.entries[wanted.optimizer].make(num_steps)
+        return training.train(task, optimizer, wanted.seed, num_steps, shown)
+
+
+def entries(config: KerasReportConfig) -> list[Entry]:
+    """The optimizers: the rules, then Adam and AdamW with each of their rates.
+
+    Raises:
+        InputError: if a rule cannot be loaded, or if two optimizers have one label.
+    """
+    found = []
+    for label, rule in contenders.load(config.rules).items():
+        if isinstance(rule, tuning.Tuned):
+            raise errors.InputError(
+                f"--rules: tuned:{rule.name} is not for this command, which tunes Adam anyway"
+            )
+        found.append(Entry(label, "rule", _learned(rule, config), contenders.fingerprint(rule)))
+    for kind, rates in (("adam", config.adam_rates), ("adamw", config.adamw_rates)):
+        for rate in rates:
+            label = f"keras {kind}:{rate:g}"
+            found.append(Entry(label, kind, _baseline(kind, rate, config), f"{kind}:{rate!r}"))
+    labels = [entry.label for entry in found]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise errors.InputError(f"two optimizers are named {label}: write newname=RULE")
+    return found
+
+
+def _learned(rule: rules.UpdateRule, config):
+    decays = config.decay != "none"
+    return lambda steps: LearnedOptimizer(rule, total_steps=steps if decays else None)
+
+
+def _baseline(kind, rate, config):
+    def make(num_steps):
+        schedule = keras.optimizers.schedules.CosineDecay(rate, num_steps)
+        chosen = schedule if config.decay == "all" else rate
+        if kind == "adam":
+            return keras.optimizers.Adam(chosen)
+        return keras.optimizers.AdamW(chosen, weight_decay=WEIGHT_DECAY)
+
+    return make
