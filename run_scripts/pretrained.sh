@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains, selects, evaluates and publishes the rules that come with the package; about eight hours
+# Trains, selects, evaluates and publishes the rules that come with the package; about ten hours
 # on two cores. What is done is not done again: an interrupted run goes on.
 #   run_scripts/pretrained.sh [DIR]    runs and results go to DIR, runs/pretrained by default
 #   BUDGET=400 STEPS=100 run_scripts/pretrained.sh DIR    tries it out in some minutes: so many
@@ -35,6 +35,11 @@ for system in dm dm_il dm_cl dm_cl_il dm_aug; do
   train --flagfile="flags/l2o_${system}_centered.flags" --seeds=0,1,2,3 --jobs=2 \
     --max_snapshots=8 --workdir="$directory/$system"
   select_best "$system" mlp,mlp_relu,mlp_deeper --num_seeds=2
+  runs+=("$system")
+done
+for system in scale scale_il scale_si scale_meta scale_cl_il; do
+  train --flagfile="flags/l2o_${system}_fixed_lr.flags" --workdir="$directory/$system"
+  select_best "$system" mlp --num_seeds=1 --rungs=$((steps / 5))
   runs+=("$system")
 done
 

@@ -7,11 +7,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 ensure_venv
 cd "$REPOSITORY"
 draw() {
-  "$VENV_PYTHON" -m l2o_tf.plot --results="data/results/$1" --figure="$2" --published \
-    --out="data/results/$1/figure$2.png,data/results/$1/figure$2.pdf" | tee "data/results/$1/table.txt"
+  WORKDIR="data/results/$1" draw_figure "$2" | tee "data/results/$1/table.txt"
 }
 draw legacy_weights 2
-draw trained 5
-draw trained 3
-draw trained 2
+for figure in 7 6 5 3 2; do
+  draw trained "$figure"
+done
 "$VENV_PYTHON" -m l2o_tf.benchmarks.cells
