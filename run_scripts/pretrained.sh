@@ -2,7 +2,7 @@
 # Trains, selects, evaluates and publishes the rules that come with the package; about ten hours
 # on two cores. What is done is not done again: an interrupted run goes on.
 #   run_scripts/pretrained.sh [DIR]    runs and results go to DIR, runs/pretrained by default
-#   BUDGET=400 STEPS=100 run_scripts/pretrained.sh DIR    tries it out in some minutes: so many
+#   BUDGET=400 STEPS=100 run_scripts/pretrained.sh DIR    tries it out in half an hour: so many
 #                                                         steps a training, and a trajectory
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
