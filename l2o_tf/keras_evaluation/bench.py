@@ -48,10 +48,6 @@ class Wanted(NamedTuple):
         return f"{self.key.task} with {self.optimizer}, seed {self.seed}"
 
 
-def _ignore(line: str) -> None:
-    pass
-
-
 class Bench:
     """Trains tasks with the optimizers of a report, here or in a process of `pool`.
 
@@ -74,7 +70,9 @@ class Bench:
             "num_steps_scale": config.num_steps_scale,
         }
 
-    def measure(self, wanted: Wanted, tell: Callable[[str], None] = _ignore) -> training.Run:
+    def measure(
+        self, wanted: Wanted, tell: Callable[[str], None] = lambda line: None
+    ) -> training.Run:
         """Trains; `tell` is given how far it is.
 
         Raises:
