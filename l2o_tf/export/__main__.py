@@ -50,6 +50,12 @@ class ExportConfig(EvaluationFlags):
     runs: tuple[str, ...] = flags.flag(
         (), "Directories of the runs whose snapshots are measured, to select.", _WHAT
     )
+    split: str = flags.flag(
+        "",
+        "The images that the optimizee is trained on, as evaluate and select take it. Default: "
+        "test; to select, those that are held out.",
+        _WHAT,
+    )
     results: str = flags.flag("", "Results to take back.", _WHAT)
     out: str = flags.flag("", "Where the bundle, or what came of it, goes.", _WHAT)
     shapes: tuple[str, ...] = flags.flag(
@@ -91,8 +97,9 @@ class ExportConfig(EvaluationFlags):
     def _check_training(self):
         if bool(self.lanes) == bool(self.results):
             raise errors.InputError("one of --lanes=FILE and --results=DIR is needed")
-        for field in dataclasses.fields(EvaluationFlags):
-            if field.name not in _COMMON and getattr(self, field.name) != field.default:
+        others = {field.name for field in dataclasses.fields(EvaluationFlags)} - set(_COMMON)
+        for field in dataclasses.fields(self):
+            if field.name in others and getattr(self, field.name) != field.default:
                 raise errors.InputError(f"--{field.name} is for --what=evaluate")
 
     def parameter_shapes(self) -> list[tuple[int, ...]]:
@@ -113,16 +120,14 @@ class ExportConfig(EvaluationFlags):
 
     def evaluation(self) -> EvaluateConfig:
         """The evaluation that is exported."""
-        names = (field.name for field in dataclasses.fields(EvaluationFlags))
-        return EvaluateConfig(**{name: getattr(self, name) for name in names}, workdir=self.out)
+        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(EvaluationFlags)}
+        return EvaluateConfig(**{**given, "split": self.split or "test"}, workdir=self.out)
 
     def selection(self) -> SelectConfig:
         """The selection that is exported, of one rung."""
         names = ("runs", "optimizees", "dataset", "num_steps", "num_seeds", "data_dir", "plugins")
         given = {name: getattr(self, name) for name in names}
-        # Without the flag an evaluation is of test images, a selection of those held out.
-        split = None if self.split == "test" else self.split
-        return SelectConfig(**given, split=split, rungs=(), workdir=self.out)
+        return SelectConfig(**given, split=self.split or None, rungs=(), workdir=self.out)
 
 
 def read_lanes(path: str, data_dir: str | None = None) -> list[config.TrainConfig]:

@@ -73,6 +73,10 @@ def test_optimizees_without_images_are_refused(tmp_path, runs):
 def test_test_images_are_not_selected_on():
     given = ["export", "--what=select", "--out=bundle", "--runs=a,b"]
     assert cli.parse(command.ExportConfig, given).selection().split is None
+    asked = cli.parse(command.ExportConfig, [*given, "--split=train[:50]"])
+    assert asked.selection().split == "train[:50]"
+    with pytest.raises(errors.InputError, match="--split=test: results are reported on"):
+        cli.parse(command.ExportConfig, [*given, "--split=test"])
     with pytest.raises(errors.InputError, match="--runs=RUN,... is needed"):
         cli.parse(command.ExportConfig, given[:-1])
     with pytest.raises(errors.InputError, match="--runs is for --what=select"):
