@@ -12,6 +12,7 @@ import http.client
 import importlib.resources
 import logging
 import os
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,7 +41,7 @@ class Dataset:
 
     Attributes:
         name: the name that it was loaded by.
-        split: one of `SPLITS`.
+        split: what `parse_split` takes.
         images: uint8 pixels [num_examples, height, width, channels].
         labels: int32 class numbers [num_examples], from 0.
         num_classes: the number of classes.
@@ -82,20 +83,51 @@ def load(name: str, split: str = "train", data_dir: str | None = None) -> Datase
     Args:
         name: "digits" or the name of a TFDS image classification data set, such as "mnist",
             "cifar10" or "emnist/letters".
-        split: one of `SPLITS`; few data sets beside `mnist` have a "validation".
+        split: one of `SPLITS` or, as in TFDS, examples of one, such as "train[:10000]"; few data
+            sets beside `mnist` have a "validation".
         data_dir: the folder of prepared TFDS data sets; by default the environment variable
             TFDS_DATA_DIR or else TFDS's own default in the home directory. `digits` needs none.
 
     Raises:
-        InputError: if the data set or the split does not exist, if it is not images of one size
-            with a class each, or if it is neither prepared nor can be downloaded.
+        InputError: if the data set, the split or its examples do not exist, if it is not images of
+            one size with a class each, or if it is neither prepared nor can be downloaded.
     """
-    if split not in SPLITS:
-        raise errors.InputError(f"unknown split {split!r}; use one of: {', '.join(SPLITS)}")
+    part, examples = parse_split(split)
     if name == "digits":
-        _check_split(name, split, ("train", "test"))
-        return _load_digits(split)
-    return _load_tfds(name, split, data_dir)
+        _check_split(name, part, ("train", "test"))
+        whole = _load_digits(part)
+    else:
+        whole = _load_tfds(name, part, data_dir)
+    return whole if split == part else _take(whole, split, examples)
+
+
+def parse_split(text: str) -> tuple[str, slice]:
+    """The split and its examples that a text such as "test" or "train[:10000]" names.
+
+    Args:
+        text: one of `SPLITS`, all of it or, as in TFDS, [START:END] of it, in examples.
+
+    Raises:
+        InputError: if it is neither.
+    """
+    found = re.fullmatch(rf"({'|'.join(SPLITS)})(?:\[(\d*):(\d*)\])?", text, re.ASCII)
+    if not found:
+        expected = f"{', '.join(SPLITS)}, or examples of one, such as train[:10000]"
+        raise errors.InputError(f"unknown split {text!r}; use one of: {expected}")
+    part, *bounds = found.groups()
+    return part, slice(*(int(bound) if bound else None for bound in bounds))
+
+
+def _take(whole: Dataset, split: str, examples: slice) -> Dataset:
+    count = len(whole.labels)
+    if max(examples.start or 0, examples.stop or 0) > count:
+        raise errors.InputError(
+            f"the {whole.split} split of data set {whole.name!r} has {count} examples, "
+            f"too few for {split}"
+        )
+    # Copies, because views would keep all images in memory.
+    images, labels = whole.images[examples].copy(), whole.labels[examples].copy()
+    return dataclasses.replace(whole, split=split, images=images, labels=labels)
 
 
 def held_out_split(name: str, data_dir: str | None = None) -> str:

@@ -4,7 +4,7 @@ import dataclasses
 
 from l2o_tf.core import errors
 from l2o_tf.core.flags import CommandFlags, flag, json_object, require, require_given, to_text
-from l2o_tf.data.datasets import SPLITS
+from l2o_tf.data import datasets
 from l2o_tf.evaluation import results
 from l2o_tf.run import shared_flags
 from l2o_tf.run.device_flags import DeviceFlags
@@ -39,7 +39,8 @@ def _split_flag():
     return flag(
         "test",
         "The images that the optimizee is trained on: test (never seen in meta-training; the "
-        "paper's curves are on it), train, or validation (5,000 of MNIST that neither has).",
+        "paper's curves are on it), train, or validation (5,000 of MNIST that neither has); or "
+        "examples of one, such as train[:10000].",
         WHAT,
     )
 
@@ -170,8 +171,9 @@ class SelectConfig(CommandFlags, DeviceFlags):
     split: str | None = flag(
         None,
         "The images that the optimizee is trained on: validation (5,000 of MNIST that "
-        "meta-training has not seen) or train. Default: validation where the data set has it, "
-        "else train. Never test, on which results are reported.",
+        "meta-training has not seen) or train, or examples of one, such as train[:10000], as many "
+        "as the test images. Default: validation where the data set has it, else train. Never "
+        "test, on which results are reported.",
         WHAT,
     )
     num_steps: int = flag(10000, "Optimizee steps of the last rung: the horizon.", LENGTH)
@@ -197,12 +199,12 @@ class SelectConfig(CommandFlags, DeviceFlags):
         if not self.runs:
             raise errors.InputError("no runs: python -m l2o_tf.select RUN [RUN...] --workdir=DIR")
         require_given(self, "workdir", "DIR", "the directory of the selection")
-        if self.split == "test":
-            raise errors.InputError(
-                "--split=test: results are reported on the test images, so a rule must not be "
-                "chosen on them; use validation or train"
-            )
         _check_common(self)
+        if self.split and datasets.parse_split(self.split)[0] == "test":
+            raise errors.InputError(
+                f"--split={self.split}: results are reported on the test images, so a rule must "
+                "not be chosen on them; use validation or train"
+            )
         require(self.jobs >= 1, "jobs", self.jobs, "at least 1")
         increasing = all(a < b for a, b in zip(self.all_rungs(), self.all_rungs()[1:]))
         fits = increasing and self.all_rungs()[0] > 0
@@ -241,8 +243,8 @@ def _check_common(config: EvaluateConfig | TuneConfig | SelectConfig) -> None:
     if len(set(config.optimizees)) < len(config.optimizees):
         raise errors.InputError("--optimizees names one twice: remove it")
     json_object("optimizee_options", getattr(config, "optimizee_options", ""))
-    if config.split not in (*SPLITS, None):
-        raise errors.InputError(f"--split={config.split} must be one of {', '.join(SPLITS)}")
+    if config.split is not None:
+        datasets.parse_split(config.split)
     for name, most in (("num_steps", results.MAX_STEPS), ("num_seeds", _MAX_SEEDS)):
         require(getattr(config, name) >= 1, name, getattr(config, name), "at least 1")
         require(getattr(config, name) <= most, name, getattr(config, name), f"at most {most}")

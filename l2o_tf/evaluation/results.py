@@ -45,7 +45,7 @@ class Run(NamedTuple):
         rule: a short label such as "dm_cl_il" or "tuned:adam", without "|".
         optimizee: its name, without "|".
         dataset: the name of the data set; empty where the loss needs no data.
-        split: one of `datasets.SPLITS`; empty where the loss needs no data.
+        split: as `datasets.parse_split` takes it; empty where the loss needs no data.
         seed: the seed of the trajectory.
         losses: float32 [num_steps]; `losses[t - 1]` is the loss after step t on a fresh batch.
         learning_rate: the rate that was searched for the rule; None for rules that have their own.

@@ -193,8 +193,38 @@ def test_sets_that_are_not_image_classification_fail_before_any_download(name, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unknown_split():
-    assert (
-        error_of("digits", "valid") == "unknown split 'valid'; use one of: train, validation, test"
-    )
-    assert "'digits' has no validation split, only: train, test" in error_of("digits", "validation")
+def test_examples_of_a_split_are_named_as_in_tfds(tiny_dir):
+    digits, tiny = datasets.load("digits"), datasets.load("tiny_images", data_dir=tiny_dir)
+    for text, first, last in (("[:1000]", 0, 1000), ("[1000:]", 1000, 1437), ("[7:9]", 7, 9)):
+        part = datasets.load("digits", f"train{text}")
+        assert (part.split, part.num_classes) == (f"train{text}", 10)
+        np.testing.assert_array_equal(part.images, digits.images[first:last])
+        np.testing.assert_array_equal(part.labels, digits.labels[first:last])
+    part = datasets.load("tiny_images", "train[1:4]", tiny_dir)
+    np.testing.assert_array_equal(part.images, tiny.images[1:4])
+    np.testing.assert_array_equal(part.labels, tiny.labels[1:4])
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ("valid", "unknown split 'valid'; use one of: train, validation, test, or examples of one"),
+        ("train[:1e3]", "unknown split 'train[:1e3]'; use one of"),
+        ("train[:10%]", "unknown split 'train[:10%]'; use one of"),
+        ("train[-5:]", "unknown split 'train[-5:]'; use one of"),
+        ("validation", "data set 'digits' has no validation split, only: train, test"),
+        (
+            "test[:361]",
+            "the test split of data set 'digits' has 360 examples, too few for test[:361]",
+        ),
+        ("train[5:5]", "the train[5:5] split of data set 'digits' has no examples"),
+    ],
+)
+def test_unknown_split(split, message):
+    assert error_of("digits", split).startswith(message)
+
+
+def test_what_a_split_names():
+    assert datasets.parse_split("test") == ("test", slice(None, None))
+    assert datasets.parse_split("validation[20:]") == ("validation", slice(20, None))
+    assert datasets.parse_split("train[:10000]") == ("train", slice(None, 10000))
