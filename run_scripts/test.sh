@@ -10,4 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 ensure_venv
 cd "$REPOSITORY"
+# Processes that each start a thread per core are in each other's way.
+threads=$(("$("$VENV_PYTHON" -c 'import os; print(os.cpu_count())')" / 4))
+export TF_NUM_INTRAOP_THREADS=${TF_NUM_INTRAOP_THREADS:-$((threads > 1 ? threads : 1))}
 exec "$VENV_PYTHON" -m pytest -n auto --maxprocesses=4 --dist loadfile "$@"
