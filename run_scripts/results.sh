@@ -14,3 +14,4 @@ for figure in 7 6 5 3 2; do
   draw trained "$figure"
 done
 "$VENV_PYTHON" -m l2o_tf.benchmarks.cells
+"$VENV_PYTHON" -m l2o_tf.benchmarks.spread --results=data/results/techniques

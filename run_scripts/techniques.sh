@@ -1,31 +1,34 @@
 #!/usr/bin/env bash
-# Trains L2O-DM with each technique of the paper on the same number of optimizee steps, then prints
-# the losses of the five rules after 100 and 1,000 steps of MLP-orig and MLP-ReLU over 5 seeds.
-#   run_scripts/techniques.sh [FLAGS]     FLAGS are those of training, such as --data_dir=DIR
-# BUDGET is the optimizee steps of each training (40000), SEED its seed (0), STEPS and SEEDS those of
-# the evaluation (1000, 5), WORKDIR where all goes (runs/techniques), techniques.txt in it the table
-# with the budget. An interrupted comparison goes on where it was.
+# The techniques of the paper in the mean over trainings, nothing selected: L2O-DM alone and with each
+# technique on the same number of optimizee steps, several training seeds each, then every rule once on
+# test images of MLP-orig and MLP-ReLU.
+#   run_scripts/techniques.sh [FLAGS]     FLAGS are those of training, such as --jobs=2
+# BUDGET is the optimizee steps of each training (20000), SEEDS the training seeds (0,1,2,3), SYSTEMS
+# the recipes (dm_centered dm_cl_centered dm_il_centered dm_cl_il_centered), each a flagfile without
+# its l2o_, STEPS those of the evaluation (10000), WORKDIR where all goes (runs/techniques),
+# techniques.txt in it the table. An interrupted comparison goes on where it was. With the defaults
+# it takes three hours of one core.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 ensure_venv
-workdir=${WORKDIR:-runs/techniques} budget=${BUDGET:-40000} seed=${SEED:-0}
+workdir=${WORKDIR:-runs/techniques} budget=${BUDGET:-20000} seeds=${SEEDS:-0,1,2,3}
 rules=
-for system in dm dm_cl dm_il dm_cl_il dm_si; do
+for system in ${SYSTEMS:-dm_centered dm_cl_centered dm_il_centered dm_cl_il_centered}; do
   run=$workdir/$system
-  "$VENV_PYTHON" -m l2o_tf.train --flagfile="flags/l2o_$system.flags" --max_train_steps="$budget" \
-    --period_epochs=10 --validation_epochs=5 --seed="$seed" --workdir="$run" "$@"
-  rules=$rules,$system=$run
+  "$VENV_PYTHON" -m l2o_tf.train --flagfile="$REPOSITORY/flags/l2o_$system.flags" \
+    --max_train_steps="$budget" --seeds="$seeds" --workdir="$run" "$@"
+  for seed in ${seeds//,/ }; do rules=$rules,${system}_$seed=$run/seed_$seed; done
 done
 
-data=()
+shared=()
 for flag in "$@"; do
-  case $flag in --dataset=* | --data_dir=*) data+=("$flag") ;; esac
+  case $flag in --dataset=* | --data_dir=* | --jobs=*) shared+=("$flag") ;; esac
 done
 "$VENV_PYTHON" -m l2o_tf.evaluate --rules="${rules#,}" --optimizees=mlp,mlp_relu \
-  --num_steps="${STEPS:-1000}" --num_seeds="${SEEDS:-5}" --workdir="$workdir/evaluation" \
-  ${data[@]+"${data[@]}"}
+  --num_steps="${STEPS:-10000}" --num_seeds=1 --workdir="$workdir/evaluation" ${shared[@]+"${shared[@]}"}
+"$VENV_PYTHON" -m l2o_tf.benchmarks.spread --results="$workdir/evaluation" --out="$workdir/spread.txt"
 {
-  echo "Each rule was trained on $budget optimizee steps with seed $seed; flags: ${*:-none}"
-  cat "$workdir/evaluation/table.txt"
+  echo "Trainings of $budget optimizee steps, seeds $seeds; flags: ${*:-none}"
+  cat "$workdir/spread.txt"
 } >"$workdir/techniques.txt"
