@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 SPLITS = ("train", "validation", "test")
+SPLIT_FORMS = f"{', '.join(SPLITS)}, or examples of one, such as train[:10000]"
 _PARTS_OF_MNIST = {"train": "train[5000:]", "validation": "train[:5000]"}
 _NUM_DIGITS_TRAIN = 1437  # 80 % of 1,797.
 _PROBE_SECONDS = 5.0
@@ -110,10 +111,9 @@ def parse_split(text: str) -> tuple[str, slice]:
     Raises:
         InputError: if it is neither.
     """
-    found = re.fullmatch(rf"({'|'.join(SPLITS)})(?:\[(\d*):(\d*)\])?", text, re.ASCII)
+    found = re.fullmatch(rf"({'|'.join(SPLITS)})(?:\[(\d{{,9}}):(\d{{,9}})\])?", text, re.ASCII)
     if not found:
-        expected = f"{', '.join(SPLITS)}, or examples of one, such as train[:10000]"
-        raise errors.InputError(f"unknown split {text!r}; use one of: {expected}")
+        raise errors.InputError(f"unknown split {text!r}; use one of: {SPLIT_FORMS}")
     part, *bounds = found.groups()
     return part, slice(*(int(bound) if bound else None for bound in bounds))
 

@@ -211,6 +211,7 @@ def test_examples_of_a_split_are_named_as_in_tfds(tiny_dir):
         ("valid", "unknown split 'valid'; use one of: train, validation, test, or examples of one"),
         ("train[:1e3]", "unknown split 'train[:1e3]'; use one of"),
         ("train[:10%]", "unknown split 'train[:10%]'; use one of"),
+        ("train[:" + "9" * 5000 + "]", "unknown split 'train[:999"),
         ("train[-5:]", "unknown split 'train[-5:]'; use one of"),
         ("validation", "data set 'digits' has no validation split, only: train, test"),
         (

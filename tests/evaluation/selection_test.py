@@ -294,7 +294,7 @@ def test_default_rungs_are_a_tenth_and_three_tenths():
         ({"workdir": ""}, "--workdir=DIR is needed"),
         ({"split": "test"}, "a rule must not be chosen on them; use validation or train"),
         ({"split": "test[:100]"}, r"--split=test\[:100\]: results are reported on the test images"),
-        ({"split": "tset"}, "unknown split 'tset'; use one of"),
+        ({"split": "tset"}, "--split=tset must be one of"),
         ({"optimizees": ()}, "--optimizees is empty"),
         ({"jobs": 0}, "--jobs=0 must be at least 1"),
         ({"rungs": (3000, 1000)}, "--rungs=3000,1000 must be positive, increasing and below"),
