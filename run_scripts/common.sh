@@ -39,6 +39,15 @@ chosen_optimizees() {
   echo "${chosen#,}"
 }
 
+# Prints the rules in a folder as evaluate, and others, take them: NAME=FOLDER/NAME,...
+rules_in() {
+  local path listed=
+  for path in "$1"/*; do
+    listed=$listed,$(basename "$path")=$path
+  done
+  echo "${listed#,}"
+}
+
 # Evaluates for one figure of the paper: evaluate_for_figure N RULES OPTIMIZEES [FLAGS]
 # The table is printed by draw_figure, once.
 evaluate_for_figure() {

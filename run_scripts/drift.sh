@@ -18,11 +18,8 @@ from l2o_tf import rules
 for name in ("dm_cl_il", "rnnprop_cl_il"):
     for drift in (0.0, 2e-4):
         rule = rules.with_options(l2o_tf.load(name), drift=drift)
-        l2o_tf.save_rule(f"{sys.argv[1]}/{name}_{drift:g}", rule)
+        l2o_tf.save_rule(f"{sys.argv[1]}/rules/{name}_{drift:g}", rule)
 PYTHON
-sources=
-for rule in dm_cl_il_0 dm_cl_il_0.0002 rnnprop_cl_il_0 rnnprop_cl_il_0.0002; do
-  sources=$sources,$rule=$workdir/$rule
-done
-exec "$VENV_PYTHON" -m l2o_tf.evaluate --rules="${sources#,}" --optimizees=conv_mnist --split=validation \
-  --num_steps="${STEPS:-3000}" --num_seeds=1 --workdir="$workdir/evaluation" "$@"
+exec "$VENV_PYTHON" -m l2o_tf.evaluate --rules="$(rules_in "$workdir/rules")" \
+  --optimizees=conv_mnist --split=validation --num_steps="${STEPS:-3000}" --num_seeds=1 \
+  --workdir="$workdir/evaluation" "$@"

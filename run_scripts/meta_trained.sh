@@ -44,16 +44,7 @@ for rate in (0.001, 0.003, 0.01, 0.03):
         save(f"rates/{name}_{rate:g}", rule, rate, adam_factor=4.0, total_steps=500)
 PYTHON
 
-# Prints the rules of a folder as evaluate and keras_report take them.
-rules_in() {
-  local path listed=
-  for path in "$workdir/$1"/*; do
-    listed=$listed,$(basename "$path")=$path
-  done
-  echo "${listed#,}"
-}
-
-"$VENV_PYTHON" -m l2o_tf.evaluate --rules="$(rules_in rates)" --optimizees=mlp,mlp_relu,mlp_deeper \
+"$VENV_PYTHON" -m l2o_tf.evaluate --rules="$(rules_in "$workdir/rates")" --optimizees=mlp,mlp_relu,mlp_deeper \
   --dataset=digits --num_steps=500 --num_seeds=2 --workdir="$workdir/evaluation"
-"$VENV_PYTHON" -m l2o_tf.keras_report --rules="mlp,mlp_full,$(rules_in keras)" --decay=rules \
+"$VENV_PYTHON" -m l2o_tf.keras_report --rules="mlp,mlp_full,$(rules_in "$workdir/keras")" --decay=rules \
   --workdir="$workdir/report" "$@"

@@ -10,7 +10,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 ensure_venv
 cd "$REPOSITORY"
+processes=4
 # Processes that each start a thread per core are in each other's way.
-threads=$(("$("$VENV_PYTHON" -c 'import os; print(os.cpu_count())')" / 4))
+threads=$(("$("$VENV_PYTHON" -c 'import os; print(os.cpu_count())')" / processes))
 export TF_NUM_INTRAOP_THREADS=${TF_NUM_INTRAOP_THREADS:-$((threads > 1 ? threads : 1))}
-exec "$VENV_PYTHON" -m pytest -n auto --maxprocesses=4 --dist loadfile "$@"
+exec "$VENV_PYTHON" -m pytest -n auto --maxprocesses="$processes" --dist loadfile "$@"
