@@ -442,6 +442,7 @@ def test_first_learning_rates_are_drawn_from_the_range_asked_for(tmp_path):
         ({"optimizees": ("no_such_module:make",)}, "optimizee 'no_such_module:make': cannot imp"),
         ({"dataset": "no_such_dataset"}, "data set 'no_such_dataset' is not available"),
         ({"split": "valid"}, "--split=valid must be one of train, validation, test"),
+        ({"split": ""}, "--split= must be one of train, validation, test"),
         ({"init_lr_range": (0.1, 0.1)}, "--init_lr_range is for the rules scale and coord"),
         ({"num_seeds": 0}, "--num_seeds=0 must be at least 1"),
         ({"num_steps": 10**9}, "--num_steps=1000000000 must be at most 100000000"),

@@ -243,10 +243,11 @@ def _check_common(config: EvaluateConfig | TuneConfig | SelectConfig) -> None:
     if len(set(config.optimizees)) < len(config.optimizees):
         raise errors.InputError("--optimizees names one twice: remove it")
     json_object("optimizee_options", getattr(config, "optimizee_options", ""))
-    try:
-        datasets.parse_split(config.split or "train")
-    except errors.InputError:
-        require(False, "split", config.split, f"one of {datasets.SPLIT_FORMS}")
+    if config.split is not None:
+        try:
+            datasets.parse_split(config.split)
+        except errors.InputError:
+            require(False, "split", config.split, f"one of {datasets.SPLIT_FORMS}")
     for name, most in (("num_steps", results.MAX_STEPS), ("num_seeds", _MAX_SEEDS)):
         require(getattr(config, name) >= 1, name, getattr(config, name), "at least 1")
         require(getattr(config, name) <= most, name, getattr(config, name), f"at most {most}")
