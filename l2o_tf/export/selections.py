@@ -35,9 +35,9 @@ def write(
     tasks = {name: selecting.task_of(flags, name) for name in flags.optimizees}
     made = {name: _optimizee(name, task, flags.data_dir) for name, task in tasks.items()}
     groups = trajectory_bundle.Groups()
-    for name, task in tasks.items():
-        for snapshot in {one.fingerprint: one for one in candidates}.values():
-            rule = artifacts.load_rule(snapshot.directory, snapshot.path)
+    for snapshot in {one.fingerprint: one for one in candidates}.values():
+        rule = artifacts.load_rule(snapshot.directory, snapshot.path)
+        for name, task in tasks.items():
             described = {"run": snapshot.run, "epoch": snapshot.epoch, **task._asdict()}
             groups.add(name, snapshot.fingerprint, rule, described)
     return trajectory_bundle.write(
