@@ -57,6 +57,8 @@ class Options:
         average_tensors: whether the global GRU is fed the mean of all tensors' states, as its
             paper and the comments of the legacy code say. By default it is fed the state of the
             last tensor, as the legacy code does.
+        drift: what is added to the update of a coordinate without a gradient, see
+            `recurrent.add_drift`; not of the paper.
 
     Raises:
         InputError: for options that contradict each other or are out of range.
@@ -81,11 +83,13 @@ class Options:
     use_extreme_indicator: bool = False
     use_lr_shortcut: bool = False
     average_tensors: bool = False
+    drift: float = 0.0
 
     def __post_init__(self):
         # Options read back from JSON come with lists.
         object.__setattr__(self, "level_sizes", tuple(self.level_sizes))
         object.__setattr__(self, "init_lr_range", tuple(self.init_lr_range))
+        object.__setattr__(self, "drift", float(self.drift))
         sizes = self.level_sizes
         if not 1 <= len(sizes) <= 3 or any(not isinstance(n, int) or n < 1 for n in sizes):
             raise errors.InputError(

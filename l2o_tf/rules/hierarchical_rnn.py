@@ -109,10 +109,10 @@ class HierarchicalRNN(base.UpdateRule):
         self.scores_elsewhere = self.settings.use_attention
 
     def options(self):
-        return {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in dataclasses.asdict(self.settings).items()
-        }
+        values = dataclasses.asdict(self.settings)
+        if not self.settings.drift:  # As it is no option of the legacy class, and of older cards.
+            del values["drift"]
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     def init_tensors(
         self, params: Params, seed: seeds.Seed | None, weights: base.Weights
@@ -189,8 +189,8 @@ class HierarchicalRNN(base.UpdateRule):
         return [p + offset for p, offset in zip(params, offsets)]
 
     def update_tensors(self, grads, state, params, weights):
-        per_tensor = _PerTensor(_not_empty(params))
-        accumulated, mean_square = self._moments(coordinates.flatten(grads), state)
+        per_tensor, flat_grads = _PerTensor(_not_empty(params)), coordinates.flatten(grads)
+        accumulated, mean_square = self._moments(flat_grads, state)
         scaled = tf.asinh(accumulated * tf.math.rsqrt(mean_square + 1e-16))
         features = self._features(scaled, mean_square, state.log_lr, per_tensor)
         hidden, tensor_hidden, global_hidden = self._advance(weights, features, state, per_tensor)
@@ -209,6 +209,7 @@ class HierarchicalRNN(base.UpdateRule):
             flat_update, attention_offset = state.attention_offset - attention, attention - step
         else:
             flat_update, attention_offset = -step, ()
+        flat_update = recurrent.add_drift(flat_update, flat_grads, self.settings.drift)
 
         new_state = HierarchicalState(
             hidden,

@@ -15,9 +15,8 @@ class RecurrentRule(base.CoordinatewiseRule):
         centered: whether updates are differences to what the network does without a gradient: one
             more coordinate, whose gradient is always 0, is carried along and its update subtracted
             from all. A rule then has no drift, which otherwise sets how far a loss can fall.
-        drift: what is added to the update of a coordinate whose gradient is exactly 0. A positive
-            one revives what is rectified to 0 on all inputs of a minibatch, which has no gradient
-            to come back by; rules of the paper do so, or do not, by the drift they were left with.
+        drift: what is added to the update of a coordinate without a gradient, see
+            `recurrent.add_drift`.
     """
 
     learned = True
@@ -48,10 +47,7 @@ class RecurrentRule(base.CoordinatewiseRule):
 
     def moves(self, outputs: tf.Tensor, grads: tf.Tensor) -> tf.Tensor:
         """What `updates` says, and the drift where gradients [..., num_coordinates] are 0."""
-        updates = self.updates(outputs)
-        if not self.drift:
-            return updates
-        return tf.where(tf.equal(grads, 0), updates + self.drift, updates)
+        return recurrent.add_drift(self.updates(outputs), grads, self.drift)
 
     def extensions(self) -> dict[str, Any]:
         """The options that are not of the paper, where they are set: older cards stay valid."""
