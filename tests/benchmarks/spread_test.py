@@ -19,11 +19,24 @@ def test_means_over_seeds_then_statistics_over_trainings():
     runs = [run("4_0", 0, -1, -3), run("4_0", 1, -4, -6), run("4_1", 0, -5, -6)]
     runs += [run("4_1", 1, -1, np.inf), run("4_2", 0, np.nan), run("own_rule_7", 0, 2)]
     losses = spread.finals(runs)
-    np.testing.assert_allclose(losses["4", "mlp"], [-3.5, -5.5, np.nan], rtol=1e-6)
-    assert losses["own_rule", "mlp"] == pytest.approx([2.0], rel=1e-6)
+    expected = {"0": -3.5, "1": -5.5, "2": np.nan}
+    assert losses["4", "mlp"] == pytest.approx(expected, rel=1e-6, nan_ok=True)
+    assert losses["own_rule", "mlp"] == pytest.approx({"7": 2.0}, rel=1e-6)
     lines = [line.split() for line in spread.table(losses).splitlines()]
     assert lines[-2] == ["4", "mlp", "2/3", "-4.50", "1.41", "-5.50", "-3.50"]
     assert lines[-1] == ["own_rule", "mlp", "1/1", "2.00", "nan", "2.00", "2.00"]
+
+
+def test_recipes_are_compared_over_the_seeds_that_both_have():
+    finals = {
+        ("plain", "mlp"): {"0": -1.0, "1": -2.0, "2": -5.0, "9": np.nan},
+        ("il", "mlp"): {"2": -4.0, "1": -6.0, "0": -3.0, "7": -9.0, "9": -1.0},
+        ("il", "mlp_relu"): {"0": -3.0},
+    }
+    lines = [line.split() for line in spread.differences(finals).splitlines()]
+    # Differences -2, -4 and 1: mean -5/3, standard deviation sqrt(19/3).
+    assert lines[1:] == [["il", "plain", "mlp", "3", "-1.67", "1.45", "2/3"]]
+    assert not spread.differences({("il", "mlp"): {"0": -3.0, "1": -1.0}})
 
 
 @pytest.mark.parametrize("label", ["dm", "_1", "dm_cl"])
