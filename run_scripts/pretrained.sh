@@ -16,30 +16,36 @@ train() {
   "$VENV_PYTHON" -m l2o_tf.train "$@" ${BUDGET:+--max_train_steps="$BUDGET"}
 }
 
-# The best snapshot of many seeds on held-out images: NAME OPTIMIZEES FLAGS
+# The best snapshot of many seeds: NAME OPTIMIZEES FLAGS
+# The first thousands of steps say little of the ten thousandth: no rungs.
 select_best() {
   "$VENV_PYTHON" -m l2o_tf.select "$directory/$1" --workdir="$directory/$1_best" \
-    --optimizees="$2" --num_steps="$steps" --jobs=2 "${@:3}"
+    --optimizees="$2" --num_steps="$steps" --rungs= --num_seeds=1 --jobs=2 "${@:3}"
 }
 
 train --flagfile=flags/rnnprop.flags --seeds=0,1,2,3,4,5,6,7 --jobs=2 --max_snapshots=1 \
   --workdir="$directory/rnnprop"
-# The first thousands of steps say nothing of RNNprop's ten thousandth: no rungs.
-select_best rnnprop mlp --num_seeds=1 --rungs=
+select_best rnnprop mlp
 # The drift brings classes of Conv-MNIST back.
-train --flagfile=flags/rnnprop_cl_il.flags --max_train_steps="${BUDGET:-40000}" \
-  --rule_options='{"drift": 0.0002}' --seeds=0,1,2,3 --jobs=2 --workdir="$directory/rnnprop_cl_il"
-select_best rnnprop_cl_il mlp,mlp_relu,mlp_deeper --num_seeds=1 --rungs=
+drift=(--rule_options='{"drift": 0.0002}')
+train --flagfile=flags/rnnprop_cl_il.flags --max_train_steps="${BUDGET:-40000}" "${drift[@]}" \
+  --seeds=0,1,2,3 --jobs=2 --workdir="$directory/rnnprop_cl_il"
+select_best rnnprop_cl_il mlp,mlp_relu,mlp_deeper
 runs=(rnnprop rnnprop_cl_il)
+# As many images as the test has.
+images=(--split="train[:10000]")
 for system in dm dm_il dm_cl dm_cl_il dm_aug; do
-  train --flagfile="flags/l2o_${system}_centered.flags" --seeds=0,1,2,3 --jobs=2 \
-    --max_snapshots=8 --workdir="$directory/$system"
-  select_best "$system" mlp,mlp_relu,mlp_deeper --num_seeds=2
+  train --flagfile="flags/l2o_${system}_centered.flags" --max_train_steps="${BUDGET:-20000}" \
+    --seeds=0,1,2,3 --jobs=2 --max_snapshots=8 --workdir="$directory/$system"
+  select_best "$system" mlp,mlp_relu,mlp_deeper "${images[@]}"
   runs+=("$system")
 done
 for system in scale scale_il scale_si scale_meta scale_cl_il; do
-  train --flagfile="flags/l2o_${system}_fixed_lr.flags" --workdir="$directory/$system"
-  select_best "$system" mlp --num_seeds=1 --rungs=$((steps / 5))
+  options=()
+  case $system in scale_meta | scale_cl_il) options=("${drift[@]}") ;; esac
+  train --flagfile="flags/l2o_${system}_fixed_lr.flags" ${options[@]+"${options[@]}"} \
+    --seeds=0,1,2,3 --jobs=2 --workdir="$directory/$system"
+  select_best "$system" mlp,mlp_relu,mlp_deeper "${images[@]}"
   runs+=("$system")
 done
 
