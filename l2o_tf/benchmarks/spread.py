@@ -83,14 +83,14 @@ def differences(losses: Finals) -> str:
         if optimizee != same:
             continue
         a, b = losses[recipe, optimizee], losses[other, optimizee]
-        paired = np.array([a[seed] - b[seed] for seed in a.keys() & b.keys()])
+        paired = np.array([a[seed] - b[seed] for seed in a if seed in b])
         paired = paired[np.isfinite(paired)]
         if paired.size < 2:
             continue
         error = paired.std(ddof=1) / math.sqrt(paired.size)
-        counts = [f"{np.sum(paired < 0)}/{paired.size}"]
         numbers = [f"{value:.2f}" for value in (paired.mean(), error)]
-        rows.append([recipe, other, optimizee, str(paired.size), *numbers, *counts])
+        lower = f"{np.sum(paired < 0)}/{paired.size}"
+        rows.append([recipe, other, optimizee, str(paired.size), *numbers, lower])
     return "\n".join(text.aligned(rows, left=3)) + "\n" if len(rows) > 1 else ""
 
 
