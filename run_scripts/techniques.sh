@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # The techniques of the paper in the mean over trainings, nothing selected: L2O-DM alone and with each
 # technique on the same number of optimizee steps, several training seeds each, then every rule once on
-# test images of MLP-orig and MLP-ReLU.
+# test images of MLP-orig and MLP-ReLU. Figure 6, L2O-Scale with imitation and self-improving, in three
+# hours of one core, most of them for Conv-MNIST:
+#   BUDGET=8000 SYSTEMS="scale_fixed_lr scale_si_fixed_lr scale_il_fixed_lr" \
+#     OPTIMIZEES=mlp,mlp_relu,conv_mnist run_scripts/techniques.sh
 #   run_scripts/techniques.sh [FLAGS]     FLAGS are those of training, such as --jobs=2
 # BUDGET is the optimizee steps of each training (20000), SEEDS the training seeds (0,1,2,3), SYSTEMS
 # the recipes (dm_centered dm_cl_centered dm_il_centered dm_cl_il_centered), each a flagfile without
@@ -25,7 +28,7 @@ shared=()
 for flag in "$@"; do
   case $flag in --dataset=* | --data_dir=* | --jobs=*) shared+=("$flag") ;; esac
 done
-"$VENV_PYTHON" -m l2o_tf.evaluate --rules="${rules#,}" --optimizees=mlp,mlp_relu \
+"$VENV_PYTHON" -m l2o_tf.evaluate --rules="${rules#,}" --optimizees="${OPTIMIZEES:-mlp,mlp_relu}" \
   --num_steps="${STEPS:-10000}" --num_seeds=1 --workdir="$workdir/evaluation" ${shared[@]+"${shared[@]}"}
 "$VENV_PYTHON" -m l2o_tf.benchmarks.spread --results="$workdir/evaluation" --out="$workdir/spread.txt"
 {
