@@ -77,7 +77,7 @@ def test_the_authors_file(path, name):
 def test_a_legacy_file_of_another_size(tmp_path, name):
     options = {"units": (4, 3, 5)} | ({"num_projected": 6} if name == "rnnprop" else {})
     rule = rules.create(name, seed=seeds.make_seed(3, "rule"), **options)
-    l2l.write(tmp_path / "rule.l2l", rule.weights())
+    l2l.write_rule(tmp_path / "rule.l2l", rule)
     np.testing.assert_array_equal(updates(loading.load(tmp_path / "rule.l2l")), updates(rule))
 
 

@@ -55,7 +55,10 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 def load_rule(path: str | os.PathLike[str]) -> base.UpdateRule:
     """Creates the rule that a file holds; raises as `read` does."""
-    weights = read(path)
+    return _rule_of(read(path))
+
+
+def _rule_of(weights: Mapping[str, np.ndarray]) -> base.UpdateRule:
     layers = sum(name.endswith("/w_gates") for name in weights)
     name = rule_name(weights)
     units = [weights[f"lstm_{i}/b_gates"].size // 4 for i in range(1, layers + 1)]
@@ -81,14 +84,14 @@ def write(path: str | os.PathLike[str], weights: Mapping[str, Any]) -> None:
 
     Args:
         path: where to write; an existing file is replaced.
-        weights: arrays or tensors as returned by `read`.
+        weights: arrays or tensors as returned by `read`. `write_rule` makes sure that they are
+            all that there is of a rule.
 
     Raises:
         InputError: if the weights are not those of a rule, or the file cannot be written.
     """
     path = pathlib.Path(path)
-    arrays = {name: np.array(value, order="C") for name, value in weights.items()}
-    _validate(f"cannot write {path}", arrays)
+    arrays = _arrays(path, weights)
     nested: dict[str, dict[str, np.ndarray]] = {}
     for name in _expected_shapes(arrays):
         module, variable = name.split("/")
@@ -97,6 +100,32 @@ def write(path: str | os.PathLike[str], weights: Mapping[str, Any]) -> None:
     # would be the data of an array.
     data = pickle.dumps(nested, protocol=2).replace(_NEW_GLOBAL, _OLD_GLOBAL, 1)
     files.write_atomically(path, data)
+
+
+def write_rule(path: str | os.PathLike[str], rule: base.UpdateRule) -> None:
+    """Writes a rule of which the legacy code, and `load_rule`, make the same one.
+
+    Raises:
+        InputError: as `write`, and for a rule with options that a file of weights cannot hold, such
+            as `centered` and `drift`: what is read would be another rule.
+    """
+    written = _rule_of(_arrays(pathlib.Path(path), rule.weights()))
+    held = written.options()
+    lost = [f"{name}={value}" for name, value in rule.options().items() if held.get(name) != value]
+    if written.registered_name != rule.registered_name:
+        lost.insert(0, f"the rule {rule.registered_name}")
+    if lost:
+        raise errors.InputError(
+            f"cannot write {os.fspath(path)}: a legacy file holds weights of dm or rnnprop only, "
+            f"not {', '.join(lost)}; change them with l2o_tf.rules.with_options"
+        )
+    write(path, rule.weights())
+
+
+def _arrays(path: pathlib.Path, weights: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    arrays = {name: np.array(value, order="C") for name, value in weights.items()}
+    _validate(f"cannot write {path}", arrays)
+    return arrays
 
 
 def _flatten(where: str, content: Any) -> dict[str, np.ndarray]:

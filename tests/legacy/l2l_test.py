@@ -4,12 +4,14 @@ import hashlib
 import pathlib
 import pickle
 import pickletools
+import re
 import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from l2o_tf import rules
 from l2o_tf.core import errors
 from l2o_tf.legacy import l2l
 from tests import reference
@@ -324,6 +326,23 @@ def test_rules_of_the_toy_problems_take_the_gradient_itself(tmp_path, shapes):
     np.testing.assert_allclose(updates[0], expected, rtol=1e-5)
     l2l.write(tmp_path / "again", rule.weights())
     _assert_same(l2l.read(tmp_path / "again"), weights)
+
+
+@pytest.mark.parametrize(
+    "name, options, lost",
+    [
+        ("dm", {"centered": True, "drift": 1e-4}, "not centered=True, drift=0.0001;"),
+        ("dm", {"output_scale": 0.1}, "not output_scale=0.1;"),
+        ("rnnprop", {"drift": 1e-4}, "not drift=0.0001;"),
+    ],
+)
+def test_a_rule_with_options_that_a_file_cannot_hold_is_not_written(tmp_path, name, options, lost):
+    rule = rules.create(name, **options)
+    with pytest.raises(errors.InputError, match=re.escape(lost)):
+        l2l.write_rule(tmp_path / "file", rule)
+    assert not (tmp_path / "file").exists()
+    with pytest.raises(errors.InputError, match="expected exactly the weights"):
+        l2l.write_rule(tmp_path / "file", rules.create("adam"))
 
 
 def test_thousands_of_layers_are_refused_at_once(tmp_path):
