@@ -53,10 +53,11 @@ rules_in() {
 evaluate_for_figure() {
   local number=$1 rules=${RULES:-$2} optimizees
   optimizees=$(chosen_optimizees "$3")
-  shift 3
   if [[ -z $optimizees ]]; then
+    echo "OPTIMIZEES=$OPTIMIZEES leaves out these panels of figure $number: $3" >&2
     return
   fi
+  shift 3
   "$VENV_PYTHON" -m l2o_tf.evaluate --rules="$rules" --optimizees="$optimizees" \
     --workdir="${WORKDIR:-runs/figure$number}" "$@" >/dev/null
 }

@@ -18,9 +18,10 @@ class WhatFlags:
 
     rule: str = flag(
         "dm",
-        "The update rule to train: dm (L2O-DM), rnnprop, scale (L2O-Scale's hierarchical RNN) or "
-        "coordinatewise_rnn, global_learning_rate, learning_rate_schedule, trainable_adam. Your "
-        "own is module:Class, or its registered name with --plugins=module.",
+        "The update rule to train: dm (L2O-DM), rnnprop, scale (L2O-Scale's hierarchical RNN), mlp "
+        "(a perceptron on Adam's features) or coordinatewise_rnn, global_learning_rate, "
+        "learning_rate_schedule, trainable_adam. Your own is module:Class, or its registered name "
+        "with --plugins=module.",
         _WHAT,
     )
     init_from: str | None = flag(
