@@ -149,14 +149,10 @@ def read_lanes(path: str, data_dir: str | None = None) -> list[config.TrainConfi
 
 
 def _read_line(line: str) -> list[config.TrainConfig]:
-    flags, seeds = [], None
-    for word in shlex.split(line):
-        if word.startswith("--seeds="):
-            seeds = word.partition("=")[2].split(",")
-        else:
-            flags.append(word)
-    parsed = [flags] if seeds is None else [[*flags, f"--seed={seed}"] for seed in seeds]
-    return [cli.parse(config.TrainConfig, ["lanes", *words]) for words in parsed]
+    parsed = cli.parse(config.TrainConfig, ["lanes", *shlex.split(line)])
+    if not parsed.seeds:
+        return [parsed]
+    return [dataclasses.replace(parsed, seeds=(), jobs=1, seed=seed) for seed in parsed.seeds]
 
 
 def main(export_config: ExportConfig) -> int:
@@ -213,8 +209,11 @@ def _take_back(export_config: ExportConfig) -> None:
             f"{shlex.join(runs)} --rungs= [the other flags] --workdir={export_config.out}"
         )
         return
-    for run in trainings.take_back(export_config.results, export_config.out):
+    written = trainings.take_back(export_config.results, export_config.out)
+    for run in written:
         cli.say(f"wrote {run}")
+    if not written:
+        cli.say(f"{export_config.out} has the runs of {export_config.results}, further on")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from l2o_tf.data import datasets
 from l2o_tf.export import programs
 
 FORMAT = 2
-_MODULES = ("run_bundle.py", "program.py", "saving.py")
+_MODULES = ("run_bundle.py", "program.py", "saving.py", "output.py")
 
 
 def write_programs(

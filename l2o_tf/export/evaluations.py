@@ -8,6 +8,7 @@ import numpy as np
 
 from l2o_tf import rules
 from l2o_tf.core import errors
+from l2o_tf.core import flags as core_flags
 from l2o_tf.evaluation import config, contenders, results, session, tuning, workbench
 from l2o_tf.export import bundle, classifiers, trajectory_bundle
 
@@ -69,7 +70,7 @@ def _groups(flags, bench, loaded) -> trajectory_bundle.Groups:
                 if rate is None:
                     raise errors.InputError(
                         f"{label} on {optimizee} has no tuned learning rate in {flags.tuned_dir}: "
-                        f"run python -m l2o_tf.tune --rules={rule.name} --optimizees={optimizee}"
+                        f"run {_tune_command(flags, rule.name, optimizee, task.options)}"
                     )
                 rule = rules.create(rule.name, learning_rate=rate)
             described = {
@@ -80,6 +81,30 @@ def _groups(flags, bench, loaded) -> trajectory_bundle.Groups:
             }
             groups.add(optimizee, label, rule, described)
     return groups
+
+
+def _tune_command(flags: config.EvaluateConfig, rule: str, optimizee: str, options: str) -> str:
+    """The command that finds a learning rate where an evaluation looks for it.
+
+    Args:
+        flags: the evaluation.
+        rule: the name of the rule.
+        optimizee: the optimizee.
+        options: the optimizee's own options, of those that the flags have.
+    """
+    own: dict[str, Any] = {
+        "rules": (rule,),
+        "optimizees": (optimizee,),
+        "optimizee_options": options,
+    }
+    shared = {field.name for field in dataclasses.fields(flags)} - own.keys() - {"num_seeds"}
+    fields = dataclasses.fields(config.TuneConfig)
+    given = {f.name: getattr(flags, f.name) for f in fields if f.name in shared} | own
+    # Rule and optimizee are said even where they are the defaults.
+    named = {f.name for f in fields if given.get(f.name, f.default) != f.default}
+    named |= {"rules", "optimizees"}
+    words = core_flags.to_flags(config.TuneConfig(**given), defaults=True, only=named)
+    return f"python -m l2o_tf.tune {words}"
 
 
 def take_back(directory: str, workdir: str, tell: Callable[[str], None]) -> None:

@@ -104,25 +104,37 @@ def evaluate(
     return _program(lanes.run, inputs, arguments, [data, np.float32(1)])
 
 
-def rule_init(rule: base.UpdateRule, params: list[tf.Tensor]) -> Program:
-    """A rule's `init` for parameters of given shapes: (weights, seed) -> state."""
+def rule_init(rule: base.UpdateRule, params: Sequence[tf.Tensor | tf.TensorSpec]) -> Program:
+    """A rule's `init` for parameters of given shapes: (weights, seed) -> state.
+
+    Args:
+        rule: the rule.
+        params: tensors or their specifications; only their shapes matter.
+    """
 
     def call(weights, seed):
-        return {"state": rule.init(params, seed, weights)}
+        return {"state": rule.init(_zeros(params), seed, weights)}
 
     seed = np.zeros([2], np.int32)
     inputs = [*_named(rule.weights(), "weights"), ("seed", seed)]
     return _program(call, inputs, [rule.weights(), seed])
 
 
-def rule_update(rule: base.UpdateRule, params: list[tf.Tensor]) -> Program:
-    """A rule's `update`: (gradients, state, parameters, weights) -> (updates, state)."""
+def rule_update(rule: base.UpdateRule, params: Sequence[tf.Tensor | tf.TensorSpec]) -> Program:
+    """A rule's `update`: (gradients, state, parameters, weights) -> (updates, state).
+
+    Args:
+        rule: the rule.
+        params: tensors or their specifications; only their shapes matter.
+    """
 
     def call(grads, state, params, weights):
         updates, state = rule.update(grads, state, params, weights)
         return {"updates": list(updates), "state": state}
 
-    weights, state = rule.weights(), rule.init(params, tf.zeros([2], tf.int32))
+    # Traced only: the states of many parameters could take more memory than there is.
+    start = loops.in_graph(lambda: rule.init(_zeros(params), tf.zeros([2], tf.int32)))
+    weights, state = rule.weights(), start.get_concrete_function().structured_outputs
     inputs = [
         *_named(params, "grads"),
         *_named(state, "state"),
@@ -140,6 +152,11 @@ def initial(lanes: lane_programs.Programs, weights: base.Weights) -> dict[str, n
         for name, value in _named(carry)
         if name.startswith(("meta/", "average/"))
     }
+
+
+def _zeros(params: Sequence[tf.Tensor | tf.TensorSpec]) -> list[tf.Tensor]:
+    """Parameters of these shapes within a graph, where they take no memory."""
+    return [tf.zeros(x.shape, x.dtype) for x in params]
 
 
 def _repeated(weights, count):

@@ -1,15 +1,17 @@
 """Bundles of a rule: its `init` and `update` for parameters of given shapes."""
 
+import math
 import pathlib
 
 import numpy as np
 import tensorflow as tf
 
 from l2o_tf import loading
-from l2o_tf.core import files
+from l2o_tf.core import errors, files
 from l2o_tf.export import bundle, programs
 
 _MODULES = ("exported_rule.py", "program.py")
+_MAX_COORDINATES = 2**31 - 1  # XLA is given their number as an int32.
 
 
 def write(directory: str, source: str, shapes: list[tuple[int, ...]]) -> None:
@@ -21,10 +23,16 @@ def write(directory: str, source: str, shapes: list[tuple[int, ...]]) -> None:
         shapes: of the parameter tensors.
 
     Raises:
-        InputError: for a rule that cannot be loaded.
+        InputError: for a rule that cannot be loaded, or parameters that are too many.
     """
+    count = sum(map(math.prod, shapes))
+    if count > _MAX_COORDINATES:
+        raise errors.InputError(
+            f"--shapes={','.join('x'.join(map(str, shape)) for shape in shapes)} are "
+            f"{count:,} parameters; a rule can be exported for {_MAX_COORDINATES:,}"
+        )
     rule, path = loading.load(source), pathlib.Path(directory)
-    params = [tf.zeros(shape) for shape in shapes]
+    params = [tf.TensorSpec(shape) for shape in shapes]
     exported = {
         "init": programs.rule_init(rule, params),
         "update": programs.rule_update(rule, params),

@@ -1,16 +1,20 @@
 """Bundles of trainings: what trains rules wherever NumPy and JAX are, and what came of it."""
 
+import contextlib
 import io
 import json
 import math
 import pathlib
+import re
 import zipfile
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from l2o_tf import artifacts, optimizees
-from l2o_tf.core import errors, files
+from l2o_tf.core import errors, files, flags
 from l2o_tf.data import datasets
 from l2o_tf.export import bundle, carried, classifiers, lanes, programs
 from l2o_tf.rules import mixture
@@ -49,6 +53,8 @@ _OWN = (
 )
 _MODULES = ("trainings.py", "training.py", "lane.py", "results.py", "philox.py")
 _PRODUCTS_AT_ONCE = 128  # That keep a large GPU busy.
+_LANE = re.compile(r"(lane_\d+)/lane\.json", re.ASCII)
+_CONFIG, _METRICS = "config.json", "metrics.csv"
 
 
 def check(configs: list[config.TrainConfig]) -> None:
@@ -170,54 +176,129 @@ def _recipe(run_config: config.TrainConfig) -> dict:
     }
 
 
-def take_back(results: str, directory: str) -> list[pathlib.Path]:
-    """Writes a run directory for each lane whose results are in a folder.
+class _Lane(NamedTuple):
+    """What an archive has of a lane.
+
+    Attributes:
+        archive: the path of the archive.
+        folder: the lane's folder in it.
+        about: what its lane.json says.
+    """
+
+    archive: pathlib.Path
+    folder: str
+    about: dict[str, Any]
+
+
+def take_back(results: str | pathlib.Path, directory: str | pathlib.Path) -> list[pathlib.Path]:
+    """Writes a run directory for each lane that has begun and whose results are in a folder.
 
     Args:
         results: the folder that `run_bundle.py` wrote.
-        directory: where the run directories go, as lane_000, lane_001, ...
+        directory: where the run directories go, as lane_000, lane_001, ... Those that are there
+            must be of the same runs; one that is further on than the results is left alone, so
+            that lanes that were trained in several folders can be taken back one after another.
 
     Returns:
-        The run directories.
+        The run directories that were written.
 
     Raises:
-        InputError: if there are no results, or they are of another version.
+        InputError: if there are no results, or they are of another version or of several bundles,
+            or a run directory holds something else, before anything is written; or if an archive
+            is damaged.
     """
     archives = files.matching(results, "results_*.zip")
     if not archives:
         raise errors.InputError(f"no results_*.zip in {results}: run run_bundle.py first")
-    written = []
-    for path in archives:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = sorted(n for n in archive.namelist() if n.endswith("/lane.json"))
-                for name in names:
-                    folder = name.partition("/")[0]
-                    run = pathlib.Path(directory) / folder
-                    _import_lane(archive, folder, run)
-                    written.append(run)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            if isinstance(error, errors.InputError):
-                raise
-            raise errors.InputError(f"cannot read {path}: {error}") from error
-    return sorted(written)
+    lanes = [lane for path in archives for lane in _lanes(path)]
+    if len({json.dumps(lane.about["what"], sort_keys=True) for lane in lanes}) > 1:
+        raise errors.InputError(f"{results} has results of several bundles: keep those of one")
+    begun = [lane for lane in lanes if lane.about["num_events"]]
+    if not begun:
+        raise errors.InputError(
+            f"{results} has no lane with an epoch that is done: go on with run_bundle.py --resume"
+        )
+    wanted = {}
+    for lane in begun:
+        run = pathlib.Path(directory) / lane.folder
+        with _reading(lane.archive):
+            _check_run(run, lane.about["config"])
+        if _num_events(run) <= lane.about["num_events"]:
+            wanted[run] = lane
+    for run, lane in wanted.items():
+        with _reading(lane.archive), zipfile.ZipFile(lane.archive) as archive:
+            _import_lane(archive, lane, run)
+    return sorted(wanted)
 
 
-def _import_lane(archive: zipfile.ZipFile, folder: str, run: pathlib.Path) -> None:
-    about = json.loads(archive.read(f"{folder}/lane.json"))
-    bundle.check_identity(about["what"], "train", archive.filename)
-    values = about["config"]
-    run_config = config.TrainConfig(**bundle.config_values(values))
-    rule = build.fresh_rule(run_config)
-    files.write_json(run / "config.json", values)
-    files.write_atomically(run / "metrics.csv", archive.read(f"{folder}/metrics.csv"))
+@contextlib.contextmanager
+def _reading(path: pathlib.Path) -> Iterator[None]:
+    """Turns what damage to an archive surfaces as into an InputError."""
+    try:
+        yield
+    except errors.InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise errors.InputError(f"cannot read {path}: {errors.reason(error, True)}") from error
+
+
+def _lanes(path: pathlib.Path) -> list[_Lane]:
+    """The lanes of an archive."""
+    lanes = []
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        for name in sorted(archive.namelist()):
+            if not name.endswith("lane.json"):
+                continue
+            match = _LANE.fullmatch(name)
+            if not match:  # Names of folders become paths, which must not lead elsewhere.
+                raise errors.InputError(f"{path} has {name!r}, which is in no folder of a lane")
+            about = json.loads(archive.read(name))
+            bundle.check_identity(about["what"], "train", str(path))
+            if type(about["num_events"]) is not int:
+                raise ValueError(f"{name} has no number of events")
+            lanes.append(_Lane(path, match.group(1), about))
+    return lanes
+
+
+def _check_run(run: pathlib.Path, values: dict[str, Any]) -> None:
+    """Checks that a run directory is new, empty or holds a run with the same config.json."""
+    if files.exists(run / _CONFIG):
+        recorded = files.read_json_object(run / _CONFIG)
+        pairs = {name: (recorded.get(name), values.get(name)) for name in {*recorded, *values}}
+        different = [
+            f"{name} {flags.to_text(found) or 'none'}, not {flags.to_text(value) or 'none'}"
+            for name, (found, value) in sorted(pairs.items())
+            if found != value
+        ]
+        if different:
+            raise errors.InputError(
+                f"{run} holds another run, with {'; '.join(different)}: use another --out"
+            )
+    elif files.exists(run):
+        # Temporaries are of a call that was killed.
+        others = (p for p in files.matching(run, "*") if not files.is_temporary(p))
+        if not files.is_dir(run) or any(others):
+            raise errors.InputError(f"{run} exists and holds no run: use another --out")
+
+
+def _num_events(run: pathlib.Path) -> int:
+    """The events that a run directory has; its metrics.csv is written when all else is there."""
+    path = run / _METRICS
+    return max(0, len(files.read_bytes(path).splitlines()) - 1) if files.exists(path) else 0
+
+
+def _import_lane(archive: zipfile.ZipFile, lane: _Lane, run: pathlib.Path) -> None:
+    values, folder = lane.about["config"], lane.folder
+    rule = build.fresh_rule(config.TrainConfig(**bundle.config_values(values)))
+    files.write_json(run / _CONFIG, values)
     for name in archive.namelist():
         if name.startswith(f"{folder}/snapshot_"):
             epoch = int(name[len(f"{folder}/snapshot_") : -len(".npz")])
             files.write_atomically(run / "snapshots" / f"epoch_{epoch:06d}.npz", archive.read(name))
-    last = max(map(int, about["cards"]), default=None)
-    for stage, card in about["cards"].items():
-        weights = _read(archive, f"{folder}/stage_{stage}.npz")
+    cards = {int(stage): card for stage, card in lane.about["cards"].items()}
+    for stage, card in cards.items():
+        # A validation that is kept leaves a snapshot too.
+        weights = _read(archive, f"{folder}/snapshot_{card['epoch']}.npz")
         card = {
             "training": values,
             **card,
@@ -225,9 +306,10 @@ def _import_lane(archive: zipfile.ZipFile, folder: str, run: pathlib.Path) -> No
                 "lowest validation loss of its curriculum stage, the last that improved"
             ),
         }
-        directories = [run / "stages" / f"stage_{stage}"] + [run] * (int(stage) == last)
+        directories = [run / "stages" / f"stage_{stage}"] + [run] * (stage == max(cards))
         for directory in directories:
             artifacts.save_rule(directory, rule, weights, card)
+    files.write_atomically(run / _METRICS, archive.read(f"{folder}/{_METRICS}"))
 
 
 def _read(archive: zipfile.ZipFile, name: str) -> dict[str, np.ndarray]:

@@ -1,11 +1,14 @@
 """A bundle that JAX runs gives the results that `evaluate` gives."""
 
+import dataclasses
+import shlex
+
 import numpy as np
 import pytest
 
 from l2o_tf import artifacts, cli, rules
 from l2o_tf.core import errors, files, seeds
-from l2o_tf.evaluation import config, results, session
+from l2o_tf.evaluation import config, results, session, tuning, workbench
 from l2o_tf.export import __main__ as command
 from l2o_tf.export import evaluations
 
@@ -86,6 +89,48 @@ def test_a_rate_that_is_not_tuned_is_refused(tmp_path):
     given = flags(tmp_path, ["tuned:adam"], tuned_dir=str(tmp_path / "tuned"))
     with pytest.raises(errors.InputError, match="l2o_tf.tune --rules=adam --optimizees=mlp"):
         evaluations.write(tmp_path, given, (2,))
+
+
+def test_the_command_that_tunes_finds_the_rate_that_is_missing(tmp_path):
+    given = dataclasses.replace(
+        flags(tmp_path, ["tuned:adam"], ("mlp", "conv_mnist"), split="train[:50]"),
+        optimizee_options='{"conv_mnist": {"relu_logits": true}}',
+        tuned_dir=str(tmp_path / "tuned rates"),
+        data_dir=str(tmp_path),
+    )
+    bench = workbench.Workbench(given, lambda text: None)
+    for optimizee in given.optimizees:
+        with pytest.raises(errors.InputError, match=f"on {optimizee} has no tuned") as refusal:
+            evaluations.write(tmp_path, given, (2,))
+        command_line = str(refusal.value).partition("run python -m ")[2]
+        module, *words = shlex.split(command_line)
+        assert module == "l2o_tf.tune"
+        tune = cli.parse(config.TuneConfig, [module, *words])
+        assert (tune.rules, tune.optimizees) == (("adam",), (optimizee,))
+        assert (tune.num_seeds, tune.data_dir) == (2, str(tmp_path))
+        found = workbench.Workbench(tune, lambda text: None).task(optimizee)
+        assert found == bench.task(optimizee)
+        # What it leaves there is what is looked for.
+        record = tuning.Record(0.01, tune.num_seeds, {0.01: 1.0})
+        tuning.Cache(tune.tuned_dir).add("adam", found, record)
+        assert bench.known_rate("adam", optimizee) == 0.01
+
+
+@pytest.mark.slow
+def test_results_of_another_call_are_refused_with_one_line(tmp_path):
+    pytest.importorskip("jax")
+    from tests.export.running import refusal, run_bundle
+
+    evaluations.write(tmp_path / "bundle", flags(tmp_path, ["sgd:0.1"]), (1,))
+    out = tmp_path / "out"
+    run_bundle(tmp_path / "bundle", f"--out={out}", "--lanes=0")
+    before = (out / "evaluation.npz").read_bytes()
+    line = refusal(tmp_path / "bundle", f"--out={out}", "--lanes=1")
+    assert f"go on from them with --resume={out} --out={out}, or choose another --out" in line
+    assert (out / "evaluation.npz").read_bytes() == before
+    run_bundle(tmp_path / "bundle", f"--out={out}", f"--resume={out}", "--lanes=1")
+    evaluations.take_back(out, str(tmp_path / "found"), lambda text: None)
+    assert {run.seed for run in results.stored(tmp_path / "found").values()} == {3, 4}
 
 
 def test_a_folder_without_results_is_refused(tmp_path):

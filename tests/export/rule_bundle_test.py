@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from l2o_tf import artifacts, rules
-from l2o_tf.core import seeds
+from l2o_tf.core import errors, files, seeds
 from l2o_tf.export import rule_bundle
 
 SHAPES = [(3, 4), (5,)]
@@ -75,3 +75,22 @@ def test_it_is_part_of_compiled_functions_and_takes_other_weights(tmp_path, monk
         np.testing.assert_allclose(update, -0.25 * gradient, rtol=1e-6)
     with pytest.raises(ValueError, match="the rule is for"):
         rule.update(zeros[:1], rule.init(), zeros)
+
+
+def test_many_parameters_take_no_memory(tmp_path):
+    # 8 GiB of parameters, and twice as much of state.
+    most = 2**31 - 1
+    rule_bundle.write(str(tmp_path), "adam:0.01", [(most,)])
+    programs = files.read_json(tmp_path / "bundle.json")["programs"]
+    shapes = {spec["name"]: spec["shape"] for spec in programs["update"]["outputs"]}
+    assert shapes["updates/0"] == [most]
+
+
+@pytest.mark.parametrize(
+    "shape", [(2**31,), (3000000000,), (2, 2**30), (10**20,), (10**10, 10**10)]
+)
+def test_too_many_parameters_are_one_line(tmp_path, shape):
+    text = "x".join(map(str, shape))
+    with pytest.raises(errors.InputError, match=f"--shapes=1,{text} are .* parameters; a rule can"):
+        rule_bundle.write(str(tmp_path), "adam:0.01", [(1,), shape])
+    assert not list(tmp_path.iterdir())

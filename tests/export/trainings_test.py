@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -56,8 +57,11 @@ def test_a_bundle_trains_like_single_runs(tmp_path):
     configs = command.read_lanes(lanes)
     # Three lanes in two slots: the last one waits for the first that is done.
     trainings.write(tmp_path / "bundle", configs, (2, 1), 3, num_blocks=2)
-    first, second = tmp_path / "first", tmp_path / "second"
+    first, later, second = tmp_path / "first", tmp_path / "later", tmp_path / "second"
     run_bundle(tmp_path / "bundle", f"--out={first}", "--advances=9")
+    run_bundle(tmp_path / "bundle", f"--out={later}", f"--resume={first}", "--advances=40")
+    for path in later.glob("results_*.zip"):  # As a kill before the next checkpoint leaves them.
+        shutil.copy(path, first)
     run_bundle(tmp_path / "bundle", f"--out={second}", f"--resume={first}")
     runs = trainings.take_back(second, tmp_path / "runs")
     for run, run_config in zip(runs, configs, strict=True):
@@ -74,10 +78,21 @@ def test_a_line_gives_a_lane_for_each_seed(tmp_path):
     assert {c.data_dir for c in configs} == {"somewhere"}
 
 
+@pytest.mark.parametrize("seeds", ["--seeds=3,4", "--seeds 3,4", "-seeds=3,4", "--flagfile={}"])
+def test_seeds_are_recognized_however_they_are_written(tmp_path, seeds):
+    (tmp_path / "seeds.flags").write_text("--seeds=3,4\n")
+    words = seeds.format(tmp_path / "seeds.flags")
+    lanes = write_lanes(tmp_path / "lanes.txt", f"{SHARED} {words} --jobs=2", f"{SHARED} {PLAIN}")
+    configs = command.read_lanes(lanes)
+    assert [(c.seed, c.seeds, c.jobs) for c in configs] == [(3, (), 1), (4, (), 1), (2, (), 1)]
+    assert [c.batch_size for c in configs] == [16, 16, 16]
+
+
 @pytest.mark.parametrize(
     "lines, message",
     [
         ([], "has no lane"),
+        (["--seed=1 --seeds=2,3"], "line 3: --seed cannot be combined with --seeds"),
         (["--num_steps=33"], "line 3: --num_steps=33"),
     ],
 )

@@ -6,9 +6,10 @@ import pathlib
 
 import jax
 import numpy as np
+import output
 import saving
 
-_RESULTS, _CHECKPOINT = "evaluation.npz", "checkpoint.npz"
+_RESULTS = "evaluation.npz"
 _IN_FLIGHT = 2  # Calls that the device is given ahead.
 
 
@@ -20,7 +21,11 @@ class Work:
     """
 
     def __init__(self, bundle, options: argparse.Namespace):
-        """Starts, or goes on from the results of an earlier call."""
+        """Starts, or goes on from the results of an earlier call.
+
+        Raises:
+            InputError: if they are of another bundle.
+        """
         self._bundle, about = bundle, bundle.about
         self._length, self._total = about["steps_per_call"], about["num_steps"]
         self._runs = [
@@ -145,15 +150,15 @@ class Work:
             state |= {"width": self._width, "step": self._step}
             arrays = {name: np.asarray(self._carry[name]) for name in self._moving}
             arrays["losses"] = np.concatenate([np.asarray(part) for part in self._losses])
-        saving.save(self._out / _CHECKPOINT, arrays, state)
+        saving.save(self._out / output.CHECKPOINT, arrays, state)
 
     def _resume(self, directory: pathlib.Path) -> None:
         losses, results = saving.load(directory / _RESULTS)
-        arrays, state = saving.load(directory / _CHECKPOINT)
+        arrays, state = saving.load(directory / output.CHECKPOINT)
         if {json.dumps(part["what"]) for part in (results, state)} != {
             json.dumps(self._bundle.about["what"])
         }:
-            raise SystemExit(f"error: {directory} holds the results of another bundle")
+            raise output.InputError(f"{directory} holds the results of another bundle")
         self._done = {int(name): value for name, value in losses.items()}
         # Results are written first: they may have the piece that the checkpoint goes on with.
         if state["piece"] and not set(state["piece"]) <= self._done.keys():

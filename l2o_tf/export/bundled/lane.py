@@ -207,31 +207,24 @@ class Lane:
             "cards": {str(stage): card for stage, (_, card) in self.stages.items()},
         }
 
-    def restore(self, values: dict, arrays: dict[str, Weights], rows: list[Row]) -> None:
+    def restore(self, values: dict, snapshots: dict[int, Weights], rows: list[Row]) -> None:
         """Goes on from where a run stood.
 
         Args:
             values: what `to_json` returned.
-            arrays: the weights of `best`, `stage_*` and `snapshot_*`.
+            snapshots: the validated weights by epoch, those of later epochs too.
             rows: the lines of metrics.csv, those of later events too.
         """
         self.state = curriculum.State.from_json(values["schedule"])
         self.num_events = values["num_events"]
         self.rows = [row for row in rows if int(row["event"]) <= self.num_events]
-        self.best = arrays.get("best", self.best)
+        # The epoch that a validation is due for has no snapshot yet.
+        last = self.state.epoch - (self.phase is curriculum.Phase.VALIDATION)
+        self.snapshots = {epoch: w for epoch, w in snapshots.items() if epoch <= last}
+        # The best weights of a stage are among them: all that is kept is a snapshot as well.
         self.stages = {
-            int(stage): (arrays[f"stage_{stage}"], card) for stage, card in values["cards"].items()
+            int(stage): (self.snapshots[card["epoch"]], card)
+            for stage, card in values["cards"].items()
         }
-        self.snapshots = {
-            int(name[len("snapshot_") :]): weights
-            for name, weights in arrays.items()
-            if name.startswith("snapshot_")
-        }
-
-    def arrays(self) -> dict[str, Weights]:
-        """The weights that `restore` takes."""
-        return {
-            "best": self.best,
-            **{f"stage_{stage}": weights for stage, (weights, _) in self.stages.items()},
-            **{f"snapshot_{epoch}": weights for epoch, weights in self.snapshots.items()},
-        }
+        if self.stages:
+            self.best, _ = self.stages[max(self.stages)]

@@ -3,7 +3,8 @@
 usage: python run_bundle.py --out=DIR [--seconds=N] [--resume=DIR] [--benchmark=N] [--tf32]
 
 It does all that the bundle has, or works for N seconds, whichever comes first, and leaves results
-and a checkpoint in DIR; --resume goes on from those of an earlier call.
+and a checkpoint in DIR; --resume goes on from those of an earlier call. Only the call that goes on
+from them writes over results that DIR holds.
 """
 
 import argparse
@@ -22,6 +23,7 @@ sys.path.insert(0, str(HERE))
 
 import jax
 import numpy as np
+import output
 from saving import Arrays
 
 try:
@@ -84,9 +86,18 @@ class Bundle:
 
 
 def work(bundle: Bundle, options: argparse.Namespace) -> None:
-    """Does what the bundle has, as far as the time allows."""
+    """Does what the bundle has, as far as the time allows.
+
+    Raises:
+        InputError: if the folder of the results, or that to go on from, cannot be used.
+    """
     module = importlib.import_module(_WORK[bundle.about["what"]["kind"]])
-    doing = module.Work(bundle, options)
+    resumed = pathlib.Path(options.resume) if options.resume else None
+    with output.held(pathlib.Path(options.out), resumed):
+        _do(module.Work(bundle, options), options)
+
+
+def _do(doing, options: argparse.Namespace) -> None:
     stops: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stops.append(1))
@@ -157,6 +168,14 @@ def main() -> None:
     parser.add_argument("--programs", help="what to measure, such as train_8; all by default")
     parser.add_argument("--tf32", action="store_true", help="allow TensorFloat-32")
     options = parser.parse_args()
+    try:
+        _run(options)
+    except output.InputError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+
+
+def _run(options: argparse.Namespace) -> None:
     say(f"jax {jax.__version__} on {jax.local_devices()[0].device_kind}")
     bundle = Bundle(options.data, options.tf32)
     if options.benchmark:

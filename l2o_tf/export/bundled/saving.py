@@ -12,10 +12,13 @@ Arrays = dict[str, np.ndarray]
 
 
 def replace(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file under another name first."""
+    """Writes a file under another name first; the disk has it before what is written next."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}")
-    temporary.write_bytes(content)
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(temporary, path)
 
 

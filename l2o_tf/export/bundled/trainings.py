@@ -12,7 +12,7 @@ class Work:
     """All lanes, and the files that they leave."""
 
     def __init__(self, bundle, options: argparse.Namespace):
-        """Starts, or goes on from the results of an earlier call."""
+        """Starts, or goes on from the results of an earlier call; raises as `results.read`."""
         self._about, self._out = bundle.about, pathlib.Path(options.out)
         arrays = bundle.initial()
         self._metas = {

@@ -1,0 +1,171 @@
+"""What `run_bundle.py` leaves behind, whenever it is killed, and what it does not write over."""
+
+import importlib
+import shutil
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from l2o_tf.export import bundle
+from l2o_tf.training import curriculum
+
+MODULES = ("lane", "results", "output", "saving", "philox", "curriculum")
+ABOUT = {"what": {"kind": "train"}, "columns": ["event", "kind", "epoch", "stage", "num_steps"]}
+ABOUT["columns"] += ["loss", "last_loss", "gradient_norm", "skipped_meta_steps", "decision"]
+SCHEDULE = {
+    "train_steps": [8, 12],
+    "validation_steps": [12, 16],
+    "period_epochs": 2,
+    "min_periods": 2,
+    "max_epochs": None,
+    "max_steps": None,
+}
+RECIPE = {
+    "config": {},
+    "schedule": SCHEDULE,
+    "unroll_length": 4,
+    "imitation_r": [0.0],
+    "validation_epochs": 1,
+    "weight_average": 0.0,
+    "seed": 0,
+}
+# Of validations by epoch: two stages, the second of which ends with a period that is worse.
+LOSSES = {2: 3.0, 4: 2.0, 6: 2.5, 8: 1.5, 10: 1.0, 12: 1.2}
+NUM_EVENTS = 12 + 6 + 1  # Epochs, validations and a baseline.
+
+
+@pytest.fixture
+def bundled(tmp_path, monkeypatch):
+    """Imports a module as it is imported from a bundle."""
+    files = [f"{name}.py" for name in MODULES if name != "curriculum"]
+    bundle.finish(tmp_path / "bundle", {}, files, [curriculum.__file__])
+    monkeypatch.syspath_prepend(str(tmp_path / "bundle"))
+    for name in MODULES:
+        sys.modules.pop(name, None)
+    yield importlib.import_module
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+def new_lane(bundled):
+    return bundled("lane").Lane(0, RECIPE, {"w": np.float32([-1])})
+
+
+def train(lane, num_events):
+    """Trains until there were so many events, on weights that are the number of the epoch."""
+    while lane.num_events < num_events and lane.phase.value != "finished":
+        if not lane.trains:
+            epoch = lane.state.epoch
+            lane.validated(np.float32([LOSSES[epoch]]), {"w": np.float32([epoch])}, 0)
+            continue
+        lane.record(lane.next_unroll(), 0.5, 0.25, 0)
+    return lane
+
+
+def standing(lane):
+    """All that a lane has, as plain values."""
+    return {
+        **lane.to_json(),
+        "best": lane.best["w"].tolist(),
+        "stages": {k: (w["w"].tolist(), card) for k, (w, card) in lane.stages.items()},
+        "snapshots": {k: w["w"].tolist() for k, w in lane.snapshots.items()},
+        "rows": [
+            {key: str(value) for key, value in row.items() if value != ""} for row in lane.rows
+        ],
+    }
+
+
+def write_all(bundled, root):
+    """Results after every number of events, and what the lane had then."""
+    stood = []
+    for count in range(NUM_EVENTS + 1):
+        lane = train(new_lane(bundled), count)
+        metas = {0: {"meta/w": np.float32([count])}}
+        bundled("results").write(root / str(count), [lane], metas, ABOUT)
+        stood.append(standing(lane))
+    return stood
+
+
+def test_a_kill_between_results_and_checkpoint_changes_nothing(tmp_path, bundled):
+    stood = write_all(bundled, tmp_path)
+    last = stood[-1]
+    assert [last["best"], list(last["stages"]), last["schedule"]["phase"]] == [
+        [10.0],
+        [0, 1],
+        "finished",
+    ]
+    for before in range(len(stood)):
+        for after in range(before, len(stood)):
+            killed = tmp_path / f"{before}_{after}"
+            shutil.copytree(tmp_path / str(after), killed)
+            shutil.copy(tmp_path / str(before) / "checkpoint.npz", killed)
+            lane = new_lane(bundled)
+            metas = bundled("results").read(killed, [lane], ABOUT["what"])
+            assert metas[0]["meta/w"].tolist() == [before]
+            assert standing(lane) == stood[before]
+            assert standing(train(lane, NUM_EVENTS)) == last
+
+
+def test_results_hold_no_weights_twice(tmp_path, bundled):
+    write_all(bundled, tmp_path)
+    with zipfile.ZipFile(tmp_path / str(NUM_EVENTS) / "results_0.zip") as archive:
+        names = {name.partition("/")[2] for name in archive.namelist()}
+    snapshots = {f"snapshot_{epoch}.npz" for epoch in (2, 4, 8, 10, 12)}
+    assert names == {"lane.json", "metrics.csv", *snapshots}
+
+
+def test_results_that_are_older_than_the_checkpoint_are_refused(tmp_path, bundled):
+    write_all(bundled, tmp_path)
+    shutil.copy(tmp_path / "5" / "checkpoint.npz", tmp_path / "4")
+    with pytest.raises(bundled("output").InputError, match="lacks results of lane 0"):
+        bundled("results").read(tmp_path / "4", [new_lane(bundled)], ABOUT["what"])
+    with pytest.raises(bundled("output").InputError, match="results of another bundle"):
+        bundled("results").read(tmp_path / "5", [new_lane(bundled)], {"kind": "other"})
+
+
+@pytest.mark.parametrize("name", ["checkpoint.npz", "evaluation.npz", "results_0.zip"])
+def test_results_of_another_call_are_not_written_over(tmp_path, bundled, name):
+    output, out, other = bundled("output"), tmp_path / "out", tmp_path / "other"
+    for directory in (out, other):
+        directory.mkdir()
+    (other / "checkpoint.npz").touch()
+    with output.held(out), output.held(tmp_path / "new", other):
+        pass
+    (out / name).touch()
+    for resumed in (None, other):
+        with pytest.raises(output.InputError, match="results of another call.*--resume="):
+            with output.held(out, resumed):
+                pass
+
+
+def test_results_may_be_gone_on_from(tmp_path, bundled):
+    output, out = bundled("output"), tmp_path / "out"
+    with pytest.raises(output.InputError, match="has no checkpoint.npz to go on from"):
+        with output.held(out, out):
+            pass
+    assert not out.exists()
+    out.mkdir()
+    (out / "checkpoint.npz").touch()
+    with output.held(out, out / ".." / "out"):
+        assert (out / "checkpoint.npz").exists()
+
+
+def test_two_processes_do_not_write_to_one_folder(tmp_path, bundled):
+    pytest.importorskip("fcntl")
+    output = bundled("output")
+    with output.held(tmp_path / "out"):
+        with pytest.raises(output.InputError, match="is in use by another process"):
+            with output.held(tmp_path / "out"):
+                pass
+    with output.held(tmp_path / "out"):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, bundled):
+    (tmp_path / "file").touch()
+    output = bundled("output")
+    with pytest.raises(output.InputError, match="cannot write to --out=.*file: "):
+        with output.held(tmp_path / "file"):
+            pass
