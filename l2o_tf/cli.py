@@ -70,16 +70,20 @@ def report_input_errors() -> Iterator[None]:
 def parse(config_class: type, argv: list[str]) -> Any:
     """Parses a command line, --flagfile included, and imports the plug-ins that it names.
 
+    Arguments without a flag are for the fields that `config_class.ARGUMENTS` names, if it does: a
+    list takes all beside those of its flag, and one without a value takes one.
+
     Raises:
-        InputError: for an unknown flag, a value of the wrong type or one out of range, or a
-            plug-in that cannot be imported.
+        InputError: for an unknown flag, a value of the wrong type or one out of range, an argument
+            that no field takes, or a plug-in that cannot be imported.
     """
     values = flags.FlagValues()
+    values.set_gnu_getopt()  # Flags may follow arguments without one.
     for field in dataclasses.fields(config_class):
         _define(field, values)
     argv = _with_shipped_flagfiles(argv)
     try:
-        rest = values(argv)[1:]
+        rest = _take_arguments(config_class, values, values(argv)[1:])
     except UnicodeDecodeError as error:
         raise errors.InputError(f"a flagfile is no text in UTF-8: {error}") from None
     except (flags.Error, OSError, ValueError, RecursionError) as error:
@@ -230,6 +234,20 @@ def _with_shipped_flagfiles(argv: list[str]) -> list[str]:
 def _has_recipes(config_class: type) -> bool:
     """Whether the flagfiles of the package are for the command."""
     return getattr(config_class, "HAS_RECIPES", False)
+
+
+def _take_arguments(
+    config_class: type, values: flags.FlagValues, arguments: list[str]
+) -> list[str]:
+    """Makes arguments without a flag the values of those that take them; returns those left."""
+    fields = {field.name: field for field in dataclasses.fields(config_class)}
+    for name in getattr(config_class, "ARGUMENTS", ()):
+        flag = values[name]
+        if typing.get_origin(config_flags.kind(fields[name])) is tuple:
+            flag.value, arguments = ",".join(filter(None, [flag.value, *arguments])), []
+        elif arguments and not flag.value:
+            flag.value, *arguments = arguments
+    return arguments
 
 
 def _in_plain_words(message: str) -> str:

@@ -48,6 +48,8 @@ class CompareConfig(flags.CommandFlags):
         InputError: if a side is missing or a number is out of range.
     """
 
+    ARGUMENTS = ("a", "b")  # What arguments without a flag are.
+
     a: str = flags.flag("", "The first result; the first argument without a flag.", "Input")
     b: str = flags.flag("", "The second result; the second argument without a flag.", "Input")
     window: int = flags.flag(
@@ -109,18 +111,8 @@ def main(config: CompareConfig) -> int:
     return 3 if comparison.Verdict.UNDECIDED in verdicts else 0
 
 
-def name_the_sides(argv: list[str]) -> list[str]:
-    """Turns the first two arguments that are not flags into --a and --b."""
-    sides = iter(("--a=", "--b="))
-    return argv[:1] + [
-        argument if argument.startswith("-") else next(sides, "") + argument
-        for argument in argv[1:]
-    ]
-
-
 def command() -> None:
     """The command line, also installed as l2o-compare."""
-    sys.argv = name_the_sides(sys.argv)
     cli.run(CompareConfig, DESCRIPTION, main)
 
 

@@ -66,7 +66,12 @@ def main(config: PublishConfig) -> None:
         raise errors.InputError(
             f"no metrics.csv in {directory}: --run must be the directory of a run or of select"
         )
-    card.get("selection", {}).pop("table", None)  # It stays with the selection.
+    selection = card.get("selection", {})
+    if not isinstance(selection, dict):
+        raise errors.InputError(
+            f"{directory / artifacts.RULE_CARD} is damaged: its selection is no object"
+        )
+    selection.pop("table", None)  # It stays with the selection.
     runs = [run for run in results.load(config.results) if run.rule == config.label]
     if not runs:
         raise errors.InputError(f"{config.results} holds no rule {config.label!r}")

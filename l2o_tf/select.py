@@ -1,7 +1,6 @@
 """Chooses the best of many trained rules: `python -m l2o_tf.select RUNS...`."""
 
 import functools
-import sys
 
 from l2o_tf import cli
 from l2o_tf.evaluation.config import SelectConfig
@@ -28,17 +27,8 @@ def main(config: SelectConfig) -> None:
     selecting.select(config, cli.say, functools.partial(cli.prepare_as, config))
 
 
-def name_the_runs(argv: list[str]) -> list[str]:
-    """Turns the arguments that are not flags into --runs."""
-    prefix = "--runs="
-    runs = [a.removeprefix(prefix) for a in argv[1:] if a.startswith(prefix) or a[:1] != "-"]
-    flags = [a for a in argv[1:] if a[:1] == "-" and not a.startswith(prefix)]
-    return [*argv[:1], *([prefix + ",".join(runs)] if runs else []), *flags]
-
-
 def command() -> None:
     """The command line, also installed as l2o-select."""
-    sys.argv = name_the_runs(sys.argv)
     cli.run(SelectConfig, DESCRIPTION, main)
 
 

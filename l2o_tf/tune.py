@@ -6,6 +6,7 @@ from l2o_tf.evaluation.config import TuneConfig
 DESCRIPTION = """\
 Searches a grid for the best learning rate of analytical rules on optimizees: the baselines of the
 paper's figure 7. The results are cached where evaluate finds them for tuned:adam and the like.
+More --rates add to those that were tried before: the winner is the best of all.
 
 usage: python -m l2o_tf.tune [flags]
 

@@ -97,11 +97,40 @@ def test_exit_code_2_is_one_line(tmp_path):
     assert done.stderr == f"error: {where} not found: pass [LABEL=]PATH[:OPTIMIZEE[:RULE]]\n"
 
 
-def test_sides_become_flags():
-    name_the_sides = compare.name_the_sides
-    assert name_the_sides(["p", "x", "--out=o", "y"]) == ["p", "--a=x", "--out=o", "--b=y"]
-    assert name_the_sides(["p", "x", "y", "z"]) == ["p", "--a=x", "--b=y", "z"]
-    assert name_the_sides(["p", "--help"]) == ["p", "--help"]
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        ("x --out=o y", ("x", "y", "o", 0.25)),
+        ("--out o x y", ("x", "y", "o", 0.25)),
+        ("x --tolerance 0.5 l=y --out o", ("x", "l=y", "o", 0.5)),
+        ("--b=y x", ("x", "y", None, 0.25)),
+        ("--a x y", ("x", "y", None, 0.25)),
+    ],
+)
+def test_arguments_become_sides(monkeypatch, arguments, expected):
+    given = []
+    monkeypatch.setattr(compare, "main", given.append)
+    monkeypatch.setattr(sys, "argv", ["compare", *arguments.split()])
+    with pytest.raises(SystemExit) as exited:
+        compare.command()
+    assert not exited.value.code
+    (config,) = given
+    assert (config.a, config.b, config.out, config.tolerance) == expected
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ("x y z", "unexpected argument 'z'; flags are written as --name=value"),
+        ("x --out", "Missing value for flag --out (--help lists the flags)"),
+        ("x", "two results are needed: python -m l2o_tf.compare A B"),
+    ],
+)
+def test_arguments_that_are_no_sides(monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(sys, "argv", ["compare", *arguments.split()])
+    with pytest.raises(SystemExit) as exited:
+        compare.command()
+    assert (exited.value.code, capsys.readouterr().err) == (2, f"error: {message}\n")
 
 
 @pytest.mark.parametrize(

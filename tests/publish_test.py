@@ -71,6 +71,18 @@ def test_the_winner_of_a_selection_keeps_its_scores(trained, tmp_path):
         publish.main(publish.PublishConfig(run=str(tmp_path / "best"), out=str(out), **flags))
 
 
+@pytest.mark.parametrize("selection", [3, None, [], "x"])
+def test_a_card_with_a_damaged_selection_is_one_line(trained, tmp_path, selection):
+    artifacts.save_rule(tmp_path / "best", trained, card={"selection": selection})
+    flags = {"results": str(tmp_path / "results"), "label": "mine", "commit": "abc"}
+    out = tmp_path / "out"
+    with pytest.raises(errors.InputError) as raised:
+        publish.main(publish.PublishConfig(run=str(tmp_path / "best"), out=str(out), **flags))
+    where = tmp_path / "best" / "rule.json"
+    assert str(raised.value) == f"{where} is damaged: its selection is no object"
+    assert not out.exists()
+
+
 def test_what_is_missing_is_named(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     flags = ["--run=run", "--results=results", "--label=other", "--out=out"]

@@ -75,11 +75,6 @@ class Comparison(NamedTuple):
         return f"{self.a.name} / {self.b.name}"
 
     @property
-    def agrees(self) -> bool:
-        """Whether nothing speaks against it that the two agree: the verdict is not DIFFER."""
-        return self.verdict is not Verdict.DIFFER
-
-    @property
     def first_difference(self) -> int | None:
         """The last step of the first window that differs significantly; None without one."""
         found = self.a.steps[self.significant]

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from l2o_tf.core import errors
 from l2o_tf.core.flags import CommandFlags, flag, json_object, require, require_given, to_text
 from l2o_tf.data import datasets
@@ -11,6 +13,7 @@ from l2o_tf.run.device_flags import DeviceFlags
 from l2o_tf.run.shared_flags import FILES, LENGTH, WHAT
 
 _MAX_SEEDS = 10**6
+_MIN_RATE, _MAX_RATE = (float(end) for end in (np.finfo("f4").tiny, np.finfo("f4").max))
 
 _RATES_HELP = "The grid of learning rates. Default: 0.0001, 0.0003, 0.001, ... 3, 10."
 
@@ -145,8 +148,8 @@ class TuneConfig(CommandFlags, DeviceFlags):
         if not self.rules:
             raise errors.InputError("--rules is empty: name at least one")
         for rate in self.rates or ():
-            if not 0 < rate < float("inf"):
-                raise errors.InputError(f"--rates={rate} must be positive numbers")
+            expected = f"positive numbers of float32, {_MIN_RATE:.2g} to {_MAX_RATE:.2g}"
+            require(_MIN_RATE <= rate <= _MAX_RATE, "rates", rate, expected)
         _check_common(self)
 
 
@@ -157,6 +160,8 @@ class SelectConfig(CommandFlags, DeviceFlags):
     Raises:
         InputError: for a value out of range; the message names the flag.
     """
+
+    ARGUMENTS = ("runs",)  # What arguments without a flag are.
 
     runs: tuple[str, ...] = flag(
         (),

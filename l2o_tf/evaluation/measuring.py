@@ -21,19 +21,20 @@ class Bench:
         self._data_dir = data_dir
         self._datasets: dict[tuple[str, str], datasets.Dataset] = {}
         self._runners: dict[str, runner.Runner] = {}
-        self._loaded: tuple[selection.Snapshot, UpdateRule] | None = None
+        self._loaded: tuple[selection.Snapshot, UpdateRule | None] | None = None
 
     def measure(self, measurement: selection.Measurement) -> selection.Measured:
         """Runs one trajectory; a rule whose weights are not finite counts as diverged.
 
         Raises:
-            InputError: for a rule or data that cannot be used.
+            InputError: for a rule or data that cannot be used, or a rule that has been replaced
+                since it was found.
         """
         snapshot, task, seed = measurement
-        arrays = files.read_arrays(snapshot.path)
-        if not all(np.isfinite(value).all() for value in arrays.values()):
+        rule = self._rule(snapshot)
+        if rule is None:
             return selection.measured(np.full([task.num_steps], np.nan, np.float32))
-        on, rule = self.runner(*task[:3]), self._rule(snapshot)
+        on = self.runner(*task[:3])
         return selection.measured(on.run(rule, seed_of_run(seed), task.num_steps))
 
     def runner(self, optimizee: str, dataset: str, split: str) -> runner.Runner:
@@ -48,7 +49,13 @@ class Bench:
             self._datasets[name, split] = datasets.load(name, split, self._data_dir)
         return self._datasets[name, split]
 
-    def _rule(self, snapshot: selection.Snapshot) -> UpdateRule:
+    def _rule(self, snapshot: selection.Snapshot) -> UpdateRule | None:
+        """The rule; None if its weights are not finite."""
         if self._loaded is None or self._loaded[0] != snapshot:
-            self._loaded = snapshot, artifacts.load_rule(snapshot.directory, snapshot.path)
+            arrays, rule = files.read_arrays(snapshot.path), None
+            if all(np.isfinite(value).all() for value in arrays.values()):
+                rule = artifacts.load_rule(snapshot.directory, snapshot.path)
+            # After it was loaded, so that what was loaded is what is checked.
+            selection.check(snapshot)
+            self._loaded = snapshot, rule
         return self._loaded[1]

@@ -28,6 +28,9 @@ _bench: Any = None  # Of a process of a pool.
 def open(jobs: int, recipe: Recipe, prepare: Callable[[], None]) -> Iterator[Measure]:
     """Yields a function that measures: measurements in, (measurement, what it gave) out.
 
+    It asks for few measurements ahead of those that it has handed back, so that the next can
+    depend on what is stored by then.
+
     Args:
         jobs: the number of processes; 1 for this one.
         recipe: of what measures, which each process makes for itself.
@@ -49,7 +52,7 @@ def open(jobs: int, recipe: Recipe, prepare: Callable[[], None]) -> Iterator[Mea
         initargs=(processes.shared_machine(jobs), recipe, prepare),
     )
     try:
-        yield lambda measurements: _side_by_side(executor, measurements)
+        yield lambda measurements: _side_by_side(executor, jobs, measurements)
     except BaseException:
         # What they measure would only hold up who has pressed Ctrl-C; they hold nothing to save.
         for process in set(multiprocessing.active_children()) - others:
@@ -59,16 +62,27 @@ def open(jobs: int, recipe: Recipe, prepare: Callable[[], None]) -> Iterator[Mea
     executor.shutdown()
 
 
-def _side_by_side(executor, measurements):
+def _side_by_side(executor, jobs, measurements):
+    futures = {}
     try:
-        futures = {executor.submit(_measure, one): one for one in measurements}
-        for future in concurrent.futures.as_completed(futures):
-            yield futures[future], future.result()
+        for one in measurements:
+            futures[executor.submit(_measure, one)] = one
+            # One more than there are processes, so that none waits for what is done to be stored.
+            yield from _done(futures, wait=len(futures) > jobs)
+        while futures:
+            yield from _done(futures, wait=True)
     except concurrent.futures.process.BrokenProcessPool:
         raise errors.InputError(
             "a process that measured has died, perhaps for lack of memory; what was measured is "
             "kept: go on with fewer --jobs"
         ) from None
+
+
+def _done(futures, wait):
+    """Takes out what is done, of which there is at least one if `wait`."""
+    timeout, until = None if wait else 0, concurrent.futures.FIRST_COMPLETED
+    for future in concurrent.futures.wait(futures, timeout, until).done:
+        yield futures.pop(future), future.result()
 
 
 def _make(recipe: Recipe) -> Any:

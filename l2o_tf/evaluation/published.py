@@ -55,7 +55,8 @@ def read(path: str | os.PathLike) -> dict[tuple[str, str], Curve]:
         The curves by (panel, series), named as in the paper, in the order of the file.
 
     Raises:
-        InputError: if the file is absent or has other columns or values.
+        InputError: if the file is absent or has other columns or values, or steps that do not
+            increase.
     """
     points: dict[tuple[str, str], list[tuple[int, float]]] = {}
     try:
@@ -65,7 +66,12 @@ def read(path: str | os.PathLike) -> dict[tuple[str, str], Curve]:
                 raise ValueError(f"its columns are not {','.join(_COLUMNS)}")
             for panel, series, step, value in rows:
                 point = int(step), float(value) if value else np.nan
-                points.setdefault((panel, series), []).append(point)
+                curve = points.setdefault((panel, series), [])
+                if curve and point[0] <= curve[-1][0]:
+                    raise ValueError(
+                        f"{series} on {panel} has step {point[0]} after {curve[-1][0]}"
+                    )
+                curve.append(point)
     except (OSError, ValueError, csv.Error) as error:
         raise errors.InputError(f"cannot read published curves from {path}: {error}") from error
     name = pathlib.Path(path).name

@@ -15,7 +15,7 @@ from l2o_tf.data import datasets
 from l2o_tf.evaluation import pool, selection, selection_report, tuning
 from l2o_tf.evaluation.config import SelectConfig
 
-_RECORD, _SCORES = "selection.json", "scores"
+_SCORES = "scores"
 _BENCH = "l2o_tf.evaluation.measuring"
 _SECONDS_BETWEEN_LINES = 10
 _Tasks = Mapping[str, tuning.Task]  # By optimizee.
@@ -47,11 +47,11 @@ def _select(config: SelectConfig, tell, prepare) -> None:
     _check_workdir(workdir)
     for folder in (workdir, workdir / _SCORES):
         files.remove_temporaries(folder)
-    candidates = selection.find(config.runs)
+    candidates = selection.find(config.runs, workdir)
     tasks = {name: task_of(config, name) for name in config.optimizees}
     runs = len({snapshot.run for snapshot in candidates})
     tell(f"selecting among {len(candidates)} snapshots of {runs} runs on {_what(tasks)}")
-    files.write_json(workdir / _RECORD, config.to_json())
+    files.write_json(workdir / selection.RECORD, config.to_json())
     if config.jobs > 1:  # Processes that find no data would all download them at the same time.
         for dataset, split in {task[1:3] for task in tasks.values() if task.dataset}:
             datasets.load(dataset, split, config.data_dir)
@@ -79,7 +79,7 @@ def adopt(
     """
     workdir = pathlib.Path(config.workdir)
     _check_workdir(workdir)
-    files.write_json(workdir / _RECORD, config.to_json())
+    files.write_json(workdir / selection.RECORD, config.to_json())
     store = selection.Store(workdir / _SCORES)
     for measurement, found in measured:
         store.write(measurement, found)
@@ -104,7 +104,7 @@ def _check_workdir(workdir: pathlib.Path) -> None:
     """A winner is not to be written over a run's export."""
     if files.exists(workdir) and not files.is_dir(workdir):
         raise errors.InputError(f"--workdir={workdir} is no directory: choose another one")
-    if not files.is_dir(workdir) or files.exists(workdir / _RECORD):
+    if not files.is_dir(workdir) or files.exists(workdir / selection.RECORD):
         return
     # A kill may leave a temporary file alone.
     if not all(map(files.is_temporary, files.matching(workdir, "*"))):
@@ -205,8 +205,10 @@ def _report(
     files.write_atomically(workdir / "table.txt", text.encode())
     selection_report.draw(rungs, workdir / "selection.png", _what(tasks))
     winner = table.rows[0].snapshot
-    files.write_json(workdir / artifacts.RULE_CARD, table.card(config))
-    files.write_arrays(workdir / artifacts.RULE_ARRAYS, files.read_arrays(winner.path))
+    card, arrays = table.card(config), files.read_arrays(winner.path)
+    selection.check(winner)
+    files.write_json(workdir / artifacts.RULE_CARD, card)
+    files.write_arrays(workdir / artifacts.RULE_ARRAYS, arrays)
     sys.stdout.write(
         f"{text}the best is {winner.name} ({winner.path}): "
         f"{workdir / artifacts.RULE_ARRAYS}, {workdir / artifacts.RULE_CARD}\n"

@@ -23,6 +23,7 @@ from l2o_tf.evaluation import results, statistics, tuning
 from l2o_tf.run import snapshots
 
 SURVIVORS = 3  # One of so many goes on to the next rung.
+RECORD = "selection.json"  # In the directory of a selection.
 
 
 class Snapshot(NamedTuple):
@@ -75,23 +76,40 @@ class Rung(NamedTuple):
     scores: Mapping[Snapshot, float]
 
 
-def find(sources: Iterable[str]) -> list[Snapshot]:
+def find(sources: Iterable[str], workdir: str | os.PathLike | None = None) -> list[Snapshot]:
     """The snapshots of runs.
 
     Args:
         sources: directories, each a run with snapshots, snapshots beside their rule.json, an
-            exported rule (one snapshot), or a folder of such directories.
+            exported rule (one snapshot), or a folder of such directories. What a selection has
+            left in such a folder is no run: its winner is one of the others.
+        workdir: the directory of the selection itself, which is no run either, such as where
+            runs/* names it the second time.
 
     Raises:
         InputError: if there is nothing in a directory, or a file cannot be read.
     """
-    directories = list(dict.fromkeys(d for source in sources for d in _directories(source)))
+    found = dict.fromkeys(d for source in sources for d in _directories(source))
+    own = None if workdir is None else pathlib.Path(workdir).resolve()
+    directories = [directory for directory in found if directory.resolve() != own]
+    if not directories:
+        raise errors.InputError(f"--workdir={workdir} is the only one of the runs: pass others")
     labels = _labels(directories)
     return [
         snapshot
         for directory, label in zip(directories, labels)
         for snapshot in _snapshots_in(directory, label)
     ]
+
+
+def check(snapshot: Snapshot) -> None:
+    """Raises InputError for one that is no longer what it was when it was found."""
+    card = _card(snapshot.directory)
+    if _fingerprint(card, files.read_arrays(snapshot.path)) != snapshot.fingerprint:
+        raise errors.InputError(
+            f"{snapshot.path} has been replaced since this selection began, such as by a run that "
+            "still trains; what was measured is kept: select again"
+        )
 
 
 def measured(losses: np.ndarray) -> Measured:
@@ -191,7 +209,11 @@ def _directories(source: str) -> list[pathlib.Path]:
         raise errors.InputError(f"{source}: no such directory; pass directories of runs")
     if _is_run(path):
         return [path]
-    inside = [child for child in files.matching(path, "*") if _is_run(child)]
+    inside = [
+        child
+        for child in files.matching(path, "*")
+        if _is_run(child) and not files.exists(child / RECORD)
+    ]
     if not inside:
         raise errors.InputError(
             f"{source} holds no {artifacts.RULE_CARD}: pass the directory of a run that has "
@@ -215,17 +237,32 @@ def _labels(directories: Sequence[pathlib.Path]) -> list[str]:
 
 
 def _snapshots_in(directory: pathlib.Path, label: str) -> list[Snapshot]:
-    card = files.read_json(directory / artifacts.RULE_CARD)
-    if not isinstance(card, dict):
-        raise errors.InputError(f"{directory / artifacts.RULE_CARD} is not a rule's card")
+    card = _card(directory)
     paths = snapshots.find(directory / snapshots.DIRECTORY) or snapshots.find(directory)
     found = [(snapshots.epoch_of(path), path) for path in paths]
     if not found:
-        found = [(int(card.get("epoch", 0)), directory / artifacts.RULE_ARRAYS)]
+        found = [(_epoch(directory, card), directory / artifacts.RULE_ARRAYS)]
     return [
         Snapshot(label, epoch, directory, path, _fingerprint(card, files.read_arrays(path)))
         for epoch, path in found
     ]
+
+
+def _card(directory: pathlib.Path) -> dict[str, Any]:
+    card = files.read_json(directory / artifacts.RULE_CARD)
+    if not isinstance(card, dict):
+        raise errors.InputError(f"{directory / artifacts.RULE_CARD} is not a rule's card")
+    return card
+
+
+def _epoch(directory: pathlib.Path, card: dict[str, Any]) -> int:
+    epoch = card.get("epoch", 0)
+    if not isinstance(epoch, int):
+        raise errors.InputError(
+            f"{directory / artifacts.RULE_CARD} is damaged: its epoch is {json.dumps(epoch)}, no "
+            "integer"
+        )
+    return epoch
 
 
 def _fingerprint(card: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> str:

@@ -97,21 +97,18 @@ def _evaluate(config: EvaluateConfig, tell, prepare) -> None:
     rates = _rates(config, bench, loaded, stored.values())
     missing = [key for key in _own_runs(config, loaded) if _run_key(*key) not in stored]
     if missing:
-        tell(_announcement(bench, config, missing, _searches(bench, loaded, missing, rates)))
-        # Data that cannot be used are found out before anything is written, and a directory that
-        # cannot be written before the first long run.
-        for optimizee in dict.fromkeys(optimizee for _, optimizee, _ in missing):
-            bench.runner(optimizee)
-        with results.lock(config.workdir):
-            files.write_json(_record_path(config), _check_workdir(config, fingerprints))
+        searches = _searches(bench, loaded, missing, rates)
+        tell(_announcement(bench, config, missing, searches))
+        _make_ready(config, bench, missing, searches, fingerprints)
     shown = progress.Progress(tell, len(missing), config.num_steps)
-    searching = 0.0  # Seconds.
+    searching, num_left = 0.0, len(missing)  # Seconds, runs.
 
     def wanted():
-        nonlocal searching
+        nonlocal searching, num_left
         for label, optimizee, seed in missing:
             if results.is_stored(config.workdir, _run_key(label, optimizee, seed)):
                 shown.skip()  # By another evaluation in the same directory.
+                num_left -= 1
                 continue
             rule, rate = loaded[label], None
             if isinstance(rule, tuning.Tuned):
@@ -121,21 +118,33 @@ def _evaluate(config: EvaluateConfig, tell, prepare) -> None:
             yield workbench.Wanted(label, optimizee, seed, rate)
 
     started, num_done, seconds = time.monotonic(), 0, 0.0
-    with _open(config, bench, shown, prepare) as measure:
+    with _open(config, bench, fingerprints, shown, prepare) as measure:
         for (label, optimizee, seed, rate), losses in measure(wanted()):
             task = bench.task(optimizee)
             run = results.Run(label, task.optimizee, task.dataset, task.split, seed, losses, rate)
             results.append(config.workdir, run)
-            num_done += 1
+            num_done, num_left = num_done + 1, num_left - 1
             seconds = time.monotonic() - started - searching
             left = ""
             if config.jobs > 1:  # Where no process says how far its run is.
-                to_go = progress.duration(seconds / num_done * (len(missing) - num_done))
+                to_go = progress.duration(seconds / num_done * num_left)
                 left = f" ({num_done} of {len(missing)} runs, about {to_go} left)"
             tell(f"{label} on {optimizee}, seed {seed}: {report.outcome(run)}{left}")
     if num_done:
         tell(f"{num_done * config.num_steps / seconds:.0f} optimizee steps per second")
     _report(config, loaded, tell)
+
+
+def _make_ready(config, bench, missing, searches, fingerprints) -> None:
+    """Finds out what cannot be used or written before the first long run, and then records it."""
+    # Data first, so that nothing is written if they cannot be used.
+    for optimizee in dict.fromkeys(optimizee for _, optimizee, _ in missing):
+        bench.runner(optimizee)
+    with results.lock(config.workdir):
+        files.write_json(_record_path(config), _check_workdir(config, fingerprints))
+    if config.jobs > 1:  # Else processes, and what they have done, would wait for a search.
+        for search in searches:
+            bench.tuned(*search)
 
 
 def _searches(bench, loaded, missing, rates) -> list[tuple[str, str]]:
@@ -162,10 +171,11 @@ def _announcement(bench, config: EvaluateConfig, missing, searches: Sized) -> st
 
 
 @contextlib.contextmanager
-def _open(config, bench, shown, prepare) -> Iterator[pool.Measure[workbench.Wanted]]:
+def _open(config, bench, fingerprints, shown, prepare) -> Iterator[pool.Measure[workbench.Wanted]]:
     """What measures: the bench, which shows how far a run is, or processes."""
     if config.jobs > 1:
-        with pool.open(config.jobs, (workbench.__name__, config), prepare) as measure:
+        recipe = workbench.__name__, (config, fingerprints)
+        with pool.open(config.jobs, recipe, prepare) as measure:
             yield measure
         return
 
@@ -198,9 +208,9 @@ def _tune(config: TuneConfig, tell: Callable[[str], None]) -> None:
     rates = config.rates or tuning.RATES
     for optimizee in config.optimizees:
         for rule in config.rules:
-            rate = bench.tune(rule, optimizee, rates, config.num_seeds)
+            found = bench.tune(rule, optimizee, rates, config.num_seeds)
             path = tuning.Cache(config.tuned_dir).path(rule, bench.task(optimizee))
-            sys.stdout.write(f"{workbench.winner(rule, optimizee, rate, rates)} ({path})\n")
+            sys.stdout.write(f"{workbench.winner(rule, optimizee, found)} ({path})\n")
 
 
 def _run_key(label: str, optimizee: str, seed: int) -> str:

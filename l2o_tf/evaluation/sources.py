@@ -196,8 +196,7 @@ def _several(paths: Sequence[pathlib.Path], window: int) -> dict[Key, Source]:
 def _is_metrics(path: pathlib.Path) -> bool:
     if path.suffix != ".csv":
         return False
-    with open(path, "rb") as file:
-        return file.read(len(_METRICS_BEGIN)) == _METRICS_BEGIN.encode()
+    return files.read_bytes(path).startswith(_METRICS_BEGIN.encode())
 
 
 def _trainings(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:

@@ -62,8 +62,8 @@ class Record(NamedTuple):
     """What is known of a rule on a task.
 
     Attributes:
-        learning_rate: the winner of the last grid; None before a grid is complete.
-        num_seeds: the runs that each score of that grid is the mean of.
+        learning_rate: the winner; None before a grid is complete.
+        num_seeds: the runs that each score of the last complete grid is the mean of.
         scores: the score of every learning rate that was tried with so many.
         others: what was tried with other numbers of runs, by that number.
     """
@@ -76,6 +76,13 @@ class Record(NamedTuple):
     def scores_of(self, num_seeds: int) -> Scores:
         """The scores that are means of so many runs."""
         return self.scores if num_seeds == self.num_seeds else self.others.get(num_seeds, {})
+
+
+class Winner(NamedTuple):
+    """What a search found: the best learning rate, and all that it was compared with."""
+
+    learning_rate: float
+    rates: Collection[float]
 
 
 def check_tunable(name: str) -> None:
@@ -126,12 +133,20 @@ def best(scores: Scores) -> float:
     """
     winner = min(scores, key=scores.__getitem__)
     if math.isinf(scores[winner]):
-        raise errors.InputError("every learning rate of the grid diverged: use smaller --rates")
+        raise errors.InputError(
+            "every learning rate of the grid diverged: tune with smaller --rates "
+            "(python -m l2o_tf.tune)"
+        )
     return winner
 
 
 def edge(learning_rate: float, rates: Collection[float]) -> str:
-    """A remark on a winner that may not be the best, because the grid ends there; else empty."""
+    """A remark on a winner that may not be the best, because the grid ends there; else empty.
+
+    Args:
+        learning_rate: the winner.
+        rates: all that it was compared with.
+    """
     for end, where, others in ((min, "lowest", "lower"), (max, "highest", "higher")):
         if len(rates) > 1 and learning_rate == end(rates):
             return f", the {where} of the grid: tune with {others} --rates as well"
@@ -182,6 +197,19 @@ class Cache:
             known = self.read(rule, task)
             self._write(rule, task, _merged(known, record) if known else record)
 
+    def decide(self, rule: str, task: Task, num_seeds: int, scores: Scores) -> Winner:
+        """Stores the scores of a grid, and as the winner the best of all with so many seeds.
+
+        Raises:
+            InputError: if every rate diverged.
+        """
+        with self._lock():
+            known = self.read(rule, task)
+            everything = {**(known.scores_of(num_seeds) if known else {}), **scores}
+            record = Record(best(everything), num_seeds, everything)
+            self._write(rule, task, _merged(known, record) if known else record)
+        return Winner(best(everything), everything)
+
     def _lock(self) -> contextlib.AbstractContextManager:
         return locks.exclusive(self.directory / ".lock", f"{self.directory}", wait=True)
 
@@ -206,8 +234,11 @@ def search(
     num_seeds: int,
     cache: Cache,
     tell: Callable[[str], None],
-) -> float:
+) -> Winner:
     """Searches a grid, but for the rates in the cache, and stores the winner.
+
+    A grid adds to those before it: the winner is the best of all rates that were tried on the task
+    with so many seeds.
 
     Args:
         rule: one of `rules.tunable_names()`.
@@ -219,7 +250,7 @@ def search(
         tell: is given a line with the number of runs, and one for each rate that was run.
 
     Returns:
-        The learning rate with the lowest score.
+        The learning rate with the lowest score, and all that have one.
 
     Raises:
         InputError: if every rate diverged, or the file in the cache is damaged.
@@ -245,9 +276,7 @@ def search(
             f"tuning {rule} on {task.optimizee}: learning rate {rate:g} "
             f"({number} of {len(rates)}): ln loss {scores[rate]:.3f}"
         )
-    winner = best(scores)
-    cache.add(rule, task, Record(winner, num_seeds, scores))
-    return winner
+    return cache.decide(rule, task, num_seeds, scores)
 
 
 def _merged(known: Record, new: Record) -> Record:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2o_tf import optimizees, rules
-from l2o_tf.core import flags, seeds
+from l2o_tf.core import errors, flags, seeds
 from l2o_tf.data import datasets
 from l2o_tf.evaluation import contenders, runner, tuning
 from l2o_tf.evaluation.config import EvaluateConfig, EvaluationFlags, TuneConfig
@@ -87,13 +87,16 @@ class Workbench:
     def tuned(self, rule: str, optimizee: str) -> float:
         """The tuned learning rate of a rule: from the cache, or searched now."""
         rate = self.known_rate(rule, optimizee)
-        if rate is None:
-            rate = self.tune(rule, optimizee, tuning.RATES, tuning.DEFAULT_NUM_SEEDS)
-            self._tell(winner(rule, optimizee, rate, tuning.RATES))
-        return rate
+        if rate is not None:
+            return rate
+        found = self.tune(rule, optimizee, tuning.RATES, tuning.DEFAULT_NUM_SEEDS)
+        self._tell(winner(rule, optimizee, found))
+        return found.learning_rate
 
-    def tune(self, rule: str, optimizee: str, rates: tuple[float, ...], num_seeds: int) -> float:
-        """The best rate of a grid; raises as `tuning.search`."""
+    def tune(
+        self, rule: str, optimizee: str, rates: tuple[float, ...], num_seeds: int
+    ) -> tuning.Winner:
+        """The best rate of a grid and of what was tried before; raises as `tuning.search`."""
         cache, task = tuning.Cache(self._config.tuned_dir), self.task(optimizee)
         on = functools.partial(self.runner, optimizee)
         return tuning.search(rule, task, on, rates, num_seeds, cache, self._tell)
@@ -117,12 +120,29 @@ class Workbench:
 
 
 class Bench(Workbench):
-    """A workbench of a process of `pool`, which says nothing."""
+    """A workbench of a process of `pool`, which says nothing and reads the rules once more."""
 
-    def __init__(self, config: EvaluateConfig):
+    def __init__(self, argument: tuple[EvaluateConfig, dict[str, str]]):
+        """Of an evaluation and the fingerprints of its rules by label."""
+        config, self._fingerprints = argument
         super().__init__(config, _ignore)
 
+    def measure(self, wanted: Wanted, progress: Callable[[int], None] = _ignore) -> np.ndarray:
+        """As of a workbench.
 
-def winner(rule: str, optimizee: str, rate: float, rates: tuple[float, ...]) -> str:
+        Raises:
+            InputError: if the rule has been replaced since the evaluation began, such as by a run
+                that still trains.
+        """
+        if contenders.fingerprint(self.rules()[wanted.label]) != self._fingerprints[wanted.label]:
+            raise errors.InputError(
+                f"{wanted.label} has become another rule (or has other weights) since this "
+                "evaluation began; what was measured is kept: write newname=RULE or use another "
+                "--workdir"
+            )
+        return super().measure(wanted, progress)
+
+
+def winner(rule: str, optimizee: str, found: tuning.Winner) -> str:
     """What people read of a search."""
-    return f"{rule} on {optimizee}: learning rate {rate:g}{tuning.edge(rate, rates)}"
+    return f"{rule} on {optimizee}: learning rate {found.learning_rate:g}{tuning.edge(*found)}"

@@ -70,6 +70,8 @@ def test_absent_directory(tmp_path):
         "a,b\n1,2\n",
         "panel,series,step,ln_loss\nA,B,x,1\n",
         "panel,series,step,ln_loss\nA,B\n",
+        "panel,series,step,ln_loss\nA,B,100,1\nA,B,100,2\n",
+        "panel,series,step,ln_loss\nA,B,200,1\nA,B,100,2\n",
     ],
 )
 def test_other_files(tmp_path, text):
@@ -77,6 +79,17 @@ def test_other_files(tmp_path, text):
     with pytest.raises(errors.InputError, match="cannot read published curves") as caught:
         published.figure(2, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_steps_increase_within_a_curve(tmp_path):
+    lines = ["panel,series,step,ln_loss", "A,B,100,1", "A,C,100,2", "A,B,300,3", "A,C,300,"]
+    (tmp_path / "mine.csv").write_text("\n".join(lines))
+    read = published.read(tmp_path / "mine.csv")
+    assert [curve.steps.tolist() for curve in read.values()] == [[100, 300], [100, 300]]
+    np.testing.assert_array_equal(read["A", "C"].ln_loss, [2, np.nan])
+    (tmp_path / "mine.csv").write_text("\n".join([*lines, "A,B,300,4"]))
+    with pytest.raises(errors.InputError, match="mine.csv: B on A has step 300 after 300$"):
+        published.read(tmp_path / "mine.csv")
 
 
 def test_labels_lead_to_results_and_back():

@@ -3,21 +3,17 @@
 import csv
 import json
 import math
-import os
 import pathlib
-import subprocess
-import sys
+import shutil
 
 import numpy as np
 import pytest
 
 from l2o_tf import artifacts, cli, loading, rules
-from l2o_tf import select as select_command
 from l2o_tf.core import errors, files
 from l2o_tf.evaluation import measuring, runner, selecting, selection
 from l2o_tf.evaluation.config import SelectConfig
 
-PACKAGE = pathlib.Path(__file__).parents[2] / "l2o_tf"
 # The larger, the faster; from 1 on they diverge.
 RATES = {"a": {10: 0.006, 20: 0.01, 30: 0.002}, "b": {10: 0.004, 20: 0.008}}
 NUM_STEPS = 400
@@ -277,36 +273,70 @@ def test_exported_rules_and_bare_snapshots_are_sources(tmp_path):
     ]
 
 
-def test_default_rungs_are_a_tenth_and_three_tenths():
-    def rungs(num_steps):
-        return SelectConfig(runs=("x",), workdir="y", num_steps=num_steps).all_rungs()
+def test_a_selection_among_the_runs_is_none_of_them(runs, tmp_path, capsys):
+    folder = tmp_path / "folder"
+    for name, rates in RATES.items():
+        make_run(folder / name, rates)
+    tables = []
+    for sources, workdir in (
+        ([str(folder)], folder / "selected"),
+        ([str(folder)], folder / "selected"),
+        ([str(folder)], folder / "again"),
+        (map(str, sorted(folder.iterdir())), folder / "selected"),  # As folder/* names them.
+    ):
+        select([s for s in sources if not s.endswith("again")], workdir)
+        assert "selecting among 5 snapshots of 2 runs on simple\n" in capsys.readouterr().err
+        tables.append((workdir / "table.csv").read_bytes())
+    assert len(set(tables)) == 1
+    # Named on its own it is the exported rule that it also is.
+    select([str(folder / "selected"), str(folder / "b")], tmp_path / "out")
+    assert "selecting among 3 snapshots of 2 runs" in capsys.readouterr().err
+    with pytest.raises(errors.InputError, match="selected is the only one of the runs"):
+        select([str(folder / "selected")], folder / "selected")
+    shutil.rmtree(folder / "a")
+    shutil.rmtree(folder / "b")
+    with pytest.raises(errors.InputError, match="folder holds no rule.json: pass the directory of"):
+        select([str(folder)], folder / "selected")
 
-    assert rungs(10000) == (1000, 3000, 10000)
-    assert rungs(1000) == (100, 300, 1000)
-    assert rungs(500) == (150, 500)
-    assert rungs(100) == (100,)
+
+@pytest.mark.parametrize("num_runs", [1, 2])
+def test_what_is_replaced_meanwhile_is_neither_measured_nor_exported(
+    tmp_path, monkeypatch, num_runs
+):
+    def export(name, rate):
+        rule = rules.create("global_learning_rate", initial_rate=rate)
+        artifacts.save_rule(tmp_path / name, rule)
+        return str(tmp_path / name)
+
+    runs, run, made = [export("a", 0.002), export("b", 0.001)][:num_runs], runner.Runner.run, []
+
+    def meanwhile(self, rule, *args):
+        made.append(round(float(rule.weights()["learning_rate"]), 6))
+        export(pathlib.Path(runs[-1]).name, 0.003)
+        return run(self, rule, *args)
+
+    monkeypatch.setattr(runner.Runner, "run", meanwhile)
+    with pytest.raises(errors.InputError, match="rule.npz has been replaced since this selection"):
+        select(runs, tmp_path / "out", rungs=())
+    assert made == [0.002] and not (tmp_path / "out" / "rule.npz").exists()
+    (score,) = (tmp_path / "out" / "scores").iterdir()
+    assert json.loads(score.read_text())["score"] == pytest.approx(score_of(0.002, 400), abs=1e-3)
+    monkeypatch.setattr(runner.Runner, "run", run)
+    assert select(runs, tmp_path / "out", rungs=()) == 0
+    assert float(rows_of(tmp_path / "out")[0]["score@400"]) == pytest.approx(
+        score_of(0.003, 400), abs=1e-3
+    )
 
 
-@pytest.mark.parametrize(
-    "flags, message",
-    [
-        ({"runs": ()}, "no runs: python -m l2o_tf.select RUN"),
-        ({"workdir": ""}, "--workdir=DIR is needed"),
-        ({"split": "test"}, "a rule must not be chosen on them; use validation or train"),
-        ({"split": "test[:100]"}, r"--split=test\[:100\]: results are reported on the test images"),
-        ({"split": "tset"}, "--split=tset must be one of"),
-        ({"optimizees": ()}, "--optimizees is empty"),
-        ({"jobs": 0}, "--jobs=0 must be at least 1"),
-        ({"rungs": (3000, 1000)}, "--rungs=3000,1000 must be positive, increasing and below"),
-        ({"rungs": (10000,)}, "--rungs=10000 must be positive, increasing and below"),
-        ({"shard": "3/2"}, "--shard=3/2 must be i/n with i from 1 to n"),
-        ({"shard": "2"}, "--shard=2 must be i/n"),
-        ({"num_seeds": 0}, "--num_seeds=0 must be at least 1"),
-    ],
-)
-def test_flags_out_of_range(flags, message):
-    with pytest.raises(errors.InputError, match=message):
-        SelectConfig(**{"runs": ("x",), "workdir": "y", **flags})
+@pytest.mark.parametrize("epoch", ["90", None, 9.5])
+def test_a_card_without_a_number_of_its_epoch_is_one_line(tmp_path, epoch):
+    artifacts.save_rule(tmp_path / "a", rules.create("global_learning_rate"), card={"epoch": epoch})
+    with pytest.raises(errors.InputError) as raised:
+        select([str(tmp_path / "a")], tmp_path / "out")
+    assert str(raised.value) == (
+        f"{tmp_path / 'a' / 'rule.json'} is damaged: its epoch is {json.dumps(epoch)}, no integer"
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_no_run_or_no_selection_is_one_line(runs, tmp_path):
@@ -337,25 +367,3 @@ def test_a_snapshot_of_another_rule_is_reported(tmp_path):
     files.write_arrays(tmp_path / "a" / "snapshots" / "epoch_000001.npz", {"rate": np.float32(1)})
     with pytest.raises(errors.InputError, match="epoch_000001.npz lacks learning_rate"):
         select([run], tmp_path / "out")
-
-
-def test_arguments_become_runs():
-    name_the_runs = select_command.name_the_runs
-    assert name_the_runs(["p", "x", "--jobs=2", "y"]) == ["p", "--runs=x,y", "--jobs=2"]
-    assert name_the_runs(["p", "--runs=x,y", "z"]) == ["p", "--runs=x,y,z"]
-    assert name_the_runs(["p", "--help"]) == ["p", "--help"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("by", [["-m", "l2o_tf.select"], [str(PACKAGE / "select.py")]])
-def test_the_command_does_not_hide_the_standard_module_of_its_name(by):
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
-    done = subprocess.run(
-        [sys.executable, *by, "/nothing", "--optimizees=simple", "--workdir=/nothing/out"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-    )
-    assert done.stderr == "error: /nothing: no such directory; pass directories of runs\n"
-    assert done.returncode == 2

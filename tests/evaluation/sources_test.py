@@ -1,5 +1,6 @@
 """Whatever can be compared is read as the same thing: means of ln loss per window."""
 
+import errno
 import pickle
 
 import numpy as np
@@ -166,6 +167,23 @@ def test_files_that_hold_no_curves(tmp_path, name, content, message):
     with pytest.raises(errors.InputError, match=message) as caught:
         sources.read(str(tmp_path / name))
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_may_not_be_read_is_one_line(tmp_path, monkeypatch):
+    def refused(path, *args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    paths = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    for path in paths:
+        path.write_text("1,2,3\n")
+    for spec in (str(paths[0]), ",".join(map(str, paths))):
+        with monkeypatch.context() as patch:
+            patch.setattr("builtins.open", refused)
+            patch.setattr("io.open", refused)
+            with pytest.raises(errors.InputError) as raised:
+                sources.read(spec, window=1)
+        assert str(raised.value) == f"cannot read {paths[0]}: Permission denied"
+        assert sources.read(spec, window=1)
 
 
 def write_metrics(directory, losses, lengths=(100, 100)):

@@ -98,12 +98,46 @@ def test_a_second_call_runs_nothing_and_more_rates_run_only_those(tmp_path, rate
     assert rates_run == [] and (tmp_path / FILE).read_bytes() == first
     tune(tmp_path, num_seeds=2, rates=(0.2, 0.45))
     assert rates_run == [0.45, 0.45]
-    assert "learning rate 0.45, the highest of the grid" in capsys.readouterr().out
+    # Higher ones were tried before: there is no edge to go beyond.
+    out = capsys.readouterr().out.splitlines()
+    assert out[-1] == f"sgd on simple: learning rate 0.45 ({tmp_path / FILE})"
     del rates_run[:]
     tune(tmp_path, num_seeds=1, rates=(0.2,))  # Scores over other seeds do not count.
     assert rates_run == [0.2]
     tune(tmp_path, num_seeds=2)  # But they are still there.
     assert rates_run == [0.2]
+
+
+def test_a_grid_that_is_worse_does_not_replace_the_winner(tmp_path, rates_run, capsys):
+    tune(tmp_path, rates=(0.2, 0.3))
+    assert "learning rate 0.3, the highest of the grid: tune with higher" in capsys.readouterr().out
+    tune(tmp_path, rates=(0.9, 0.95))  # As that remark advises, but too far.
+    tune(tmp_path, rates=(1e20, 1e30))  # Diverge.
+    assert rates_run == [0.2, 0.3, 0.9, 0.95, 1e20, 1e30]
+    out = f"sgd on simple: learning rate 0.3 ({tmp_path / FILE})\n"
+    assert capsys.readouterr().out == 2 * out
+    content = json.loads((tmp_path / FILE).read_text())
+    assert content["learning_rate"] == 0.3 and len(content["scores"]) == 6
+    tune(tmp_path, rates=(0.9,), num_seeds=2)  # Means of two runs are not compared with those.
+    content = json.loads((tmp_path / FILE).read_text())
+    assert (content["learning_rate"], content["num_seeds"]) == (0.9, 2)
+    tune(tmp_path, rates=(0.9,))
+    content = json.loads((tmp_path / FILE).read_text())
+    assert (content["learning_rate"], content["num_seeds"]) == (0.3, 1)
+
+
+def test_two_searches_at_once_leave_the_best_of_both(tmp_path, monkeypatch):
+    run, started = runner.Runner.run, []
+
+    def meanwhile(self, *args):
+        if not started:
+            started.append(True)
+            tune(tmp_path, rates=(0.3, 0.9))
+        return run(self, *args)
+
+    monkeypatch.setattr(runner.Runner, "run", meanwhile)
+    tune(tmp_path, rates=(0.1, 0.2))
+    assert json.loads((tmp_path / FILE).read_text())["learning_rate"] == 0.3
 
 
 def test_evaluation_takes_the_winner_of_any_grid(tmp_path, rates_run):
@@ -241,6 +275,9 @@ def test_all_rates_diverge(tmp_path, rates_run):
     for _ in range(2):
         with pytest.raises(errors.InputError, match="^every learning rate of the grid diverged: "):
             tune(tmp_path, rates=(1e20, 1e30))
+    # The grid of an evaluation is no flag of its own: the line says whose --rates.
+    with pytest.raises(errors.InputError, match=r"with smaller --rates \(python -m l2o_tf.tune\)"):
+        tune(tmp_path, rates=(1e20, 1e30))
     assert rates_run == [1e20, 1e30]  # The second time it is known.
 
 
@@ -295,6 +332,11 @@ def test_a_damaged_cache_file_is_named(tmp_path, rates_run, content):
         ({"rules": ()}, "--rules is empty"),
         ({"rates": (0.1, -1.0)}, "--rates=-1.0 must be positive numbers"),
         ({"rates": (math.nan,)}, "--rates=nan must be positive numbers"),
+        (
+            {"rates": (0.1, 1e300)},
+            "--rates=1e+300 must be positive numbers of float32, 1.2e-38 to ",
+        ),
+        ({"rates": (1e-300,)}, "--rates=1e-300 must be positive numbers of float32"),
         ({"num_seeds": 0}, "--num_seeds=0 must be at least 1"),
         ({"num_steps": 10**9}, "--num_steps=1000000000 must be at most 100000000"),
     ],
