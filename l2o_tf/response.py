@@ -9,7 +9,8 @@ from l2o_tf.core import errors, flags
 DESCRIPTION = """\
 Feeds rules a gradient that does not change, of several sizes, until their updates settle, and
 prints the learning rate of the SGD that they equal there, and the update that they make of
-gradient 0. A rule whose rate is low at small gradients is slow late in a run.
+gradient 0. A rule whose rate is low at small gradients is slow late in a run. The rule mlp, which
+scales the update of each tensor to its learning rate, has no such rate and is refused.
 
 usage: python -m l2o_tf.response [--rules=RULE,...] [--snapshots=RUN,...] [flags]
 

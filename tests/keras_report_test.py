@@ -1,13 +1,15 @@
 import csv
 import json
 import re
+import sys
 
 import pytest
 
 from l2o_tf import keras_report
 from l2o_tf.core import errors, flags
-from l2o_tf.keras_evaluation import bench, session
+from l2o_tf.keras_evaluation import bench, session, tasks
 from l2o_tf.keras_evaluation.config import KerasReportConfig
+from l2o_tf.optimizees import keras_starts
 
 MODULE = """
 import keras, numpy as np
@@ -20,6 +22,25 @@ def make_model():
     x = np.random.default_rng(0).normal(size=[40, 2]).astype("float32")
     y = x @ [[1.0], [-2.0]]
     return Task(model, "mse", (x[:30], y[:30]), (x[30:], y[30:]), batch_size=10, num_steps=40)
+
+class Own(keras.Model):  # Keras cannot build it again from its configuration.
+    def __init__(self, units):
+        super().__init__()
+        self.dense = keras.layers.Dense(int(units))
+        self.dense.supports_jit = False
+        self.supports_jit = False
+
+    def call(self, x):
+        return self.dense(x)
+
+def make_own():
+    task = make_model()
+    return Task(Own(np.int64(1)), "mse", task.train, task.validation, 10, num_steps=2)
+
+def make_built():
+    task = make_own()
+    task.model(task.train[0])
+    return task
 
 def make_nothing():
     return 3
@@ -84,6 +105,50 @@ def test_a_report_on_a_model_of_ones_own(module, tmp_path, capsys):
         session.report_on(config(tmp_path / "out", rules=("fast=sgd:0.2",)), told.append, prepare)
     with pytest.raises(errors.InputError, match="of another decay"):
         session.report_on(config(tmp_path / "out", decay="rules"), told.append, prepare)
+
+
+def test_trainings_of_a_task_that_was_edited_are_not_mixed(module, tmp_path, monkeypatch):
+    given = {"num_seeds": 1, "adam_rates": (0.1,), "adamw_rates": (0.1,)}
+    session.report_on(config(tmp_path / "out", **given), lambda line: None, prepare)
+    kept = {path: path.read_text() for path in (tmp_path / "out" / "runs").glob("*.json")}
+
+    def go_on():
+        more = config(tmp_path / "out", rules=("new=sgd:0.2", "fast=sgd:0.3"), **given)
+        session.report_on(more, lambda line: None, prepare)
+
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    for edit, name in ((("=40", "=60"), "num_steps"), (("-2.0", "2.0"), "data")):
+        monkeypatch.delitem(sys.modules, "my_keras_task")
+        (tmp_path / "my_keras_task.py").write_text(MODULE.replace(*edit))
+        with pytest.raises(errors.InputError, match=f"of another {name}: use another --workdir"):
+            go_on()
+        assert {path: path.read_text() for path in (tmp_path / "out").glob("runs/*")} == kept
+    monkeypatch.delitem(sys.modules, "my_keras_task")
+    (tmp_path / "my_keras_task.py").write_text(MODULE)
+    go_on()
+    assert len(list((tmp_path / "out" / "runs").glob("*.json"))) == len(kept) + 1
+    # What an older version wrote says less.
+    for path in kept:
+        content = json.loads(path.read_text())
+        content["identity"] = {
+            name: content["identity"][name] for name in ("optimizer", "decay", "num_steps_scale")
+        }
+        path.write_text(json.dumps(content))
+    with pytest.raises(errors.InputError, match="does not say of which num_steps it is"):
+        go_on()
+
+
+@pytest.mark.parametrize("function", ["make_own", "make_built"])
+def test_a_model_that_keras_cannot_build_again_starts_from_the_seed(module, tmp_path, function):
+    name = f"my_keras_task:{function}"
+    here = bench.Bench(config(tmp_path / "out"))
+
+    def start(label, seed):
+        return here.measure(bench.Wanted(name, label, seed)).losses[0]
+
+    assert start("fast", 0) == start("keras adam:0.1", 0) != start("fast", 1)
+    with pytest.raises(errors.InputError):
+        keras_starts.draws_of(tasks.create(name).model)
 
 
 @pytest.mark.slow

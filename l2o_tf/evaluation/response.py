@@ -16,9 +16,10 @@ import numpy as np
 import tensorflow as tf
 
 from l2o_tf import artifacts
-from l2o_tf.core import loops, text
+from l2o_tf.core import errors, loops, text
 from l2o_tf.evaluation import selection
 from l2o_tf.rules.base import UpdateRule, Weights
+from l2o_tf.rules.mlp import MLP
 
 LastUpdate = Callable[[Weights], tf.Tensor]
 
@@ -43,7 +44,11 @@ def measure(rule: UpdateRule, sizes: Sequence[float], num_steps: int) -> Respons
         rule: the rule; its coordinates should not depend on each other, or they share a tensor.
         sizes: positive sizes of gradients.
         num_steps: steps until the update is read.
+
+    Raises:
+        InputError: for a rule `mlp`, whose coordinates have no rates of their own.
     """
+    _check(rule, rule.registered_name or type(rule).__name__)
     return _response(_last_update(rule, sizes, num_steps), rule, sizes)
 
 
@@ -56,7 +61,7 @@ def measure_all(
     """Measures rules by label and snapshots of trainings by their run and epoch.
 
     Raises:
-        InputError: if a snapshot cannot be read.
+        InputError: if a snapshot cannot be read, or for a rule `mlp`.
     """
     named = itertools.chain(
         rules.items(), ((s.name, artifacts.load_rule(s.directory, s.path)) for s in snapshots)
@@ -64,11 +69,22 @@ def measure_all(
     compiled: dict[str, LastUpdate] = {}  # Rules that differ by their weights alone share one.
     found = {}
     for label, rule in named:
+        _check(rule, label)
         kind = json.dumps([rule.registered_name, rule.options()], sort_keys=True)
         if kind not in compiled:
             compiled[kind] = _last_update(rule, sizes, num_steps)
         found[label] = _response(compiled[kind], rule, sizes)
     return found
+
+
+def _check(rule: UpdateRule, label: str) -> None:
+    # It leaves vectors to Adam, or scales a tensor's update to its learning rate: then a gradient
+    # alone has a rate of that over its size, and beside others one that depends on those.
+    if isinstance(rule, MLP):
+        raise errors.InputError(
+            f"{label} has no rate of its own at a size of gradients: the rule mlp scales the update"
+            " of each tensor to its learning rate and may leave vectors to Adam; leave it out"
+        )
 
 
 def _last_update(rule: UpdateRule, sizes: Sequence[float], num_steps: int) -> LastUpdate:

@@ -8,7 +8,7 @@ import keras
 from l2o_tf import rules
 from l2o_tf.core import errors
 from l2o_tf.evaluation import contenders, progress, tuning
-from l2o_tf.keras_evaluation import store, tasks, training
+from l2o_tf.keras_evaluation import identities, store, tasks, training
 from l2o_tf.keras_evaluation.config import KerasReportConfig
 from l2o_tf.keras_optimizer import LearnedOptimizer
 
@@ -59,16 +59,27 @@ class Bench:
         """Loads the rules; raises as `entries`."""
         self._config = config
         self.entries = {entry.label: entry for entry in entries(config)}
+        self._tasks: dict[str, dict[str, Any]] = {}
 
     def identity(self, wanted: Wanted) -> dict[str, Any]:
-        """What must be the same for a training to be the same."""
+        """What must be the same for a training to be the same.
+
+        Raises:
+            InputError: for a task or data that cannot be used; the first of a task makes it.
+        """
         entry, config = self.entries[wanted.optimizer], self._config
         decays = config.decay == "all" or (config.decay == "rules" and entry.kind == "rule")
         return {
             "optimizer": entry.identity,
             "decay": decays,
             "num_steps_scale": config.num_steps_scale,
+            **self._task(wanted.task),
         }
+
+    def _task(self, name: str) -> dict[str, Any]:
+        if name not in self._tasks:
+            self._tasks[name] = identities.task_identity(name, self._config.data_dir)
+        return self._tasks[name]
 
     def measure(
         self, wanted: Wanted, tell: Callable[[str], None] = lambda line: None
@@ -79,7 +90,9 @@ class Bench:
             InputError: for a task or data that cannot be used.
         """
         keras.backend.clear_session()
-        task = tasks.create(wanted.task, self._config.data_dir)
+        # Else a model that Keras cannot build again would start elsewhere with each optimizer.
+        with training.seeded(wanted.seed, "keras task"):
+            task = tasks.create(wanted.task, self._config.data_dir)
         num_steps = max(1, round(task.num_steps * self._config.num_steps_scale))
         shown = progress.Progress(tell, 1, num_steps)
         shown.start(str(wanted))

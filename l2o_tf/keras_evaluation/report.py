@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import math
 import pathlib
 from collections.abc import Iterable, Mapping
@@ -162,7 +163,7 @@ def summary(report: Report) -> str:
         middle = scores.interquartile_mean([cell.speed_up for cell in cells])
         over_adam = scores.interquartile_mean([cell.over_adam for cell in cells])
         good = sum(_is_as_good(report, cell) for cell in cells)
-        worst = max(_ratio(cell, report.cells[cell.task][first]) for cell in cells)
+        worst = _highest_ratio((cell, report.cells[cell.task][first]) for cell in cells)
         rows.append(
             [
                 label,
@@ -171,7 +172,7 @@ def summary(report: Report) -> str:
                 f"{over_adam.mean:.2f}",
                 str(sum(cell.diverged for cell in cells)),
                 f"{good} of {len(cells)}",
-                f"{worst:.2f}",
+                "-" if worst is None else f"{worst:.2f}",
                 f"{max(cell.bytes_per_parameter for cell in cells):.0f}",
             ]
         )
@@ -181,7 +182,7 @@ def summary(report: Report) -> str:
         f" {report.adamw}, the\nsetting of AdamW that is best over all of them, and beside the best"
         " Adam of each task. As good:\ntasks with a training and a validation loss at or below the"
         " lowest of any of Adam's rates. Worst:\nthe highest ratio of a loss, training or"
-        f" validation, to the one of {first}.\n"
+        f" validation, to the one of {first}, where that is not below 0.\n"
     )
     return "\n".join([*text_rows, "", explanation]) + "\n"
 
@@ -255,8 +256,23 @@ def _is_as_good(report: Report, cell: Cell) -> bool:
     )
 
 
-def _ratio(cell: Cell, other: Cell) -> float:
-    return max(cell.train / other.train, cell.validation / other.validation)
+def _highest_ratio(pairs: Iterable[tuple[Cell, Cell]]) -> float | None:
+    """The highest of one's losses over another's; None if none has a ratio."""
+    losses = [
+        pair
+        for one, other in pairs
+        for pair in ((one.train, other.train), (one.validation, other.validation))
+    ]
+    return max((r for r in itertools.starmap(_ratio, losses) if r is not None), default=None)
+
+
+def _ratio(loss: float, other: float) -> float | None:
+    """How many times as high a loss is; None beside one below 0, where more is not higher."""
+    if loss == other:
+        return 1.0  # Also if both are 0, or both diverged.
+    if other < 0:
+        return math.inf if loss == math.inf else None
+    return loss / other if other else math.copysign(math.inf, loss)
 
 
 def _number(value: float) -> str:

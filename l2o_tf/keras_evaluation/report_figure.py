@@ -46,7 +46,9 @@ def _draw_curves(axis: Axes, curves: Mapping[str, scores.Curve], styles) -> None
         steps = found.window + np.arange(len(found.losses))
         style = styles[label]
         axis.plot(steps, found.losses, color=style.color, linestyle=style.line, linewidth=1.3)
-    axis.set_yscale("log")
+    # A logarithm would leave out losses such as cosine similarities.
+    has_negative = any((found.losses < 0).any() for found in curves.values())
+    axis.set_yscale("linear" if has_negative else "log")
     drawing.label(axis, "step", "training loss")
 
 

@@ -43,11 +43,11 @@ def curve(runs: Sequence[Sequence[float]], num_steps: int) -> Curve:
     """The curve of runs with several seeds, smoothed over a twentieth of the steps.
 
     One run that is too short, or that ends at more than twice the loss of its start, makes the
-    whole curve a diverged one.
+    whole curve a diverged one. Of a loss below 0 that is more than its size above its start.
     """
     window = max(1, num_steps // 20)
     smooth = [_trailing_means(np.asarray(losses, np.float64), window) for losses in runs]
-    if any(len(losses) < num_steps for losses in runs) or any(s[-1] > 2 * s[0] for s in smooth):
+    if any(len(losses) < num_steps for losses in runs) or any(map(_rises, smooth)):
         return Curve(np.empty([0]), window, num_steps)
     return Curve(np.mean(smooth, axis=0), window, num_steps)
 
@@ -113,6 +113,10 @@ def best(finals: Mapping[str, float]) -> str:
 def _first_step(found: Curve, loss: float) -> int:
     """The first step at which a curve that gets as low as `loss` is so."""
     return int(np.argmax(found.losses <= loss)) + found.window
+
+
+def _rises(smooth: np.ndarray) -> bool:
+    return bool(smooth[-1] > smooth[0] + abs(smooth[0]))
 
 
 def _trailing_means(losses: np.ndarray, window: int) -> np.ndarray:

@@ -41,6 +41,7 @@ def _report_on(config, tell, prepare) -> None:
     runs: dict[store.Key, training.Run] = {}
     for name in chosen:
         wanted = [bench.Wanted(name, label, seed) for seed in seeds for label in here.entries]
+        # Makes the task here first: else all processes would download the data, or complain.
         found = {one: kept.read(one.key, here.identity(one)) for one in wanted}
         missing = [one for one, run in found.items() if run is None]
         done = len(runs) + len(found) - len(missing)
@@ -60,8 +61,6 @@ def _report_on(config, tell, prepare) -> None:
 def _open(config, here: bench.Bench, missing, tell, prepare) -> Iterator[pool.Measure]:
     """What trains a task: the bench, which shows how far a training is, or processes."""
     if config.jobs > 1 and missing:
-        # Else all processes would download the data, or complain.
-        tasks.create(missing[0].task, config.data_dir)
         # They end with the task, because Keras and TensorFlow keep all that was ever compiled.
         with pool.open(config.jobs, (bench.__name__, config), prepare) as measure:
             yield measure

@@ -35,7 +35,8 @@ class Store:
             identity: what must be the same for it to be the same training.
 
         Raises:
-            InputError: if the file is damaged or that of another training of the same name.
+            InputError: if the file is damaged, or that of another training of the same name, or
+                of a version that stored less of what must be the same.
         """
         path = self.path(key)
         if not files.exists(path):
@@ -51,10 +52,7 @@ class Store:
             raise errors.InputError(f"{path} is damaged: delete it to train again") from None
         for name, value in identity.items():
             if not isinstance(known, dict) or known.get(name) != value:
-                raise errors.InputError(
-                    f"{path} is of another {name}: give the rule another name, label=RULE, or use"
-                    " another --workdir"
-                )
+                raise errors.InputError(_difference(path, name, known))
         parameters, cpu, wall = numbers
         return found._replace(
             losses=losses, bytes_per_parameter=parameters, cpu_ms=cpu, wall_ms=wall
@@ -71,3 +69,14 @@ class Store:
         """The file of a training."""
         name = f"{key.task} {key.optimizer} {key.seed}"
         return self.directory / (urllib.parse.quote(name, safe=" ").replace(" ", "-") + ".json")
+
+
+def _difference(path: pathlib.Path, name: str, known: Any) -> str:
+    """What is wrong with a file that is not known to be of the same `name`, and what to do."""
+    if name == "optimizer":
+        remedy = "give the rule another name, label=RULE, or use another --workdir"
+    else:
+        remedy = "use another --workdir, or delete it to train again"
+    if isinstance(known, dict) and name in known:
+        return f"{path} is of another {name}: {remedy}"
+    return f"{path} does not say of which {name} it is, as an older version wrote it: {remedy}"

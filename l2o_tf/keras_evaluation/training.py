@@ -1,6 +1,8 @@
 """One training of a Keras task with one optimizer and one seed."""
 
+import contextlib
 import math
+import random
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -59,8 +61,17 @@ def train(
         seed: of the initial values, the order of the examples and Dropout.
         num_steps: the number of steps.
         progress: is given the number of steps that are done.
+
+    Raises:
+        InputError: if the model has no trainable variables.
     """
     model = task.model
+    with seeded(seed, "keras build"):
+        build(task)
+    if not model.trainable_variables:
+        raise errors.InputError(
+            f"model {model.name!r} has no trainable variables; set trainable = True on a layer"
+        )
     initialize(model, seed)
     model.compile(optimizer, task.loss)
     size = sum(math.prod(v.shape) for v in model.trainable_variables)
@@ -93,10 +104,38 @@ def train(
     )
 
 
+@contextlib.contextmanager
+def seeded(seed: int, purpose: str) -> Iterator[None]:
+    """Lets the global random generators start from a seed, for making models alone.
+
+    What a model draws that Keras cannot build again, nobody can draw for it. Afterwards those of
+    Python and NumPy go on where they were, and TensorFlow has the seed that it had; that of Keras
+    belongs to this package's tasks, which clear the session that it is part of.
+    """
+    python, numpy_ = random.getstate(), np.random.get_state()
+    # The only public way to read it; without one it gives the other number, as for an operation.
+    tensorflow, unset = tf.compat.v1.random.get_seed(0)[0], 87654321
+    rng = np.random.default_rng([seed, zlib.crc32(purpose.encode())])
+    keras.utils.set_random_seed(int(rng.integers(2**31)))
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy_)
+        tf.random.set_seed(None if tensorflow == unset else tensorflow)
+
+
+def build(task: Task) -> None:
+    """Calls a model that has no variables yet, such as one without an Input, on a minibatch."""
+    if not task.model.built:
+        task.model(task.train[0][: task.batch_size])
+
+
 def initialize(model: keras.Model, seed: int) -> None:
     """Draws the values of a model from the distributions of its initializers.
 
-    A model that Keras cannot build again from its configuration keeps the values that it has.
+    A model that Keras cannot build again from its configuration keeps the values that it has,
+    which are those of the seed if it was made where `seeded` was open.
     """
     base = seeds.make_seed(seed, "keras task")
     try:

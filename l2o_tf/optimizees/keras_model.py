@@ -60,7 +60,9 @@ class KerasModel(base.Optimizee):
         Args:
             model: a built model.
             loss: the name of a Keras loss, a Keras loss, or a function of (y_true, y_pred) that
-                returns a tensor, whose mean is the loss.
+                returns a tensor, whose mean is the loss. As in `Model.compile`, a function is
+                given both as float32 and of one rank: of y [N] and outputs [N, 1] both are [N, 1].
+                Nests it is given as they are.
             data: a data set, whose images are scaled to [0, 1], or (x, y), nests of arrays
                 [num_examples, ...].
             batch_size: the number of examples in a minibatch.
@@ -184,6 +186,46 @@ def _by_seed(draws):
     return lambda seed: [draw(seeds.fold(seed, i)) for i, draw in enumerate(draws)]
 
 
+class _OfFunction(keras.losses.Loss):
+    """A function of (y_true, y_pred) as the loss that `Model.compile` makes of it.
+
+    Else a y [N] and outputs [N, 1] would broadcast to [N, N], and masks would not count.
+    """
+
+    def __init__(self, function):
+        super().__init__(name="loss")
+        self.function = function
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        if tf.nest.is_nested(y_true) or tf.nest.is_nested(y_pred):
+            return self.function(y_true, y_pred)
+        # Keras divides by the number of replicas, because it adds up what they return.
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        return super().__call__(y_true, y_pred, sample_weight) * replicas
+
+    def call(self, y_true, y_pred):
+        losses = tf.convert_to_tensor(self.function(*_of_one_rank(y_true, y_pred)))
+        # A single number Keras would not divide.
+        return losses if losses.shape.rank else losses[None]
+
+
+def _of_one_rank(a, b):
+    """Two tensors, without the last axis of size 1 that only one has; [N] becomes [N, 1].
+
+    Keras does this to y and the outputs before it calls a function, but exports nothing for it.
+    """
+    if abs(a.shape.rank - b.shape.rank) != 1:
+        return a, b
+    longer, shorter = (a, b) if a.shape.rank > b.shape.rank else (b, a)
+    if longer.shape[-1] != 1:
+        return a, b
+    if shorter.shape.rank == 1:
+        shorter = shorter[:, None]
+    else:
+        longer = tf.squeeze(longer, -1)
+    return (longer, shorter) if a.shape.rank > b.shape.rank else (shorter, longer)
+
+
 def _loss_function(loss):
     try:
         function = keras.losses.get(loss)
@@ -191,7 +233,7 @@ def _loss_function(loss):
         function = None
     if not callable(function):
         raise errors.InputError(f"unknown loss {loss!r}; give a loss of Keras or a function")
-    return function
+    return function if isinstance(function, keras.losses.Loss) else _OfFunction(function)
 
 
 def _is_random_state(variable):

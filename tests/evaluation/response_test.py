@@ -4,10 +4,11 @@ import csv
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from l2o_tf import artifacts, cli, rules
 from l2o_tf import response as command
-from l2o_tf import rules
-from l2o_tf.core import errors, seeds
+from l2o_tf.core import errors, files, seeds
 from l2o_tf.evaluation import response
 
 SIZES = (1e-4, 1e-2, 1.0)
@@ -44,9 +45,6 @@ def test_drift_is_the_update_without_a_gradient():
 
 
 def test_the_command_measures_snapshots_and_writes_them(tmp_path, capsys):
-    from l2o_tf import artifacts
-    from l2o_tf.core import files
-
     rule = rules.create("dm", seed=seeds.make_seed(1, "rule"))
     artifacts.save_rule(tmp_path / "run", rule)
     arrays = {name: np.asarray(value) for name, value in rule.weights().items()}
@@ -84,6 +82,42 @@ def test_the_command_measures_snapshots_and_writes_them(tmp_path, capsys):
 def test_wrong_flags_are_named(flags, message):
     with pytest.raises(errors.InputError, match=message):
         command.ResponseConfig(**flags)
+
+
+@pytest.mark.parametrize("name", ["mlp", "mlp_full"])
+def test_a_rule_that_leaves_vectors_to_adam_is_refused(name, capsys):
+    """The one vector of the measurement would be Adam's, the perceptron not called."""
+    with pytest.raises(SystemExit, match="^2$"), cli.report_input_errors():
+        command.main(command.ResponseConfig(rules=("sgd:0.1", f"mine={name}")))
+    out, err = capsys.readouterr()
+    assert not out and "mine has no rate of its own" in err and len(err.splitlines()) == 1
+
+
+def test_an_mlp_of_one_matrix_alone_moves_by_its_learning_rate():
+    """Why it is refused also without Adam: beside others a gradient moves by something else."""
+    rule = rules.create("mlp", seed=seeds.make_seed(3, "rule"), start="momentum")
+    rates = {}
+    for name, sizes in (("alone", [1e-5]), ("beside", [1e-5, 1.0])):
+        grads = [tf.constant(sizes)[:, None]]
+        params = [tf.zeros_like(grads[0])]
+        state = rule.init(params)
+        for _ in range(30):
+            updates, state = rule.update(grads, state, params)
+            params = [params[0] + updates[0]]
+        rates[name] = -updates[0].numpy()[0, 0] / 1e-5
+    np.testing.assert_allclose(rates["alone"], rule.learning_rate / 1e-5, rtol=1e-3)
+    assert rates["beside"] < 0.2 * rates["alone"]
+    with pytest.raises(errors.InputError, match="mlp has no rate of its own"):
+        response.measure(rule, SIZES, 3)
+
+
+def test_a_snapshot_of_an_mlp_is_refused_by_its_name(tmp_path):
+    rule = rules.create("mlp")
+    artifacts.save_rule(tmp_path / "run", rule)
+    arrays = {name: np.asarray(value) for name, value in rule.weights().items()}
+    files.write_arrays(tmp_path / "run" / "snapshots" / "epoch_000025.npz", arrays)
+    with pytest.raises(errors.InputError, match="run, epoch 25 has no rate of its own"):
+        command.main(command.ResponseConfig(snapshots=(str(tmp_path / "run"),)))
 
 
 def test_a_tuned_rule_needs_an_optimizee():

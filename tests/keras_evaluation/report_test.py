@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 
+from l2o_tf.core import errors
 from l2o_tf.keras_evaluation import report, store, training
 
 KINDS = {
@@ -77,6 +78,46 @@ def test_files_say_what_was_assessed(runs, tmp_path):
     assert "inf" in by_rule["gone"] and math.inf == found.cells["one"]["gone"].train
 
 
+def changed(runs, losses):
+    """Trainings with other losses of a task and an optimizer, in training and after it."""
+    return {
+        key: found._replace(losses=[losses[key[:2]]] * 200, validation_loss=losses[key[:2]])
+        if key[:2] in losses
+        else found
+        for key, found in runs.items()
+    }
+
+
+def worst(found):
+    """The column "worst" by rule: of "over best Adam" on, the columns are numbers."""
+    lines = report.summary(found).splitlines()
+    assert "where that is not below 0" in report.summary(found).replace("\n", " ")
+    return {line.split()[0]: line.split()[-2] for line in lines[1:4]}
+
+
+def test_an_adam_whose_loss_is_zero_has_a_report(runs, tmp_path):
+    zero = {("one", "keras adam:0.01"): 0.0}
+    found = report.write(tmp_path, changed(runs, zero), KINDS)
+    assert worst(found) == {"fast": "inf", "slow": "inf", "gone": "inf"}
+    assert (tmp_path / "report.png").stat().st_size > 10_000
+    both = zero | {("one", "fast"): 0.0}
+    # On the other task half of Adam's validation loss and a lower training loss, here the same.
+    assert worst(report.assess(changed(runs, both), KINDS))["fast"] == "1.00"
+
+
+def test_losses_below_zero_have_no_ratio(runs, tmp_path):
+    below = {("one", label): -0.5 for label in KINDS}
+    below |= {("one", "fast"): -0.9, ("one", "slow"): -0.4}
+    found = report.write(tmp_path, changed(runs, below), KINDS)
+    assert [cell.diverged for cell in found.cells["one"].values()] == [0, 0, 1, 0, 0, 0, 0]
+    # Of the second task alone: half of Adam's validation loss, and the training losses' ratio.
+    slow, adam = (np.exp(-rate * np.arange(191, 201)).mean() for rate in (0.01, 0.02))
+    assert worst(found) == {"fast": "0.50", "slow": f"{slow / adam:.2f}", "gone": "inf"}
+    only = {key: value for key, value in changed(runs, below).items() if key.task == "one"}
+    assert worst(report.assess(only, KINDS)) == {"fast": "-", "slow": "-", "gone": "inf"}
+    assert (tmp_path / "report.png").stat().st_size > 10_000
+
+
 def test_a_stored_training_is_read_as_it_was_written(tmp_path):
     kept, key = store.Store(tmp_path), store.Key("a/b", "x|y", 3)
     identity = {"optimizer": "x", "decay": False}
@@ -85,3 +126,8 @@ def test_a_stored_training_is_read_as_it_was_written(tmp_path):
     assert kept.read(key, identity) == written
     assert written.losses == [0.99005, 0.9802, 0.97045, 0.96079, 0.95123]
     assert [path.parent for path in tmp_path.rglob("*.json")] == [tmp_path]
+
+    with pytest.raises(errors.InputError, match="of another decay: use another --workdir"):
+        kept.read(key, {**identity, "decay": True})
+    with pytest.raises(errors.InputError, match="does not say of which data it is, as an older"):
+        kept.read(key, {**identity, "data": "abc"})

@@ -34,6 +34,17 @@ def test_divergence_counts_as_no_speed():
     assert not scores.curve([[1.0, 0.5, 1.9]], 3).diverged  # Minibatches differ.
 
 
+def test_a_loss_below_zero_that_falls_has_not_diverged():
+    """Such as a cosine similarity, which Keras' loss takes the negative of."""
+    falls, rises = np.linspace(-0.6, -0.95, 100), np.linspace(-0.6, 0.8, 100)
+    found = scores.curve([falls], 100)
+    assert not found.diverged and found.final == pytest.approx(falls[-5:].mean())
+    assert scores.curve([falls, rises], 100).diverged
+    assert not scores.curve([np.linspace(-0.6, -0.1, 100)], 100).diverged
+    assert scores.speed_up(found, scores.curve([falls + 0.1], 100)) > 1
+    assert not scores.curve([[0.0, 0.0, 0.0]], 3).diverged
+
+
 def test_a_curve_is_the_trailing_mean_of_the_mean_over_seeds():
     first, second = np.linspace(9, 1, 40), np.linspace(7, 3, 40)
     found = scores.curve([first, second], 40)

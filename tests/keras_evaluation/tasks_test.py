@@ -1,8 +1,10 @@
 import dataclasses
+import random
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from l2o_tf.core import errors
 from l2o_tf.keras_evaluation import config, task_data, tasks, training
@@ -109,6 +111,63 @@ def test_a_training_ends_where_it_diverges():
     run = training.train(regression(), keras.optimizers.SGD(1e20), seed=0, num_steps=9)
     assert run.diverged_at == len(run.losses) + 1 < 9
     assert run.validation_loss is None
+
+
+def without_input(**options):
+    """A model whose variables are made when it is first called."""
+    layer = keras.layers.Dense(1, **options)
+    x = np.linspace(-1, 1, 22, dtype=np.float32)[:, None]
+    data = (x[:15], 3 * x[:15]), (x[15:], 3 * x[15:])
+    return tasks.Task(keras.Sequential([layer]), "mean_squared_error", *data, 6, 5)
+
+
+def test_a_model_without_an_input_is_built_before_it_is_trained():
+    runs = [
+        training.train(task, keras.optimizers.SGD(0.1), seed=3, num_steps=5)
+        for task in (without_input(), without_input())
+    ]
+    assert runs[0].num_parameters == 2 and len(runs[0].losses) == 5
+    assert runs[0].losses == runs[1].losses and runs[0].validation_loss > 0
+    other = training.train(without_input(), keras.optimizers.SGD(0.1), seed=4, num_steps=1)
+    assert other.losses[0] != runs[0].losses[0]
+
+
+def test_a_frozen_model_is_refused_before_it_is_trained():
+    task, steps = without_input(trainable=False), []
+    with pytest.raises(errors.InputError, match="has no trainable variables"):
+        training.train(task, keras.optimizers.SGD(0.1), 0, 5, steps.append)
+    assert not steps
+
+
+def test_a_seed_is_that_of_a_with_block_alone():
+    def draws():
+        drawn = [random.random(), np.random.rand(), float(tf.random.uniform([]))]
+        return [*drawn, *keras.layers.Dense(3).kernel_initializer([2, 3]).numpy().flat]
+
+    def drawn(seed, purpose="test"):
+        with training.seeded(seed, purpose):
+            return draws()
+
+    assert drawn(1) == drawn(1)
+    for other in (drawn(2), drawn(1, "other")):
+        assert not set(other) & set(drawn(1))
+    random.seed(5), np.random.seed(5)
+    expected = random.random(), np.random.rand()
+    random.seed(5), np.random.seed(5)
+    drawn(1)
+    assert (random.random(), np.random.rand()) == expected
+    # Without a seed before there is none after; with one, it is that.
+    tf.random.set_seed(7)
+    first = float(tf.random.uniform([]))
+    tf.random.set_seed(7)
+    drawn(1)
+    assert float(tf.random.uniform([])) == first
+    tf.random.set_seed(None)
+    after = []
+    for _ in range(2):
+        drawn(1)
+        after.append(float(tf.random.uniform([])))
+    assert after[0] != after[1]
 
 
 def test_batches_are_passes_over_all_examples():
