@@ -251,6 +251,11 @@ class TrainConfig(
         stages = self.curriculum_steps
         increasing = all(a < b for a, b in zip(stages, stages[1:]))
         require(increasing, "curriculum_steps", to_text(stages), "increasing from stage to stage")
+        if self.validation_steps is not None and not self.curriculum:
+            raise errors.InputError(
+                f"--validation_steps={to_text(self.validation_steps)} needs --curriculum; without,"
+                " a validation has as many steps as an epoch, --num_steps"
+            )
         if self.validation_steps is not None:
             expected = f"one number for each of the {len(stages)} stages"
             same = len(self.validation_steps) == len(stages)

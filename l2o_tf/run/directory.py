@@ -13,17 +13,20 @@ run.log              what a person was told, and when
 """
 
 import contextlib
+import dataclasses
 import datetime
 import json
 import os
 import pathlib
 import re
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from l2o_tf import artifacts
 from l2o_tf.core import errors, files, locks, plugins
 from l2o_tf.optimizees.base import OPTIMIZEES
 from l2o_tf.rules.base import RULES
@@ -52,15 +55,42 @@ class Checkpoint(NamedTuple):
     pace: dict[str, float] = {}
 
 
-def default_path(rule: str) -> str:
-    """runs/RULE-DATE-TIME, which does not exist yet."""
+@contextlib.contextmanager
+def with_workdir(
+    run_config: config.TrainConfig, tell: Callable[[str], None]
+) -> Iterator[config.TrainConfig]:
+    """The flags with a workdir: runs/RULE-DATE-TIME where they have none, which `tell` is given.
+
+    That directory is created, so that two runs of the same second have different ones, and removed
+    if nothing comes of it.
+    """
+    if run_config.workdir:
+        yield run_config
+        return
+    path = _claim(run_config.rule)
+    tell(f"--workdir={shlex.quote(path)}")
+    try:
+        yield dataclasses.replace(run_config, workdir=path)
+    finally:
+        with contextlib.suppress(OSError):  # It is not empty.
+            os.removedirs(path)  # And "runs", if there was none before.
+
+
+def _claim(rule: str) -> str:
     name = re.sub(r"[^\w.-]", "_", rule)
     base = pathlib.Path("runs") / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     path, number = base, 1
-    while files.exists(path):
-        number += 1
-        path = base.with_name(f"{base.name}-{number}")
-    return str(path)
+    while True:
+        try:
+            path.mkdir(parents=True)
+            return str(path)
+        except FileExistsError:
+            number += 1
+            path = base.with_name(f"{base.name}-{number}")
+        except OSError as error:
+            raise errors.InputError(
+                f"cannot create {path}: {errors.reason(error)}; choose a --workdir"
+            ) from None
 
 
 class RunDirectory:
@@ -69,12 +99,18 @@ class RunDirectory:
     def __init__(self, path: str):
         self.path = pathlib.Path(path)
 
-    def check(self, run_config: config.TrainConfig, num_replicas: int = 1) -> None:
+    def with_initial_rule(self, run_config: config.TrainConfig) -> config.TrainConfig:
+        """The flags, --init_from being the run's own copy of that rule where it has one."""
+        if run_config.init_from and files.exists(self.initial / artifacts.RULE_CARD):
+            return dataclasses.replace(run_config, init_from=str(self.initial))
+        return run_config
+
+    def check(self, run_config: config.TrainConfig, num_replicas: int | None = 1) -> None:
         """Checks that the directory is new, empty or holds a run with the same flags.
 
         Args:
             run_config: the flags.
-            num_replicas: how many replicas are to train.
+            num_replicas: how many replicas are to train; None where nothing is to.
 
         Raises:
             InputError: if it holds another run or something else.
@@ -85,7 +121,7 @@ class RunDirectory:
             begun_with = recorded.pop(_REPLICAS, 1)
             plugins.require(recorded.pop("plugins", []), f"the run in {self.path}")
             config.check_same_run(run_config, recorded)
-            if begun_with != num_replicas:
+            if num_replicas not in (begun_with, None):
                 raise errors.InputError(
                     f"{self.path} holds a run of {begun_with} replicas, not of {num_replicas}: "
                     "resume it with as many processes or devices, or use another --workdir"

@@ -98,7 +98,8 @@ class ProgressDisplay:
             return int(self._schedule.max_epochs)
         if math.isfinite(self._schedule.max_steps):
             steps_left = self._schedule.max_steps - state.steps
-            return state.epoch + math.ceil(steps_left / self._schedule.train_steps[state.stage])
+            per_epoch = self._schedule.train_steps[state.stage] * self._schedule.trajectories
+            return state.epoch + math.ceil(steps_left / per_epoch)
         period = self._schedule.period_epochs
         periods_left = max(1, int(self._schedule.min_periods) - state.periods)
         return state.epoch - state.period_epoch + periods_left * period

@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import tqdm
 
@@ -37,14 +37,15 @@ def train(run_config: config.TrainConfig, tell: Callable[[str], None]) -> dict[i
         InputError: for flags, data or directories that cannot be used; nothing is started then.
         Interrupted: after a KeyboardInterrupt; all runs are saved.
     """
-    if not run_config.workdir:
-        workdir = directory.default_path(run_config.rule)
-        run_config = dataclasses.replace(run_config, workdir=workdir)
-        tell(f"--workdir={shlex.quote(workdir)}")
+    with directory.with_workdir(run_config, tell) as placed:
+        return _train_in(placed, tell)
+
+
+def _train_in(run_config: config.TrainConfig, tell: Callable[[str], None]) -> dict[int, int]:
     runs = {seed: _of_seed(run_config, seed) for seed in run_config.seeds}
     for one in runs.values():
         directory.RunDirectory(one.workdir).check(one)
-    build.parts(runs[run_config.seeds[0]])  # What is wrong with the flags is said once.
+    build.parts(_first_to_begin(runs.values()))  # What is wrong with the flags is said once.
     tell(
         f"training {run_config.rule} with {len(runs)} seeds, {run_config.jobs} at a time, in "
         f"{run_config.workdir} with\n  {flags.to_flags(run_config)}"
@@ -147,6 +148,12 @@ def _command(run_config: config.TrainConfig) -> list[str]:
 def _of_seed(run_config: config.TrainConfig, seed: int) -> config.TrainConfig:
     workdir = os.path.join(run_config.workdir, f"seed_{seed}")
     return dataclasses.replace(run_config, seeds=(), jobs=1, seed=seed, workdir=workdir)
+
+
+def _first_to_begin(runs: Iterable[config.TrainConfig]) -> config.TrainConfig:
+    """The run that needs most: one without a copy of the rule of --init_from, if there is one."""
+    known = [directory.RunDirectory(one.workdir).with_initial_rule(one) for one in runs]
+    return next((one for one, run in zip(known, runs) if one == run), known[0])
 
 
 def _tell_the_end(codes: dict[int, int], run_config: config.TrainConfig, tell) -> None:

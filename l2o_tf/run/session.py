@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 
 from l2o_tf import artifacts
-from l2o_tf.core import errors, files, flags
+from l2o_tf.core import errors, flags
 from l2o_tf.run import (
     build,
     config,
@@ -65,13 +65,16 @@ def train(
     if not replicas.is_chief:
         workers.follow(run_config, replicas, stopping, tell)
         return
-    if not run_config.workdir:
-        workdir = directory.default_path(run_config.rule)
-        run_config = dataclasses.replace(run_config, workdir=workdir)
-        tell(f"--workdir={shlex.quote(workdir)}")
+    with directory.with_workdir(run_config, tell) as placed:
+        _train_in(placed, tell, replicas, stopping)
+
+
+def _train_in(
+    run_config: config.TrainConfig, tell: Tell, replicas: Replicas, stopping: workers.Stopping
+) -> None:
     run = directory.RunDirectory(run_config.workdir)
-    run.check(run_config, replicas.num_replicas)
-    parts = build.parts(_with_initial_rule(run_config, run), replicas)
+    run.check(run_config, None if run_config.dry_run else replicas.num_replicas)
+    parts = build.parts(run.with_initial_rule(run_config), replicas)
     about = machine.describe(run_config, parts.optimizees, parts.dataset, replicas)
     if run_config.dry_run:
         tell(f"{about}\n{_all_flags(run_config)}")
@@ -80,15 +83,6 @@ def train(
         # Another process may have begun a run here in the meantime.
         run.check(run_config, replicas.num_replicas)
         _Session(run_config, run, parts, replicas, stopping, tell).train(about)
-
-
-def _with_initial_rule(
-    run_config: config.TrainConfig, run: directory.RunDirectory
-) -> config.TrainConfig:
-    """The flags, --init_from being the run's own copy of that rule where it has one."""
-    if run_config.init_from and files.exists(run.initial / artifacts.RULE_CARD):
-        return dataclasses.replace(run_config, init_from=str(run.initial))
-    return run_config
 
 
 class _Session:

@@ -7,6 +7,7 @@ What is kept follows from the number of the epoch alone, so that a resumed run k
 
 import os
 import pathlib
+import re
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from l2o_tf.core import files
 from l2o_tf.training import curriculum, trainer
 
 DIRECTORY = "snapshots"
+_NAME = re.compile(r"epoch_\d+", re.ASCII)
 # After the others training has restored the best weights, which were kept when they were validated.
 _KEEPING = (curriculum.Decision.KEEP, curriculum.Decision.CONTINUE, curriculum.Decision.STOP)
 
@@ -47,14 +49,14 @@ def save(
 
 
 def find(directory: str | os.PathLike) -> list[pathlib.Path]:
-    """The snapshots in a directory, by epoch."""
-    return sorted(files.matching(directory, "epoch_*.npz"), key=epoch_of)
+    """The snapshots in a directory, by epoch; files with other names are somebody else's."""
+    found = files.matching(directory, "epoch_*.npz")
+    return sorted((path for path in found if _NAME.fullmatch(path.stem)), key=epoch_of)
 
 
 def epoch_of(path: pathlib.Path) -> int:
-    """The epoch after which a snapshot was validated, from its name; -1 if it has another name."""
-    digits = path.stem.removeprefix("epoch_")
-    return int(digits) if digits.isdecimal() else -1
+    """The epoch after which a snapshot that `find` returned was validated, from its name."""
+    return int(path.stem.removeprefix("epoch_"))
 
 
 def _spacing(epoch: int, period_epochs: int, max_snapshots: int) -> int:

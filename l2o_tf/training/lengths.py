@@ -68,10 +68,12 @@ def parse(numbers: tuple[float, ...], what: str) -> RandomLength:
         InputError: unless they are whole positive numbers and a positive scale, in this order.
     """
     valid = len(numbers) in (2, 3) and numbers[0] >= 1 and numbers[1] > 0
+    valid = valid and max(numbers) <= _UNLIMITED
     valid = valid and all(number == int(number) for number in (numbers[0], *numbers[2:]))
     if not valid or (len(numbers) == 3 and numbers[2] < numbers[0]):
         raise errors.InputError(
             f"--{what}={','.join(map(str, numbers))} must be minimum,scale or "
-            "minimum,scale,maximum, with whole numbers for minimum <= maximum"
+            "minimum,scale,maximum, with whole numbers for minimum <= maximum, none of them "
+            f"above {_UNLIMITED}"
         )
     return RandomLength(int(numbers[0]), numbers[1], *map(int, numbers[2:]))

@@ -22,7 +22,8 @@ class Evaluation(NamedTuple):
     """What came of one unroll.
 
     Attributes:
-        losses: [max_steps + 1], the last one being 0 where the objective leaves the end out.
+        losses: [max_steps + 1]; the last one, that of the end, may be 0 where the objective leaves
+            it out.
         end: where the trajectory stands after the last step.
         objective: the objective, a scalar.
         taken: the number of steps taken.

@@ -55,7 +55,12 @@ def test_the_command_of_the_readme_is_l2o_dm_with_both_techniques():
         ({"num_steps": 0}, "--num_steps=0 must be at least 1"),
         ({"curriculum_steps": (200, 100)}, "--curriculum_steps=200,100 must be increasing"),
         ({"curriculum_steps": (100, 210)}, "--curriculum_steps=210 must be a multiple"),
-        ({"validation_steps": (100,)}, "--validation_steps=100 must be one number for each"),
+        ({"validation_steps": (100,)}, "--validation_steps=100 needs --curriculum; without"),
+        (
+            {"validation_steps": (100,), "curriculum": True},
+            "--validation_steps=100 must be one number for each",
+        ),
+        ({"meta_learning_rate": 1e300}, "--meta_learning_rate=1e+300 must be between -3.4e+38"),
         ({"unroll_length": 0}, "--unroll_length=0 must be at least 1"),
         ({"num_epochs": 0}, "--num_epochs=0 must be at least 1"),
         ({"num_epochs": 10**12}, "--num_epochs=1000000000000 must be between -2147483647 and"),

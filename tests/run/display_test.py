@@ -41,6 +41,13 @@ def test_lines_name_epoch_stage_and_loss_and_are_not_too_many():
     assert stream.getvalue() == "epoch 1 of 30: stage 0, 100 steps, meta-loss 1.25\n"
 
 
+def test_a_budget_of_steps_is_that_of_all_trajectories():
+    stream = io.StringIO()
+    budget = curriculum.Schedule((20,), (20,), 10, math.inf, math.inf, 400, trajectories=10)
+    display.ProgressDisplay(budget, stream).add(epoch(1, steps=200))
+    assert stream.getvalue().startswith("epoch 1 of 2: ")
+
+
 def test_a_validation_is_always_reported():
     stream = io.StringIO()
     shown = display.ProgressDisplay(SCHEDULE, stream)

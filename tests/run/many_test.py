@@ -1,5 +1,6 @@
 """Trainings of several seeds: what is started, shown, ended and returned."""
 
+import json
 import signal
 import sys
 import threading
@@ -8,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from l2o_tf import artifacts, cli, train
+from l2o_tf import artifacts, cli, rules, train
 from l2o_tf.core import errors
 from l2o_tf.run import many
 from l2o_tf.run.config import TrainConfig
@@ -69,6 +70,22 @@ def test_each_seed_has_its_own_directory_and_flags(monkeypatch, tmp_path):
             **TINY, seed=seed, workdir=f"{tmp_path}/a b/seed_{seed}", imitation_r=(0.5,)
         )
         assert parsed == expected
+
+
+def test_seeds_that_have_a_copy_of_their_first_rule_do_not_need_it_again(monkeypatch, tmp_path):
+    checked = []
+    fake(monkeypatch)
+    monkeypatch.setattr(many.build, "parts", lambda one: checked.append(one.init_from))
+    workdir = tmp_path / "runs"
+    config = TrainConfig(**TINY, seeds=(0, 1), init_from="gone", workdir=str(workdir))
+    for seed, first in ((0, "gone"), (1, str(workdir / "seed_0" / "initial"))):
+        copy = workdir / f"seed_{seed}" / "initial"
+        artifacts.save_rule(copy, rules.create("dm"))
+        (workdir / f"seed_{seed}" / "config.json").write_text(
+            json.dumps(many._of_seed(config, seed).identity())
+        )
+        many.train(config, lambda line: None)
+        assert checked[-1] == first
 
 
 def test_progress_is_one_line_per_seed_and_the_rest_is_in_its_log(monkeypatch, tmp_path):

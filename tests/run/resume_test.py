@@ -1,5 +1,6 @@
 """What a run finds when it is started again, whatever happened to its directory in between."""
 
+import contextlib
 import json
 import math
 import pathlib
@@ -204,6 +205,21 @@ def test_a_run_without_a_workdir_gets_one(parts, monkeypatch, tmp_path):
     made = sorted(path.name for path in pathlib.Path("runs").iterdir())
     assert len(made) == 2 and all(name.startswith("global_learning_rate-20") for name in made)
     assert told[0].startswith("--workdir=runs/global_learning_rate-20")
+
+
+def test_runs_that_begin_in_the_same_second_have_different_directories(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    asked = config.TrainConfig(**toy_run.FLAGS)
+    with contextlib.ExitStack() as stack:
+        placed = [stack.enter_context(directory.with_workdir(asked, print)) for _ in range(3)]
+        assert len({one.workdir for one in placed}) == 3
+        (pathlib.Path(placed[1].workdir) / "file").touch()
+    assert [str(path) for path in pathlib.Path("runs").iterdir()] == [placed[1].workdir]
+    (pathlib.Path(placed[1].workdir) / "file").unlink()
+    pathlib.Path(placed[1].workdir).rmdir()
+    with directory.with_workdir(asked, print):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dry_run_says_what_it_would_do_and_writes_nothing(parts, monkeypatch, tmp_path):

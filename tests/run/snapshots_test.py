@@ -43,6 +43,14 @@ def test_what_was_validated_is_kept_and_what_was_restored_is_not(tmp_path, decis
         assert arrays.keys() == {"w", "b"} and arrays["w"].tolist() == [30, 30]
 
 
+def test_files_with_other_names_are_left_alone(tmp_path):
+    (tmp_path / "snapshots").mkdir()
+    own = tmp_path / "snapshots" / "epoch_000010_mine.npz"
+    own.write_bytes(b"mine")
+    train(tmp_path, range(10, 60, 10), 10, max_snapshots=2)
+    assert kept(tmp_path) == [40, 50] and own.read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize(
     "last, max_snapshots, expected",
     [
