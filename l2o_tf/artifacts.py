@@ -42,7 +42,8 @@ def save_rule(
         directory: where to; created if needed.
         rule: the rule, registered by name.
         weights: its meta-parameters by name; the rule's own by default.
-        card: JSON values that say how the rule was trained and what it reached.
+        card: JSON values that say how the rule was trained and what it reached; what is exported
+            stands above what it says of the rule and its options.
 
     Raises:
         InputError: if the rule's class has no name in the registry, or cannot be written.
@@ -53,7 +54,8 @@ def save_rule(
     arrays = {key: np.asarray(value) for key, value in weights.items()}
     files.write_arrays(directory / RULE_ARRAYS, arrays)
     description = {"format": FORMAT, "rule": name, "options": rule.options(), **plugin(rule)}
-    files.write_json(directory / RULE_CARD, {**description, **(card or {})})
+    # A card of another rule must not say what this one is.
+    files.write_json(directory / RULE_CARD, {**description, **(card or {}), **description})
 
 
 def plugin(rule: UpdateRule) -> dict[str, str]:

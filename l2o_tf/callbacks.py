@@ -51,19 +51,27 @@ class UpdateStatistics(keras.callbacks.Callback):
                 f"UpdateStatistics needs a LearnedOptimizer, but the model is compiled with"
                 f' {type(self._optimizer).__name__}; LearnedOptimizer("adam:0.001") is Adam'
             )
-        self._statistics: tf.Variable | None = None
+        with self.model.distribute_strategy.scope():
+            # A model that is not built yet has an unknown number of variables.
+            self._statistics = tf.Variable(
+                tf.zeros([3, 0]),
+                trainable=False,
+                shape=[3, None],
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
         self._optimizer.monitor = self._record
         self._writer = tf.summary.create_file_writer(self.log_dir)
-        self._next_step = int(self._optimizer.iterations) + self.every
+        self._next_step = self._step() + self.every
         self._trace_again()
 
     def on_train_batch_end(self, batch, logs=None):
         """Writes an event if one is due."""
-        step = int(self._optimizer.iterations)
+        step = self._step()
         if step < self._next_step:
             return
         self._next_step = step + self.every
-        variables = self.model.trainable_variables
+        # Not the model's, which are fewer where some were frozen since the optimizer was built.
+        variables = self._optimizer.built_for
         names = ["model", *(getattr(v, "path", v.name) for v in variables)]
         with self._writer.as_default(step=step):
             tf.summary.scalar("skipped_steps", self._optimizer.skipped_steps)
@@ -78,19 +86,14 @@ class UpdateStatistics(keras.callbacks.Callback):
         self._optimizer.monitor = None
         self._trace_again()
 
+    def _step(self) -> int:
+        return int(keras.ops.convert_to_numpy(self._optimizer.iterations))
+
     def _trace_again(self):
         # What the optimizer does is part of the compiled training step.
         self.model.make_train_function(force=True)
 
     def _record(self, grads, updates):
-        if self._statistics is None:  # Now the model is built; when training begins it may not be.
-            with tf.init_scope(), self.model.distribute_strategy.scope():
-                self._statistics = tf.Variable(
-                    tf.zeros([3, len(grads) + 1]),
-                    trainable=False,
-                    aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-                )
-
         def sums(pairs):
             each = tf.stack([tf.reduce_sum(a * b) for a, b in pairs])
             return tf.concat([tf.reduce_sum(each, keepdims=True), each], axis=0)

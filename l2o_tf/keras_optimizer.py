@@ -1,6 +1,6 @@
 """Any update rule as a Keras optimizer."""
 
-import functools
+import numbers
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from l2o_tf import keras_config, keras_routing, keras_step, loading, presets, rules
+from l2o_tf import keras_config, keras_routing, keras_sources, keras_step, presets
 from l2o_tf.core import errors, seeds
 from l2o_tf.rules.base import UpdateRule, Weights, check_gradients
 
@@ -30,7 +30,8 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     Clipping, weight decay, averages of the variables, gradient accumulation and loss scaling are
     Keras'. Weight decay is decoupled and in proportion to `learning_rate`, hence to 1 rather than
     to 0.001. Variables without a gradient, and the state of their coordinates, stay as they are;
-    the rule sees zeros. Sparse gradients become dense before anything else happens to them, so
+    the rule sees zeros. A step that the guard skips changes no variable, by weight decay neither.
+    Sparse gradients become dense before anything else happens to them, so
     that rows which occur several times count as their sum, also where they are clipped.
 
     The state takes, per parameter, 8 bytes for Adam, 320 for L2O-DM, 328 for RNNprop; a step needs
@@ -43,7 +44,7 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        rule: str | os.PathLike | UpdateRule | keras_config.RuleConfig,
+        rule: keras_sources.Source,
         learning_rate: float | keras.optimizers.schedules.LearningRateSchedule | Callable = 1.0,
         seed: int = 0,
         name: str = "learned_optimizer",
@@ -75,17 +76,19 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
                 loss_scale_factor, gradient_accumulation_steps.
 
         Raises:
-            InputError: if there is no such rule, formula or predicate, if a number is out of
-                range, or if Keras does not run on TensorFlow.
+            InputError: if there is no such rule, formula or predicate, if the rule takes gradients
+                elsewhere than at the variables, if a number is out of range, or if Keras does not
+                run on TensorFlow.
         """
         if keras.backend.backend() != "tensorflow":
             raise errors.InputError(
                 f"LearnedOptimizer needs Keras on TensorFlow, but its backend is"
                 f" {keras.backend.backend()}; set KERAS_BACKEND=tensorflow"
             )
-        if max_relative_update is not None and not max_relative_update > 0:
+        if max_relative_update is not None and not _is_positive(max_relative_update):
             raise errors.InputError(
-                f"max_relative_update={max_relative_update} must be positive, or None for no limit"
+                f"max_relative_update={max_relative_update!r} must be a positive number, or None"
+                " for no limit"
             )
         if total_steps is not None:
             learning_rate = _cosine(learning_rate, total_steps)
@@ -93,7 +96,12 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         self.seed, self.guard = seed, guard
         self.max_relative_update = max_relative_update
         self.monitor: Monitor | None = None
-        found, self._label, self._awaited = _find_rule(rule, seed)
+        found, self._label, self._awaited = keras_sources.find_rule(rule, seed)
+        if found.scores_elsewhere:
+            raise errors.InputError(
+                f"the rule {self._label} takes gradients at other points than its parameters"
+                " (use_attention of scale), which a Keras model cannot hold; take one that does not"
+            )
         self._router = keras_routing.Router(found.keras_route() if route is None else route)
         self._step = keras_step.RuleStep(
             found, keras_step.Guard(max_relative_update) if guard else None
@@ -142,6 +150,11 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     def skipped_steps(self) -> int:
         """The number of steps, since this object was made, that the guard skipped."""
         return int(self._step.num_skipped.numpy())
+
+    @property
+    def built_for(self) -> tuple[keras.Variable | tf.Variable, ...]:
+        """The variables whose gradients the rule is given, in order; none before `build`."""
+        return tuple(self._trainable_variables) if self.built else ()
 
     def rule_weights(self) -> Weights:
         """The rule's weights by name, float32 tensors."""
@@ -199,32 +212,50 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     def load_own_variables(self, store) -> None:
         """Loads all variables; see `keras.optimizers.Optimizer.load_own_variables`.
 
+        Where the state does not fit, because variables of the same model were frozen or released
+        after the file was written, the rule is loaded and its state is a new one.
+
         Raises:
             InputError: if they are those of another rule or of another model.
         """
-        variables = self.variables
-        if len(store.keys()) == len(variables):  # If not, Keras says so and loads none.
-            for index, variable in enumerate(variables):
-                expected, found = list(variable.shape), list(store[str(index)].shape)
-                if found != expected:
-                    raise errors.InputError(
-                        f"{variable.name} of the optimizer is {expected}, but {found} in the file:"
-                        " it belongs to another rule or another model"
-                    )
-            self._awaited = None
-        elif self._awaited is not None:
+        if len(store.keys()) != len(self.variables):  # Keras says so and loads none.
             self._load_awaited(store)
-        super().load_own_variables(store)
+            super().load_own_variables(store)
+            return
+        shapes = [(v, list(store[str(i)].shape)) for i, v in enumerate(self.variables)]
+        misfit = next(((v, found) for v, found in shapes if list(v.shape) != found), None)
+        if misfit is None:
+            self._awaited = None
+            super().load_own_variables(store)
+        elif not self._load_awaited(store):
+            variable, found = misfit
+            raise errors.InputError(
+                f"{variable.name} of the optimizer is {list(variable.shape)}, but {found} in the"
+                " file: it belongs to another rule or another model"
+            )
+        else:
+            logging.warning(
+                "The file holds the state of %s for other variables than the model now trains; it"
+                " starts anew",
+                self.name,
+            )
 
-    def _load_awaited(self, store):
-        """Loads the weights alone, which come right after Keras' own variables."""
+    def _load_awaited(self, store) -> bool:
+        """Loads the weights alone, which come right after Keras' own variables, if they fit."""
+        if self._awaited is None:
+            return False
         indices = {id(variable): str(index) for index, variable in enumerate(self.variables)}
-        found = {key: store.get(indices[id(variable)]) for key, variable in self._weights.items()}
-        if all(value is not None for value in found.values()):
-            if keras_config.digest(found) == self._awaited:
-                for key, variable in self._weights.items():
-                    variable.assign(found[key])
-                self._awaited = None
+        places = {key: indices[id(variable)] for key, variable in self._weights.items()}
+        # Not `get`, which means another thing in the files of Keras.
+        if not set(places.values()) <= set(store.keys()):
+            return False
+        found = {key: store[place] for key, place in places.items()}
+        if keras_config.digest(found) != self._awaited:
+            return False
+        for key, variable in self._weights.items():
+            variable.assign(found[key])
+        self._awaited = None
+        return True
 
     def _check_weights(self):
         if self._awaited is None:
@@ -249,9 +280,13 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             name=name,
         )
 
+    def _apply_weight_decay(self, variables):
+        # Part of the step, because the guard may skip it.
+        pass
+
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        # The place of Keras' loop over the variables: clipping and weight decay are done, and
-        # under a distribution strategy this is one replica with gradients of its own.
+        # The place of Keras' loop over the variables: clipping is done, and under a distribution
+        # strategy this is one replica with gradients of its own.
         given = {
             self._get_variable_index(v): grad
             for grad, v in self._all_reduce_sum_gradients(
@@ -259,7 +294,14 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             )
         }
         variables = self._trainable_variables
-        params = [tf.cast(tf.convert_to_tensor(v), _DTYPE) for v in variables]
+        rate = tf.cast(learning_rate, _DTYPE)
+        values = [tf.cast(tf.convert_to_tensor(v), _DTYPE) for v in variables]
+        decays = {
+            i: rate * self.weight_decay * values[i]
+            for i in given
+            if self.weight_decay and self._use_weight_decay(variables[i])
+        }
+        params = [value - decays[i] if i in decays else value for i, value in enumerate(values)]
         gradients = [
             tf.cast(given[i], _DTYPE) if i in given else tf.zeros_like(p)
             for i, p in enumerate(params)
@@ -269,12 +311,14 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             [tf.convert_to_tensor(v) for v in self._state],
             params,
             self.rule_weights(),
-            tf.cast(learning_rate, _DTYPE),
+            rate,
             given=tuple(i in given for i in range(len(variables))),
         )
         if self.monitor is not None:
             self.monitor(gradients, updates)
         changed = [i for i in range(len(variables)) if i in given]
+        for i, decay in decays.items():
+            updates[i] -= tf.where(skipped > 0, tf.zeros_like(decay), decay)
         additions = [tf.cast(updates[i], variables[i].dtype) for i in changed]
 
         def assign(distribution, additions, state, skipped):
@@ -291,44 +335,6 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         )
 
 
-def _find_rule(source, seed: int) -> tuple[UpdateRule, str, str | None]:
-    """The rule, its label, and the hash of weights that it lacks, see `keras_config`."""
-    if isinstance(source, UpdateRule):
-        return source, source.registered_name or type(source).__name__, None
-    if isinstance(source, dict):
-        rule, awaited = keras_config.rule_from_config(source)
-        return rule, str(source.get("label", source["name"])), awaited
-    label = os.path.basename(os.path.normpath(source))
-    untrained = source in rules.learned_names() and source not in loading.list_pretrained()
-    if untrained and not os.path.exists(source):
-        logging.warning(
-            "LearnedOptimizer(%r) has random weights until others are loaded; trained rules: %s",
-            source,
-            ", ".join(loading.list_pretrained()) or "none in this package",
-        )
-        return rules.create_learned(source, seeds.make_seed(seed, "rule")), label, None
-    rule = loading.load(source)
-    if source in rules.analytical_names() and not os.path.exists(source):
-        _say_once(
-            f"LearnedOptimizer({source!r}) takes {rule.learning_rate} as learning rate; write"
-            f' "{source}:0.001" for another'
-        )
-    if source in loading.list_pretrained() and not os.path.exists(source):
-        _warn_of_baseline(source)
-    return rule, label, None
-
-
-def _warn_of_baseline(name):
-    card = loading.pretrained_card(name)
-    if card.get("baseline"):
-        _say_once(f"LearnedOptimizer({name!r}) is a research baseline: {card.get('fit_for', '')}")
-
-
-@functools.cache
-def _say_once(text: str) -> None:
-    logging.warning("%s", text)
-
-
 def _describe(rule: UpdateRule) -> str:
     name = rule.registered_name or type(rule).__name__
     if not rule.learned:
@@ -342,9 +348,13 @@ def _cosine(learning_rate, total_steps):
             "total_steps makes a schedule of a number: give a float as learning_rate, or a"
             " schedule without total_steps"
         )
-    if isinstance(total_steps, bool) or not isinstance(total_steps, int) or total_steps < 1:
+    if not (_is_positive(total_steps) and isinstance(total_steps, numbers.Integral)):
         raise errors.InputError(f"total_steps={total_steps!r} must be a positive integer")
-    return keras.optimizers.schedules.CosineDecay(learning_rate, total_steps)
+    return keras.optimizers.schedules.CosineDecay(learning_rate, int(total_steps))
+
+
+def _is_positive(value) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and float(value) > 0
 
 
 def _checked(grads, variables) -> list[tf.Tensor | None]:

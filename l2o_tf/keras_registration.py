@@ -17,19 +17,27 @@ class _LearnedOptimizer:
 
 
 class _WhenKerasIsImported:
-    """A finder of modules that finds none, but is asked for Keras before the finder that does."""
+    """A finder of modules that finds none, but is asked for Keras before the finder that does.
+
+    It stays until Keras is executed: `importlib.util.find_spec` may be called before.
+    """
 
     @staticmethod
     def find_spec(name, path=None, target=None):
         if name != "keras":
             return None
-        sys.meta_path.remove(_WhenKerasIsImported)
-        spec = importlib.util.find_spec(name)
+        sys.meta_path.remove(_WhenKerasIsImported)  # Else it would ask itself.
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            sys.meta_path.insert(0, _WhenKerasIsImported)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
             def exec_module(module):
                 execute(module)
+                if _WhenKerasIsImported in sys.meta_path:
+                    sys.meta_path.remove(_WhenKerasIsImported)
                 _register(module)
 
             spec.loader.exec_module = exec_module

@@ -61,6 +61,7 @@ class RuleStep:
         self._guard = guard
         self._router: keras_routing.Router | None = None
         self._acting = rule
+        self._is_formulas: list[bool] = []  # Empty where no variable is a formula's.
         self._structure: State = ()
         self.num_skipped = tf.Variable(
             0,
@@ -78,6 +79,9 @@ class RuleStep:
         """Leaves some of the variables, of which `init` is then called, to formulas."""
         if set(router.assignment(variables)) != {keras_routing.MAIN}:
             self._router, self._acting = router, router.routed(self.rule, variables)
+            self._is_formulas = [
+                name != keras_routing.MAIN for name in router.assignment(variables)
+            ]
 
     def init(
         self, shapes: Sequence[tf.TensorShape], dtype: tf.DType, seed: seeds.Seed, weights: Weights
@@ -116,18 +120,20 @@ class RuleStep:
             updates, after = update()
             return Result(updates, after, tf.constant(0))
         if not self.rule.learned:
-            usable = _are_finite([tf.nn.l2_loss(g) for g in grads])
-            # A formula's updates are finite if its gradients are; a branch costs it less than
-            # passes over its state.
+            usable = _are_finite([tf.nn.l2_loss(t) for t in [*grads, learning_rate]])
+            # A formula's updates are finite if its gradients and the rate are; a branch costs it
+            # less than passes over its state.
             rest = [tf.zeros_like(p) for p in params], list(state)
             updates, after = tf.cond(usable, update, lambda: rest)
             return Result(updates, after, 1 - tf.cast(usable, tf.int32))
         updates, after = update()
         usable = _are_finite([squares.total(t) for t in [*grads, *updates]])
         if self._guard.max_relative_update is not None:
+            limit = self._guard.max_relative_update
+            exempt = self._is_formulas or [False] * len(updates)
             updates = [
-                u * _shrinking(u, p, self._guard.max_relative_update)
-                for u, p in zip(updates, params)
+                u if free else u * _shrinking(u, p, limit)
+                for u, p, free in zip(updates, params, exempt, strict=True)
             ]
         updates = [tf.where(usable, u, tf.zeros_like(u)) for u in updates]
         return Result(updates, after, 1 - tf.cast(usable, tf.int32))

@@ -97,6 +97,29 @@ def test_a_model_that_is_built_in_its_first_step(kind, tmp_path):
     np.testing.assert_allclose(*written, rtol=1e-5)
 
 
+def test_numbers_stand_under_the_names_of_their_variables_after_a_layer_was_frozen(tmp_path):
+    model = cases.make_model()
+    model.compile(l2o_tf.LearnedOptimizer("sgd:0.1"), LOSS)
+    fit(model)
+    names = [v.path for v in model.trainable_variables]
+    model.layers[0].trainable = False
+    fit(model, callbacks.UpdateStatistics(tmp_path, every=1))
+    events = read_events(tmp_path)
+    norms = [list(events[f"gradient_norm/{name}"].values()) for name in names]
+    np.testing.assert_array_equal(norms[:2], np.zeros([2, cases.NUM_STEPS]))
+    assert np.min(norms[2:]) > 0
+    whole = np.linalg.norm(norms, axis=0)
+    np.testing.assert_allclose(whole, list(events["gradient_norm/model"].values()), rtol=1e-5)
+
+
+def test_under_a_strategy_of_one_device(tmp_path):
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        model = cases.make_model()
+        model.compile(l2o_tf.LearnedOptimizer("sgd:0.1"), LOSS)
+    fit(model, callbacks.UpdateStatistics(tmp_path, every=2))
+    assert list(read_events(tmp_path)["update_norm/model"]) == [2, 4]
+
+
 def test_wrong_use(tmp_path):
     with pytest.raises(errors.InputError, match="every 0 steps"):
         callbacks.UpdateStatistics(tmp_path, every=0)

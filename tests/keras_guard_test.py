@@ -97,6 +97,37 @@ def test_formulas_have_no_limit():
     np.testing.assert_allclose(step(optimizer, [variable], [3.0]), [-29.0])
 
 
+@pytest.mark.parametrize("rate, grad", [(np.inf, 1.0), (np.nan, 1.0), (0.1, np.nan)])
+def test_a_formula_rests_where_its_rate_or_gradient_is_not_finite(rate, grad):
+    variable = keras.Variable([1.0])
+    optimizer = l2o_tf.LearnedOptimizer("adam:0.1", learning_rate=rate)
+    np.testing.assert_array_equal(step(optimizer, [variable], [grad]), [1.0])
+    assert optimizer.skipped_steps == 1
+
+
+def test_formulas_of_a_route_have_no_limit():
+    kernel, bias = keras.Variable([[1.0]], name="kernel"), keras.Variable([0.0], name="bias")
+    optimizer = l2o_tf.LearnedOptimizer(Echo(), route={"sgd:1.0": "biases"})
+    np.testing.assert_allclose(step(optimizer, [kernel, bias], [[5.0]], [5.0]), [1.1, -5.0])
+
+
+@pytest.mark.parametrize("rule", ["echo", "sgd:1.0"])
+@pytest.mark.parametrize("mode", ["eager", "jit"])
+def test_a_skipped_step_does_not_decay_weights(rule, mode):
+    optimizer = l2o_tf.LearnedOptimizer(
+        Echo() if rule == "echo" else rule, learning_rate=0.5, weight_decay=0.1
+    )
+    variables = [keras.Variable([2.0, -4.0])]
+    for bad in (np.nan, np.inf):
+        np.testing.assert_array_equal(step(optimizer, variables, [bad, 0.1], mode=mode), [2, -4])
+    sign = 1 if rule == "echo" else -1
+    # A tenth, halved by the rate, off; then the rule's update.
+    expected = [0.95 * 2 + sign * 0.5 * 0.1, 0.95 * -4 + sign * 0.5 * 0.02]
+    after = step(optimizer, variables, [0.1, 0.02], mode=mode)
+    np.testing.assert_allclose(after, expected, rtol=1e-6)
+    assert optimizer.skipped_steps == 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", cases.RULES)
 def test_an_ordinary_training_is_the_same_with_it(rule):

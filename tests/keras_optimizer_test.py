@@ -8,7 +8,7 @@ import sonnet as snt
 import tensorflow as tf
 
 import l2o_tf
-from l2o_tf import keras_optimizer, rules
+from l2o_tf import keras_sources, rules
 from l2o_tf.core import errors, seeds
 from l2o_tf.rules import base
 from tests import keras_cases as cases
@@ -361,10 +361,16 @@ def test_where_rules_come_from(tmp_path, caplog):
     assert "random weights" in record.getMessage()
 
 
-@pytest.mark.parametrize("source", ["no-such-rule", "adam:fast", "missing/dir"])
+@pytest.mark.parametrize("source", ["no-such-rule", "adam:fast", "missing/dir", 0.001, rules])
 def test_no_such_rule(source):
     with pytest.raises(errors.InputError):
         l2o_tf.LearnedOptimizer(source)
+
+
+def test_a_rule_that_takes_gradients_elsewhere_is_refused():
+    rule = rules.create("scale", use_attention=True)
+    with pytest.raises(errors.InputError, match="at other points than its parameters"):
+        l2o_tf.LearnedOptimizer(rule)
 
 
 def test_a_rule_without_a_name_trains_but_cannot_be_saved():
@@ -435,14 +441,23 @@ def test_the_learning_rate_falls_along_a_cosine():
     np.testing.assert_allclose(np.diff(places), expected, atol=1e-6)
     again = l2o_tf.LearnedOptimizer.from_config(optimizer.get_config())
     assert again.get_config() == optimizer.get_config()
-    for options in ({"learning_rate": SCHEDULE, "total_steps": 4}, {"total_steps": 0}):
+    of_numpy = l2o_tf.LearnedOptimizer("sgd:1.0", 0.5, total_steps=np.int64(4))
+    assert of_numpy.get_config() == optimizer.get_config()
+    for options in (
+        {"learning_rate": SCHEDULE, "total_steps": 4},
+        {"total_steps": 0},
+        {"total_steps": 2.5},
+        {"total_steps": True},
+    ):
         with pytest.raises(errors.InputError, match="total_steps"):
             l2o_tf.LearnedOptimizer("sgd:1.0", **options)
+    with pytest.raises(errors.InputError, match="max_relative_update='0.1' must be a positive"):
+        l2o_tf.LearnedOptimizer("sgd:1.0", max_relative_update="0.1")
 
 
 def test_what_it_says_of_a_rule_it_says_once(caplog):
     for name, expected in (("nesterov", "takes 0.01 as learning rate"), ("dm", "baseline")):
-        keras_optimizer._say_once.cache_clear()
+        keras_sources._say_once.cache_clear()
         caplog.clear()
         for _ in range(2):
             l2o_tf.LearnedOptimizer(name)

@@ -177,6 +177,21 @@ def test_all_variables_may_be_left_to_formulas():
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
+@pytest.mark.parametrize("option", [{"total_steps": 3}, {"weight_decay": 0.1}])
+def test_options_that_a_formula_has_not_keep_vectors_with_the_rule(option):
+    rule = rules.create("mlp", start="momentum", adam="vectors", **option)
+    grads = [tf.fill(v.shape, 0.3) for v in variables()]
+    by_keras, params = variables(), [tf.convert_to_tensor(v) for v in variables()]
+    optimizer, state = LearnedOptimizer(rule), rule.init(params)
+    optimizer.build(by_keras)
+    for _ in range(5):
+        optimizer.apply(grads, by_keras)
+        updates, state = rule.update(grads, state, params)
+        params = [p + u for p, u in zip(params, updates)]
+    for variable, expected in zip(by_keras, params):
+        np.testing.assert_allclose(variable, expected, rtol=1e-5, atol=1e-7)
+
+
 def test_a_rule_says_itself_what_it_leaves_to_adam():
     rule = rules.create("mlp", adam="vectors", learning_rate=0.002, adam_factor=4.0)
     by_itself = steps(LearnedOptimizer(rule), variables())

@@ -242,3 +242,34 @@ def test_a_model_that_is_not_built_yet(exported, tmp_path):
     again = fit(keras.models.load_model(tmp_path / "model.keras"))
     for key, value in model.optimizer.rule_weights().items():
         np.testing.assert_array_equal(again.optimizer.rule_weights()[key], value)
+
+
+@pytest.mark.parametrize("rule", ["exported", "adam:0.01"])
+def test_a_file_from_before_the_first_step(exported, rule, tmp_path):
+    chosen = other_weights(exported) if rule == "exported" else rule
+    model = cases.make_model()
+    model.compile(l2o_tf.LearnedOptimizer(chosen), LOSS, run_eagerly=True)
+    model.save(tmp_path / "model.keras")
+    with pytest.warns(UserWarning, match="Skipping variable loading"):  # As for Keras' optimizers.
+        again = keras.models.load_model(tmp_path / "model.keras")
+    for key, value in model.optimizer.rule_weights().items():
+        np.testing.assert_array_equal(again.optimizer.rule_weights()[key], value)
+    np.testing.assert_array_equal(cases.flat(fit(again)), cases.flat(fit(model)))
+
+
+def test_a_layer_that_was_frozen_after_training_leaves_the_rule_and_a_new_state(
+    exported, tmp_path, caplog
+):
+    model = cases.make_model()
+    model.compile(l2o_tf.LearnedOptimizer(other_weights(exported)), LOSS, run_eagerly=True)
+    fit(model).layers[0].trainable = False
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert "starts anew" in caplog.text
+    for key, value in model.optimizer.rule_weights().items():
+        np.testing.assert_array_equal(again.optimizer.rule_weights()[key], value)
+    frozen = [v.numpy() for v in again.layers[0].variables]
+    before = again.layers[1].kernel.numpy()
+    fit(again)
+    np.testing.assert_array_equal(frozen[0], again.layers[0].kernel)
+    assert np.abs(again.layers[1].kernel - before).max() > 1e-4

@@ -93,6 +93,13 @@ def test_the_authors_tensorflow_1_checkpoint():
             np.testing.assert_array_equal(value, variables[names[key]])
 
 
+def test_a_card_of_another_rule_does_not_say_what_is_exported(tmp_path):
+    rule = rules.with_options(loading.load("mlp"), learning_rate=0.1)
+    artifacts.save_rule(tmp_path, rule, card=loading.pretrained_card("mlp"))
+    assert loading.load(tmp_path).learning_rate == 0.1
+    assert json.loads((tmp_path / "rule.json").read_text())["fit_for"]
+
+
 def test_an_analytical_rule():
     np.testing.assert_allclose(
         updates(loading.load("sgd:0.5")), np.tile([-0.15, 0.005, -5e-5], 2), rtol=1e-6

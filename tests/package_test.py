@@ -34,7 +34,11 @@ def test_every_name_is_there():
 
 @pytest.mark.parametrize(
     "imports",
-    ["import l2o_tf, keras", pytest.param("import keras, l2o_tf", marks=pytest.mark.slow)],
+    [
+        "import l2o_tf, keras",
+        pytest.param("import keras, l2o_tf", marks=pytest.mark.slow),
+        "import l2o_tf, importlib.util; importlib.util.find_spec('keras'); import keras",
+    ],
 )
 def test_a_saved_model_loads_after_a_bare_import(imports, tmp_path):
     model = keras.Sequential([keras.Input([2]), keras.layers.Dense(1)])

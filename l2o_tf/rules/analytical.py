@@ -12,6 +12,11 @@ from l2o_tf.core import errors
 from l2o_tf.rules import base
 
 
+def _check_positive(what: str, value: float) -> None:
+    if not 0 < value <= tf.float32.max:
+        raise errors.InputError(f"{what} must be positive, got {value}")
+
+
 class AnalyticalRule(base.CoordinatewiseRule):
     """A rule with a formula; its one meta-parameter is the learning rate.
 
@@ -19,8 +24,7 @@ class AnalyticalRule(base.CoordinatewiseRule):
     """
 
     def __init__(self, learning_rate: float, name: str | None = None):
-        if not 0 < learning_rate < float("inf"):
-            raise errors.InputError(f"a learning rate must be positive, got {learning_rate}")
+        _check_positive("a learning rate", learning_rate)
         super().__init__(name=name)
         self.learning_rate = learning_rate
 
@@ -109,6 +113,7 @@ class Adam(AnalyticalRule):
         name: str | None = None,
     ):
         super().__init__(learning_rate, name=name)
+        _check_positive("epsilon of adam", epsilon)  # With 0, a gradient of 0 gives NaN.
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
 
     def options(self):
@@ -146,6 +151,7 @@ class RMSProp(AnalyticalRule):
         name: str | None = None,
     ):
         super().__init__(learning_rate, name=name)
+        _check_positive("epsilon of rmsprop", epsilon)
         self.decay, self.epsilon = decay, epsilon
 
     def options(self):
@@ -175,6 +181,7 @@ class Adagrad(AnalyticalRule):
         name: str | None = None,
     ):
         super().__init__(learning_rate, name=name)
+        _check_positive("initial_accumulator of adagrad", initial_accumulator)
         self.initial_accumulator = initial_accumulator
 
     def options(self):

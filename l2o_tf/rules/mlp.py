@@ -105,7 +105,8 @@ class MLP(base.UpdateRule):
         return options | ({"total_steps": self.total_steps} if self.total_steps else {})
 
     def keras_route(self):
-        if self.adam != "vectors":
+        # A formula has no decay and no schedule of its own: the rule then steps vectors itself.
+        if self.adam != "vectors" or self.weight_decay or self.total_steps:
             return {}
         return {f"adam:{self.adam_factor * self.learning_rate:g}": ["biases", "embeddings"]}
 

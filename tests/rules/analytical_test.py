@@ -71,3 +71,13 @@ def test_wrong_specs_are_reported_in_one_line(spec, message):
     with pytest.raises(errors.InputError) as error:
         rules.from_spec(spec)
     assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name, option",
+    [("adam", "epsilon"), ("rmsprop", "epsilon"), ("adagrad", "initial_accumulator")],
+)
+def test_what_keeps_a_gradient_of_0_from_being_nan_is_positive(name, option):
+    for value in (0.0, -1e-8, float("nan")):
+        with pytest.raises(errors.InputError, match=f"{option} of {name} must be positive"):
+            rules.create(name, **{option: value})
