@@ -68,7 +68,7 @@ def _rule_of(weights: Mapping[str, np.ndarray]) -> base.UpdateRule:
     elif _num_features(weights) == 1:
         options |= {"preprocess": "identity", "output_scale": 1.0}
     rule = rules.create(name, **options)
-    rule.assign(weights)
+    rule.assign(dict(weights))
     return rule
 
 
