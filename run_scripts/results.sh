@@ -15,3 +15,4 @@ for figure in 7 6 5 3 2; do
 done
 "$VENV_PYTHON" -m l2o_tf.benchmarks.cells
 "$VENV_PYTHON" -m l2o_tf.benchmarks.spread --results=data/results/techniques
+"$VENV_PYTHON" -m l2o_tf.benchmarks.spread --results=data/results/techniques_scale
