@@ -57,6 +57,12 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
+def show(text: str) -> None:
+    """Writes results on stdout, a text at a time."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 @contextlib.contextmanager
 def report_input_errors() -> Iterator[None]:
     """Turns an InputError into one line on stderr and exit code 2."""

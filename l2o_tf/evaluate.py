@@ -21,7 +21,7 @@ def main(config: EvaluateConfig) -> None:
     cli.prepare_as(config)
     from l2o_tf.evaluation import session
 
-    session.evaluate(config, cli.say, functools.partial(cli.prepare_as, config))
+    session.evaluate(config, cli.say, functools.partial(cli.prepare_as, config), cli.show)
 
 
 def command() -> None:

@@ -27,7 +27,7 @@ def main(config: KerasReportConfig) -> None:
     prepare()
     from l2o_tf.keras_evaluation import session
 
-    session.report_on(config, cli.say, prepare)
+    session.report_on(config, cli.say, prepare, cli.show)
 
 
 def command() -> None:

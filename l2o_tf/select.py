@@ -24,7 +24,7 @@ def main(config: SelectConfig) -> None:
     cli.prepare_as(config)
     from l2o_tf.evaluation import selecting
 
-    selecting.select(config, cli.say, functools.partial(cli.prepare_as, config))
+    selecting.select(config, cli.say, functools.partial(cli.prepare_as, config), cli.show)
 
 
 def command() -> None:

@@ -19,7 +19,7 @@ def main(config: TuneConfig) -> None:
     cli.prepare_as(config)
     from l2o_tf.evaluation import session
 
-    session.tune(config, cli.say)
+    session.tune(config, cli.say, cli.show)
 
 
 def command() -> None:

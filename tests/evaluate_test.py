@@ -33,7 +33,7 @@ NUM_RUNS = 3 * 2 * 2
 def run(workdir, **flags):
     flags = {"tuned_dir": str(workdir) + "_tuned", **FLAGS, **flags}
     try:
-        session.evaluate(EvaluateConfig(**flags, workdir=str(workdir)), cli.say)
+        session.evaluate(EvaluateConfig(**flags, workdir=str(workdir)), cli.say, show=cli.show)
     except errors.Interrupted as interrupt:
         cli.say(f"\ninterrupted: {interrupt}")
         return 130

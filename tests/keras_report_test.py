@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from l2o_tf import keras_report
+from l2o_tf import cli, keras_report
 from l2o_tf.core import errors, flags
 from l2o_tf.keras_evaluation import bench, session, tasks
 from l2o_tf.keras_evaluation.config import KerasReportConfig
@@ -79,7 +79,7 @@ def rows(workdir):
 
 def test_a_report_on_a_model_of_ones_own(module, tmp_path, capsys):
     told = []
-    session.report_on(config(tmp_path / "out"), told.append, prepare)
+    session.report_on(config(tmp_path / "out"), told.append, prepare, cli.show)
     found = rows(tmp_path / "out")
     assert len(told) == 13 and len(list((tmp_path / "out" / "runs").glob("*.json"))) == 12
     assert list(found) == ["fast", "slow"] + [

@@ -3,7 +3,6 @@
 import contextlib
 import pathlib
 import re
-import sys
 from collections.abc import Iterable
 
 from tensorboard.plugins.scalar import summary_v2 as scalars
@@ -21,12 +20,15 @@ def outcome(run: results.Run) -> str:
     return f"ln loss {statistics.mean_of_log(last, len(last))[0]:.3f} over the last tenth"
 
 
-def write(directory: pathlib.Path, optimizees: Iterable[str]) -> None:
-    """Writes the summaries of a results directory and prints the table and where they are.
+def write(directory: pathlib.Path, optimizees: Iterable[str]) -> str:
+    """Writes the summaries of a results directory.
 
     Args:
         directory: a results directory.
         optimizees: the labels of those whose curves are drawn.
+
+    Returns:
+        The table, and where everything is.
 
     Raises:
         InputError: if a file cannot be read or written.
@@ -36,12 +38,13 @@ def write(directory: pathlib.Path, optimizees: Iterable[str]) -> None:
     table = tables.table(runs)
     files.write_atomically(directory / "table.txt", (table + "\n").encode())
     _write_tensorboard(directory, runs)
-    sys.stdout.write(table + "\n")
+    shown = [table]
     for optimizee in optimizees:
         picture = directory / f"{optimizee}.png"
         figures.quick_look([run for run in runs if run.optimizee == optimizee], picture)
-        sys.stdout.write(f"curves: {picture}\n")
-    sys.stdout.write(f"results: {directory / 'results.csv'}, {directory / 'losses.npz'}\n")
+        shown.append(f"curves: {picture}")
+    shown.append(f"results: {directory / 'results.csv'}, {directory / 'losses.npz'}")
+    return "\n".join(shown)
 
 
 def _write_tensorboard(directory: pathlib.Path, runs: list[results.Run]) -> None:

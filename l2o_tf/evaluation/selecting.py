@@ -2,7 +2,6 @@
 
 import math
 import pathlib
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -26,23 +25,29 @@ class _OthersMissing(Exception):
     """Measurements of other shards are not there yet."""
 
 
-def select(config: SelectConfig, tell: Callable[[str], None], prepare: Callable[[], None]) -> None:
+def select(
+    config: SelectConfig,
+    tell: Callable[[str], None],
+    prepare: Callable[[], None],
+    show: Callable[[str], None] = lambda text: None,
+) -> None:
     """Measures snapshots by successive halving and exports the best one.
 
     Args:
         config: the flags.
         tell: is given what a person should read, a line at a time.
         prepare: what processes of --jobs call before they use TensorFlow.
+        show: is given the table and where the winner is; by default they are in files only.
 
     Raises:
         InputError: for runs, optimizees or data that cannot be used, or if all snapshots diverged.
         Interrupted: after a KeyboardInterrupt.
     """
     with flags.resumable("select", config):
-        _select(config, tell, prepare)
+        _select(config, tell, prepare, show)
 
 
-def _select(config: SelectConfig, tell, prepare) -> None:
+def _select(config: SelectConfig, tell, prepare, show) -> None:
     workdir = pathlib.Path(config.workdir)
     _check_workdir(workdir)
     for folder in (workdir, workdir / _SCORES):
@@ -62,7 +67,7 @@ def _select(config: SelectConfig, tell, prepare) -> None:
         except _OthersMissing as missing:
             tell(f"{missing}; when they are in {workdir / _SCORES}, run this again to go on")
             return
-    _report(config, done, tasks, work.store)
+    show(_report(config, done, tasks, work.store))
 
 
 def adopt(
@@ -197,7 +202,8 @@ def _report(
     rungs: Sequence[selection.Rung],
     tasks: _Tasks,
     store: selection.Store,
-) -> None:
+) -> str:
+    """Writes table, figure and winner; returns what people read of them."""
     workdir = pathlib.Path(config.workdir)
     table = selection_report.Table(rungs, tasks, config.num_seeds, store)
     files.write_atomically(workdir / "table.csv", table.csv().encode())
@@ -209,8 +215,8 @@ def _report(
     selection.check(winner)
     files.write_json(workdir / artifacts.RULE_CARD, card)
     files.write_arrays(workdir / artifacts.RULE_ARRAYS, arrays)
-    sys.stdout.write(
+    return (
         f"{text}the best is {winner.name} ({winner.path}): "
         f"{workdir / artifacts.RULE_ARRAYS}, {workdir / artifacts.RULE_CARD}\n"
-        f"all: {workdir / 'table.csv'}, {workdir / 'selection.png'}\n"
+        f"all: {workdir / 'table.csv'}, {workdir / 'selection.png'}"
     )

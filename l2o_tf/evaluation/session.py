@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import json
 import pathlib
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any
@@ -15,7 +14,7 @@ from l2o_tf.evaluation import contenders, pool, progress, report, results, tunin
 from l2o_tf.evaluation.config import EvaluateConfig, TuneConfig
 
 
-def _nothing() -> None:
+def _nothing(*_: str) -> None:
     pass
 
 
@@ -23,6 +22,7 @@ def evaluate(
     config: EvaluateConfig,
     tell: Callable[[str], None],
     prepare: Callable[[], None] = _nothing,
+    show: Callable[[str], None] = _nothing,
 ) -> None:
     """Runs every rule on every optimizee with every seed that is not done yet.
 
@@ -30,6 +30,7 @@ def evaluate(
         config: the flags.
         tell: is given what a person should read, a line at a time.
         prepare: what processes of --jobs call before they use TensorFlow.
+        show: is given the results, a text at a time; by default they are in files only.
 
     Raises:
         InputError: for a rule, an optimizee or data that cannot be used, or a directory that
@@ -37,11 +38,13 @@ def evaluate(
         Interrupted: after a KeyboardInterrupt.
     """
     with flags.resumable("evaluate", config):
-        _evaluate(config, tell, prepare)
+        _evaluate(config, tell, prepare, show)
 
 
-def tune(config: TuneConfig, tell: Callable[[str], None]) -> None:
-    """Tunes every rule on every optimizee and prints the winners; arguments as for `evaluate`.
+def tune(
+    config: TuneConfig, tell: Callable[[str], None], show: Callable[[str], None] = _nothing
+) -> None:
+    """Tunes every rule on every optimizee and shows the winners; arguments as for `evaluate`.
 
     Raises:
         InputError: for a rule, an optimizee or data that cannot be used, or if every learning
@@ -49,7 +52,7 @@ def tune(config: TuneConfig, tell: Callable[[str], None]) -> None:
         Interrupted: after a KeyboardInterrupt.
     """
     with flags.resumable("tune", config):
-        _tune(config, tell)
+        _tune(config, tell, show)
 
 
 def adopt(
@@ -57,6 +60,7 @@ def adopt(
     fingerprints: dict[str, str],
     runs: Iterable[results.Run],
     tell: Callable[[str], None],
+    show: Callable[[str], None] = _nothing,
 ) -> None:
     """Stores runs that were made elsewhere, as `evaluate` would have.
 
@@ -65,6 +69,7 @@ def adopt(
         fingerprints: of its rules, by label.
         runs: the runs; those that are stored already are left out.
         tell: as for `evaluate`.
+        show: likewise.
 
     Raises:
         InputError: if the directory holds another evaluation.
@@ -83,10 +88,10 @@ def adopt(
             )
         results.append(config.workdir, run)
         tell(f"{run.rule} on {run.optimizee}, seed {run.seed}: {report.outcome(run)}")
-    report.write(pathlib.Path(config.workdir), map(optimizees.label, config.optimizees))
+    show(report.write(pathlib.Path(config.workdir), map(optimizees.label, config.optimizees)))
 
 
-def _evaluate(config: EvaluateConfig, tell, prepare) -> None:
+def _evaluate(config: EvaluateConfig, tell, prepare, show) -> None:
     bench = workbench.Workbench(config, tell)
     loaded = bench.rules()
     check_keys(config, loaded)
@@ -132,7 +137,7 @@ def _evaluate(config: EvaluateConfig, tell, prepare) -> None:
             tell(f"{label} on {optimizee}, seed {seed}: {report.outcome(run)}{left}")
     if num_done:
         tell(f"{num_done * config.num_steps / seconds:.0f} optimizee steps per second")
-    _report(config, loaded, tell)
+    _report(config, loaded, tell, show)
 
 
 def _make_ready(config, bench, missing, searches, fingerprints) -> None:
@@ -187,7 +192,7 @@ def _open(config, bench, fingerprints, shown, prepare) -> Iterator[pool.Measure[
     yield measure_here
 
 
-def _report(config: EvaluateConfig, labels: Iterable[str], tell: Callable[[str], None]) -> None:
+def _report(config: EvaluateConfig, labels: Iterable[str], tell, show) -> None:
     """Writes tables and figures, of a shard only if it is the one that ends last."""
     if config.shard_of()[1] > 1:
         done = results.done(config.workdir)
@@ -198,10 +203,10 @@ def _report(config: EvaluateConfig, labels: Iterable[str], tell: Callable[[str],
                 f"{pathlib.Path(config.workdir) / 'runs'}, run this again for tables and figures"
             )
             return
-    report.write(pathlib.Path(config.workdir), map(optimizees.label, config.optimizees))
+    show(report.write(pathlib.Path(config.workdir), map(optimizees.label, config.optimizees)))
 
 
-def _tune(config: TuneConfig, tell: Callable[[str], None]) -> None:
+def _tune(config: TuneConfig, tell, show) -> None:
     for rule in config.rules:
         tuning.check_tunable(rule)
     bench = workbench.Workbench(config, tell)
@@ -210,7 +215,7 @@ def _tune(config: TuneConfig, tell: Callable[[str], None]) -> None:
         for rule in config.rules:
             found = bench.tune(rule, optimizee, rates, config.num_seeds)
             path = tuning.Cache(config.tuned_dir).path(rule, bench.task(optimizee))
-            sys.stdout.write(f"{workbench.winner(rule, optimizee, found)} ({path})\n")
+            show(f"{workbench.winner(rule, optimizee, found)} ({path})")
 
 
 def _run_key(label: str, optimizee: str, seed: int) -> str:

@@ -200,7 +200,7 @@ def _take_back(export_config: ExportConfig) -> None:
     from l2o_tf.export import evaluations, selections, trainings
 
     if export_config.what == "evaluate":
-        evaluations.take_back(export_config.results, export_config.out, cli.say)
+        evaluations.take_back(export_config.results, export_config.out, cli.say, cli.show)
         return
     if export_config.what == "select":
         runs = selections.take_back(export_config.results, export_config.out)

@@ -107,13 +107,19 @@ def _tune_command(flags: config.EvaluateConfig, rule: str, optimizee: str, optio
     return f"python -m l2o_tf.tune {words}"
 
 
-def take_back(directory: str, workdir: str, tell: Callable[[str], None]) -> None:
+def take_back(
+    directory: str,
+    workdir: str,
+    tell: Callable[[str], None],
+    show: Callable[[str], None] = lambda text: None,
+) -> None:
     """Writes the results of an evaluation, as `evaluate` would have.
 
     Args:
         directory: the folder that `run_bundle.py` wrote.
         workdir: the results' directory, which may hold other runs of the evaluation.
         tell: is given what a person should read, a line at a time.
+        show: is given the table of all and where it is.
 
     Raises:
         InputError: if there are no results, or they are of another version or evaluation.
@@ -131,4 +137,4 @@ def take_back(directory: str, workdir: str, tell: Callable[[str], None]) -> None
         return flags, about["fingerprints"], runs
 
     flags, fingerprints, runs = trajectory_bundle.read(directory, _KIND, parse)
-    session.adopt(flags, fingerprints, runs, tell)
+    session.adopt(flags, fingerprints, runs, tell, show)

@@ -2,7 +2,6 @@
 
 import contextlib
 import pathlib
-import sys
 from collections.abc import Callable, Iterator
 
 from l2o_tf.core import flags, locks
@@ -12,7 +11,10 @@ from l2o_tf.keras_evaluation.config import KerasReportConfig
 
 
 def report_on(
-    config: KerasReportConfig, tell: Callable[[str], None], prepare: Callable[[], None]
+    config: KerasReportConfig,
+    tell: Callable[[str], None],
+    prepare: Callable[[], None],
+    show: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Trains every task with every optimizer and seed that is not done yet; writes the report.
 
@@ -20,6 +22,7 @@ def report_on(
         config: the flags.
         tell: is given what a person should read, a line at a time.
         prepare: what processes of --jobs call before they use TensorFlow.
+        show: is given the table; by default it is in files only.
 
     Raises:
         InputError: for a rule, a task or data that cannot be used, or a directory that holds
@@ -28,10 +31,10 @@ def report_on(
     """
     lock = locks.exclusive(pathlib.Path(config.workdir) / ".lock", f"report {config.workdir}")
     with flags.resumable("keras_report", config), lock:
-        _report_on(config, tell, prepare)
+        show(_report_on(config, tell, prepare))
 
 
-def _report_on(config, tell, prepare) -> None:
+def _report_on(config, tell, prepare) -> str:
     here = bench.Bench(config)
     chosen = tasks.names() if config.tasks == ("all",) else list(config.tasks)
     for name in chosen:
@@ -53,8 +56,8 @@ def _report_on(config, tell, prepare) -> None:
         runs |= {one.key: run for one, run in found.items() if run is not None}
     kinds = {label: entry.kind for label, entry in here.entries.items()}
     written = report.write(pathlib.Path(config.workdir), runs, kinds)
-    sys.stdout.write(report.summary(written))
     tell(f"report.txt, report.csv and report.png are in {config.workdir}")
+    return report.summary(written).rstrip("\n")
 
 
 @contextlib.contextmanager

@@ -53,7 +53,7 @@ def select(runs, workdir, **flags):
     flags = {"optimizees": ("simple",), "num_steps": NUM_STEPS, "num_seeds": 1, **flags}
     config = SelectConfig(runs=tuple(runs), workdir=str(workdir), **flags)
     try:
-        selecting.select(config, cli.say, cli.import_tensorflow_quietly)
+        selecting.select(config, cli.say, cli.import_tensorflow_quietly, cli.show)
     except errors.Interrupted as interrupt:
         cli.say(f"\ninterrupted: {interrupt}")
         return 130

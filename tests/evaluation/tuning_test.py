@@ -20,7 +20,7 @@ def tune(directory, **flags):
     flags = {"rules": ("sgd",), "rates": RATES, "num_steps": 50, "num_seeds": 1, **flags}
     config = TuneConfig(optimizees=("simple",), tuned_dir=str(directory), **flags)
     try:
-        session.tune(config, cli.say)
+        session.tune(config, cli.say, cli.show)
     except errors.Interrupted as interrupt:
         cli.say(f"\ninterrupted: {interrupt}")
         return 130
