@@ -31,8 +31,8 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     Keras'. Weight decay is decoupled and in proportion to `learning_rate`, hence to 1 rather than
     to 0.001. Variables without a gradient, and the state of their coordinates, stay as they are;
     the rule sees zeros. A step that the guard skips changes no variable, by weight decay neither.
-    Sparse gradients become dense before anything else happens to them, so
-    that rows which occur several times count as their sum, also where they are clipped.
+    Sparse gradients become dense before anything else happens to them, so that rows which occur
+    several times count as their sum, also where they are clipped.
 
     The state takes, per parameter, 8 bytes for Adam, 320 for L2O-DM, 328 for RNNprop; a step needs
     about as much again for a moment.

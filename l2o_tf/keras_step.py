@@ -77,11 +77,10 @@ class RuleStep:
 
     def route(self, router: keras_routing.Router, variables: Sequence) -> None:
         """Leaves some of the variables, of which `init` is then called, to formulas."""
-        if set(router.assignment(variables)) != {keras_routing.MAIN}:
+        is_formulas = [name != keras_routing.MAIN for name in router.assignment(variables)]
+        if any(is_formulas):
             self._router, self._acting = router, router.routed(self.rule, variables)
-            self._is_formulas = [
-                name != keras_routing.MAIN for name in router.assignment(variables)
-            ]
+            self._is_formulas = is_formulas
 
     def init(
         self, shapes: Sequence[tf.TensorShape], dtype: tf.DType, seed: seeds.Seed, weights: Weights

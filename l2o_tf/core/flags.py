@@ -16,7 +16,8 @@ from typing import Any
 from l2o_tf.core import errors, files
 
 _MAX_INT = 2**31 - 1
-_MAX_FLOAT = (2 - 2**-23) * 2.0**127  # Of float32.
+# Of float32, positive and without loss of precision.
+MIN_FLOAT, MAX_FLOAT = 2.0**-126, (2 - 2**-23) * 2.0**127
 
 
 def flag(default: Any, help: str, group: str, identity: bool = True) -> Any:
@@ -68,8 +69,8 @@ def check_numbers(config: Any) -> None:
                 require(abs(number) <= _MAX_INT, field.name, number, expected)
             elif isinstance(number, float):
                 require(math.isfinite(number), field.name, number, "a finite number")
-                expected = f"between -{_MAX_FLOAT:.1e} and {_MAX_FLOAT:.1e}"
-                require(abs(number) <= _MAX_FLOAT, field.name, number, expected)
+                expected = f"between -{MAX_FLOAT:.1e} and {MAX_FLOAT:.1e}"
+                require(abs(number) <= MAX_FLOAT, field.name, number, expected)
 
 
 def json_object(name: str, text: str) -> dict[str, Any]:

@@ -2,10 +2,17 @@
 
 import dataclasses
 
-import numpy as np
-
 from l2o_tf.core import errors
-from l2o_tf.core.flags import CommandFlags, flag, json_object, require, require_given, to_text
+from l2o_tf.core.flags import (
+    MAX_FLOAT,
+    MIN_FLOAT,
+    CommandFlags,
+    flag,
+    json_object,
+    require,
+    require_given,
+    to_text,
+)
 from l2o_tf.data import datasets
 from l2o_tf.evaluation import results
 from l2o_tf.run import shared_flags
@@ -13,7 +20,6 @@ from l2o_tf.run.device_flags import DeviceFlags
 from l2o_tf.run.shared_flags import FILES, LENGTH, WHAT
 
 _MAX_SEEDS = 10**6
-_MIN_RATE, _MAX_RATE = (float(end) for end in (np.finfo("f4").tiny, np.finfo("f4").max))
 
 _RATES_HELP = "The grid of learning rates. Default: 0.0001, 0.0003, 0.001, ... 3, 10."
 
@@ -148,8 +154,8 @@ class TuneConfig(CommandFlags, DeviceFlags):
         if not self.rules:
             raise errors.InputError("--rules is empty: name at least one")
         for rate in self.rates or ():
-            expected = f"positive numbers of float32, {_MIN_RATE:.2g} to {_MAX_RATE:.2g}"
-            require(_MIN_RATE <= rate <= _MAX_RATE, "rates", rate, expected)
+            expected = f"positive numbers of float32, {MIN_FLOAT:.2g} to {MAX_FLOAT:.2g}"
+            require(MIN_FLOAT <= rate <= MAX_FLOAT, "rates", rate, expected)
         _check_common(self)
 
 
