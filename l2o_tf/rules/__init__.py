@@ -114,10 +114,7 @@ def with_options(rule: UpdateRule, **changes: Any) -> UpdateRule:
             whose class is not registered.
         ValueError: if the weights of the changed rule have other shapes.
     """
-    options = rule.options()
-    # Some options are among `options` only where they are not the default.
-    arguments = inspect.signature(type(rule).__init__).parameters
-    known = [name for name in {**options, **arguments} if name not in ("self", "seed", "name")]
+    known = list(dict.fromkeys([*rule.options(), *rule.option_names()]))
     unknown = changes.keys() - set(known)
     if unknown:
         raise errors.InputError(
@@ -129,7 +126,7 @@ def with_options(rule: UpdateRule, **changes: Any) -> UpdateRule:
             f"a rule {type(rule).__name__} cannot be created again: give the class a name with"
             " l2o_tf.rules.register"
         )
-    changed = create(rule.registered_name, **{**options, **changes})
+    changed = create(rule.registered_name, **{**rule.options(), **changes})
     changed.assign(rule.weights())
     return changed
 

@@ -1,5 +1,6 @@
 """What every update rule is: analytical, learned, or a mixture of both."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,6 +81,12 @@ class UpdateRule(snt.Module):
     def options(self) -> dict[str, Any]:
         """The arguments, JSON values, with which the registry creates this rule again."""
         return {}
+
+    @classmethod
+    def option_names(cls) -> list[str]:
+        """Names of constructor arguments that `options()` may leave out at their defaults."""
+        arguments = inspect.signature(cls.__init__).parameters
+        return [name for name in arguments if name not in ("self", "seed", "name")]
 
     def keras_route(self) -> dict[str, list[str]]:
         """Which variables of a Keras model it leaves to formulas: the default of `route` there."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -107,6 +108,13 @@ class Options:
                 f"without dynamic_output_scale there is no learning rate: turn off "
                 f"{' and '.join(wrong)}"
             )
+
+    def values(self) -> dict[str, Any]:
+        """JSON values that make these options again."""
+        values = dataclasses.asdict(self)
+        if not self.drift:  # As it is no option of the legacy class, and of older cards.
+            del values["drift"]
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @property
     def num_levels(self) -> int:

@@ -109,10 +109,11 @@ class HierarchicalRNN(base.UpdateRule):
         self.scores_elsewhere = self.settings.use_attention
 
     def options(self):
-        values = dataclasses.asdict(self.settings)
-        if not self.settings.drift:  # As it is no option of the legacy class, and of older cards.
-            del values["drift"]
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        return self.settings.values()
+
+    @classmethod
+    def option_names(cls):
+        return [field.name for field in dataclasses.fields(Options)]
 
     def init_tensors(
         self, params: Params, seed: seeds.Seed | None, weights: base.Weights

@@ -147,11 +147,13 @@ def test_a_rule_is_created_again_from_its_options(name):
 
 def test_options_can_change_while_the_weights_stay():
     rule = rules.create("scale", SEED, init_lr_range=(1e-4, 1e-3))
-    changed = rules.with_options(rule, init_lr_range=(0.1, 0.1), average_tensors=True)
+    # One that is named in `options` only where it is set is among them.
+    changed = rules.with_options(rule, init_lr_range=(0.1, 0.1), average_tensors=True, drift=1e-3)
     assert changed.options() == {
         **rule.options(),
         "init_lr_range": [0.1, 0.1],
         "average_tensors": True,
+        "drift": 1e-3,
     }
     tf.nest.map_structure(np.testing.assert_array_equal, changed.weights(), rule.weights())
     with pytest.raises(errors.InputError, match="scale has no option units; it has level_sizes"):
