@@ -200,7 +200,7 @@ class Programs:
             loss, grads = self._loss_and_gradients(params, batches(t))
             blocks = self._to_blocks(grads)
             outputs, state, _ = self._rule_step(kernels, blocks, state)
-            updates = self._from_blocks(self.rule.moves(outputs, blocks))
+            updates = self._from_blocks(self._updates(outputs, grads))
             return ([p + u for p, u in zip(params, updates)], state), loss
 
         like = tf.TensorSpec([self.num_lanes], tf.float32)
@@ -230,7 +230,7 @@ class Programs:
             blocks, labels = self._to_blocks(grads), self._to_blocks(labels)
             kept = lstm_sequence.kept(self.rule.split(state)[1])
             outputs, state, record = self._rule_step(kernels, blocks, state)
-            updates = self.rule.moves(outputs, blocks)
+            updates = self._updates(outputs, grads)
             differences = (updates - labels) * real
             squares = tf.reshape(tf.square(differences), [self.num_lanes, -1])
             missed = tf.reduce_sum(squares, axis=1) / (2 * self._num_coordinates)
@@ -349,6 +349,13 @@ class Programs:
             return outputs, self.rule.join(feature_state, lstm), record
 
         return axes.mapped(one, kernels, grads, state)
+
+    def _updates(self, outputs, grads):
+        """Updates [K * C, block_size] for gradients [K, *shape_i]."""
+        updates = self.rule.updates(outputs)
+        if not self.rule.drift.size:
+            return updates
+        return self._to_blocks(self.rule.drift.add(self._from_blocks(updates), grads, leading=1))
 
     def _teach(self, choice, grads, states, params):
         """Updates and states of the teachers that are drawn."""

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from l2o_tf.core import errors, seeds
-from l2o_tf.rules import base
+from l2o_tf.rules import base, drifting
 
 # Initial values of the legacy code (`hierarchical_rnn.py`, flag defaults).
 _WEIGHT_SCALE = 0.5
@@ -58,8 +58,8 @@ class Options:
         average_tensors: whether the global GRU is fed the mean of all tensors' states, as its
             paper and the comments of the legacy code say. By default it is fed the state of the
             last tensor, as the legacy code does.
-        drift: what is added to the update of a coordinate without a gradient, see
-            `recurrent.add_drift`; not of the paper.
+        drift: what is added to updates where there is no gradient; not of the paper.
+        drift_of: of which coordinates, see `drifting.Drift`.
 
     Raises:
         InputError: for options that contradict each other or are out of range.
@@ -85,12 +85,13 @@ class Options:
     use_lr_shortcut: bool = False
     average_tensors: bool = False
     drift: float = 0.0
+    drift_of: str = "coordinates"
 
     def __post_init__(self):
         # Options read back from JSON come with lists.
         object.__setattr__(self, "level_sizes", tuple(self.level_sizes))
         object.__setattr__(self, "init_lr_range", tuple(self.init_lr_range))
-        object.__setattr__(self, "drift", float(self.drift))
+        object.__setattr__(self, "drift", self.added_drift.size)
         sizes = self.level_sizes
         if not 1 <= len(sizes) <= 3 or any(not isinstance(n, int) or n < 1 for n in sizes):
             raise errors.InputError(
@@ -112,9 +113,15 @@ class Options:
     def values(self) -> dict[str, Any]:
         """JSON values that make these options again."""
         values = dataclasses.asdict(self)
-        if not self.drift:  # As it is no option of the legacy class, and of older cards.
-            del values["drift"]
+        for name in ("drift", "drift_of"):  # They are no options of the legacy class.
+            del values[name]
+        values |= self.added_drift.options()
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+    @property
+    def added_drift(self) -> drifting.Drift:
+        """What is added to updates where there is no gradient."""
+        return drifting.Drift(self.drift, self.drift_of)
 
     @property
     def num_levels(self) -> int:

@@ -210,7 +210,7 @@ class HierarchicalRNN(base.UpdateRule):
             flat_update, attention_offset = state.attention_offset - attention, attention - step
         else:
             flat_update, attention_offset = -step, ()
-        flat_update = recurrent.add_drift(flat_update, flat_grads, self.settings.drift)
+        updates = coordinates.unflatten(flat_update, params)
 
         new_state = HierarchicalState(
             hidden,
@@ -223,7 +223,7 @@ class HierarchicalRNN(base.UpdateRule):
             log_lr=log_lr,
             attention_offset=attention_offset,
         )
-        return coordinates.unflatten(flat_update, params), new_state
+        return self.settings.added_drift.add(updates, grads), new_state
 
     def _moments(self, grads: tf.Tensor, state: HierarchicalState) -> tuple[tf.Tensor, tf.Tensor]:
         """Running means of the gradient [num_coordinates] and of its square, per scale."""

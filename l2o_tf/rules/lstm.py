@@ -1,7 +1,7 @@
 """L2O-DM: the coordinate-wise LSTM of Andrychowicz et al. 2016."""
 
 from l2o_tf.core import errors, seeds
-from l2o_tf.rules import base, recurrent, recurrent_rule
+from l2o_tf.rules import base, drifting, recurrent, recurrent_rule
 from l2o_tf.rules import preprocess as preprocessing
 
 _NUM_FEATURES = {"log_and_sign": 2, "identity": 1}
@@ -14,7 +14,8 @@ class DM(recurrent_rule.RecurrentRule):
     Source: paper section 5, "L2O-DM"; legacy `networks.py`, StandardDeepLSTM. Without
     preprocessing (`preprocess="identity"`) and with an output scale of 1 it is the rule of the
     legacy code's toy problems. `centered` subtracts what the network does without a gradient, and
-    `drift` is added to updates of coordinates without one; they are not of the paper.
+    `drift` is added to updates of coordinates, or units, without one (`drifting.Drift`); they are
+    not of the paper.
     """
 
     def __init__(
@@ -25,12 +26,14 @@ class DM(recurrent_rule.RecurrentRule):
         preprocess: str = "log_and_sign",
         centered: bool = False,
         drift: float = 0.0,
+        drift_of: str = "coordinates",
         name: str | None = None,
     ):
         """Draws initial weights from `seed` (int32 [2]) for LSTM layers of the given `units`.
 
         Raises:
-            InputError: if `preprocess` is neither "log_and_sign" nor "identity".
+            InputError: if `preprocess` is neither "log_and_sign" nor "identity", or `drift_of`
+                neither "coordinates" nor "units".
         """
         if preprocess not in _NUM_FEATURES:
             raise errors.InputError(
@@ -42,7 +45,7 @@ class DM(recurrent_rule.RecurrentRule):
         self.units = tuple(units)
         self.output_scale = output_scale
         self.centered = centered
-        self.drift = float(drift)
+        self.drift = drifting.Drift(drift, drift_of)
         self.preprocess = preprocess
 
     def options(self):

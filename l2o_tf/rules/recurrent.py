@@ -22,24 +22,6 @@ class LSTMState(NamedTuple):
     cell: tf.Tensor
 
 
-def add_drift(updates: tf.Tensor, grads: tf.Tensor, drift: float) -> tf.Tensor:
-    """Adds a number to the updates of the coordinates whose gradients are exactly 0.
-
-    A positive one revives what is rectified to 0 on all inputs of a minibatch, which has no
-    gradient to come back by. It is not of the paper: its rules do so, or do not, by the drift that
-    training left them with.
-
-    Args:
-        updates: [..., num_coordinates].
-        grads: of the same shape.
-        drift: the number; with 0 the updates are returned as they are.
-
-    Returns:
-        The updates [..., num_coordinates].
-    """
-    return tf.where(tf.equal(grads, 0), updates + drift, updates) if drift else updates
-
-
 def initial_weights(
     seed: seeds.Seed, num_features: int, units: tuple[int, ...], num_projected: int | None = None
 ) -> base.Weights:

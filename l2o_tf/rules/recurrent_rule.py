@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from l2o_tf.core import coordinates, loops
-from l2o_tf.rules import base, lstm_sequence, recurrent
+from l2o_tf.rules import base, drifting, lstm_sequence, recurrent
 
 
 class RecurrentRule(base.CoordinatewiseRule):
@@ -15,13 +15,12 @@ class RecurrentRule(base.CoordinatewiseRule):
         centered: whether updates are differences to what the network does without a gradient: one
             more coordinate, whose gradient is always 0, is carried along and its update subtracted
             from all. A rule then has no drift, which otherwise sets how far a loss can fall.
-        drift: what is added to the update of a coordinate without a gradient, see
-            `recurrent.add_drift`.
+        drift: what is added to updates where there is no gradient.
     """
 
     learned = True
     centered = False
-    drift = 0.0
+    drift = drifting.Drift()
 
     def initial_state(self, num_coordinates: int, dtype: tf.DType) -> base.State:
         """Returns the features' and the network's state before the first step."""
@@ -45,14 +44,9 @@ class RecurrentRule(base.CoordinatewiseRule):
         updates = self.activation(outputs)
         return updates[..., :-1] - updates[..., -1:] if self.centered else updates
 
-    def moves(self, outputs: tf.Tensor, grads: tf.Tensor) -> tf.Tensor:
-        """What `updates` says, and the drift where gradients [..., num_coordinates] are 0."""
-        return recurrent.add_drift(self.updates(outputs), grads, self.drift)
-
     def extensions(self) -> dict[str, Any]:
         """The options that are not of the paper, where they are set: older cards stay valid."""
-        values = {"centered": self.centered, "drift": self.drift}
-        return {name: value for name, value in values.items() if value}
+        return ({"centered": True} if self.centered else {}) | self.drift.options()
 
     def hold(self, before, after, params, given):
         if self.centered:  # The coordinate without a gradient always moves.
@@ -75,11 +69,15 @@ class RecurrentRule(base.CoordinatewiseRule):
         """Maps the network's outputs [...] to updates."""
         raise NotImplementedError
 
+    def update_tensors(self, grads, state, params, weights):
+        updates, state = super().update_tensors(grads, state, params, weights)
+        return self.drift.add(updates, grads), state
+
     def update_coordinates(self, grads, state, weights):
         feature_state, lstm = self.split(state)
         features, feature_state = self.features(self.seen(grads), feature_state)
         outputs, lstm = recurrent.network(weights, features, lstm)
-        return self.moves(outputs, grads), self.join(feature_state, lstm)
+        return self.updates(outputs), self.join(feature_state, lstm)
 
     @property
     def differentiator(self):
@@ -111,8 +109,9 @@ class _Differentiator(base.Differentiator):
         constants = tf.nest.map_structure(tf.stop_gradient, (list(grads), feature_state))
         features, feature_state = self._rule.feature_sequence(*constants)
         outputs, lstm = lstm_sequence.run(weights, features, lstm)
-        moves = self._rule.moves(outputs, coordinates.flatten(constants[0], leading=1))
-        return coordinates.unflatten(moves, params), self._rule.join(feature_state, lstm)
+        updates = coordinates.unflatten(self._rule.updates(outputs), params)
+        updates = self._rule.drift.add(updates, constants[0], leading=1)
+        return updates, self._rule.join(feature_state, lstm)
 
     def recorder(self, params, num_steps, weights):
         num_coordinates = self._rule.width(coordinates.count(params))
@@ -147,7 +146,8 @@ class _Recorder(base.Recorder):
         features = lstm_sequence.pad(features)
         outputs, lstm, record = lstm_sequence.step(self._kernels, features, lstm)
         outputs = self._cut(outputs)
-        updates = coordinates.unflatten(self._rule.moves(outputs, flat), params)
+        updates = coordinates.unflatten(self._rule.updates(outputs), params)
+        updates = self._rule.drift.add(updates, grads)
         return updates, self._rule.join(feature_state, lstm), (outputs, record)
 
     def gradient(self, kept, records, cotangents):

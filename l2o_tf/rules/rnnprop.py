@@ -5,7 +5,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from l2o_tf.core import seeds
-from l2o_tf.rules import base, preprocess, recurrent, recurrent_rule
+from l2o_tf.rules import base, drifting, preprocess, recurrent, recurrent_rule
 
 
 class RNNpropState(NamedTuple):
@@ -21,7 +21,7 @@ class RNNprop(recurrent_rule.RecurrentRule):
 
     The output scale is the one of this paper's legacy code; RNNprop's own paper has 0.1.
     `centered` subtracts what the network does without a gradient, and `drift` is added to updates
-    of coordinates without one; they are not of the paper.
+    of coordinates, or units, without one (`drifting.Drift`); they are not of the paper.
     Source: legacy `meta_rnnprop_train.py`, `networks.py` RNNprop.
     """
 
@@ -33,16 +33,21 @@ class RNNprop(recurrent_rule.RecurrentRule):
         output_scale: float = 0.01,
         centered: bool = False,
         drift: float = 0.0,
+        drift_of: str = "coordinates",
         name: str | None = None,
     ):
-        """Draws initial weights from `seed` (int32 [2]) for LSTM layers of the given `units`."""
+        """Draws initial weights from `seed` (int32 [2]) for LSTM layers of the given `units`.
+
+        Raises:
+            InputError: if `drift_of` is neither "coordinates" nor "units".
+        """
         seed = seeds.make_seed(0, "rule") if seed is None else seed
         super().__init__(recurrent.initial_weights(seed, 2, units, num_projected), name=name)
         self.units = tuple(units)
         self.num_projected = num_projected
         self.output_scale = output_scale
         self.centered = centered
-        self.drift = float(drift)
+        self.drift = drifting.Drift(drift, drift_of)
 
     def options(self):
         options = {

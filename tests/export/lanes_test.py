@@ -77,6 +77,7 @@ def run(programs, weights):
         ("rnnprop", 2, 0, {}),
         ("rnnprop", 1, 1.0, {}),
         ("dm", 3, 0, {"centered": True, "drift": 1e-3}),
+        ("dm", 2, 0, {"centered": True, "drift": 1e-2, "drift_of": "units"}),
     ],
 )
 def test_lanes_train_like_single_epochs(rule_name, num_blocks, scaling_bound, rule_options):

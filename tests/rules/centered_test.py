@@ -1,4 +1,4 @@
-"""Rules whose updates are differences to what they do without a gradient, and those that drift."""
+"""Rules whose updates are differences to what they do without a gradient."""
 
 import numpy as np
 import pytest
@@ -56,25 +56,3 @@ def test_parameters_without_a_gradient_keep_their_state(name):
 def test_without_a_gradient_nothing_moves(name):
     assert response.measure(make(name), (1e-3,), 20).drift != 0
     assert response.measure(make(name, centered=True), (1e-3,), 20).drift == 0
-
-
-@pytest.mark.parametrize("name", ["dm", "rnnprop"])
-@pytest.mark.parametrize("centered", [False, True])
-def test_a_drift_is_added_where_there_is_no_gradient(name, centered):
-    params, grads = [tf.zeros([2, 3])], [tf.constant([[0.0, 1, -2], [3, 1e-3, 0]])]
-    updates = []
-    for drift in (0.0, 0.25):
-        rule = make(name, centered=centered, drift=drift)
-        updates.append(rule.update(grads, rule.init(params), params)[0][0])
-    expected = [[0.25, 0, 0], [0, 0, 0.25]]
-    np.testing.assert_allclose(updates[1] - updates[0], expected, rtol=1e-5)
-    assert response.measure(make(name, centered=True, drift=0.25), (1e-3,), 20).drift == 0.25
-
-
-@pytest.mark.parametrize("name", ["dm", "rnnprop"])
-def test_the_options_are_kept_with_a_rule(name):
-    assert not {"centered", "drift"} & set(make(name).options())
-    copy = rules.create(name, **make(name, centered=True, drift=1e-4).options())
-    assert copy.centered and copy.drift == 1e-4
-    changed = rules.with_options(make(name), drift=1e-4)
-    assert changed.options() == {**make(name).options(), "drift": 1e-4}

@@ -128,26 +128,6 @@ def test_average_tensors_feeds_the_global_level_all_tensors():
     np.testing.assert_array_equal(one.global_hidden, same.global_hidden)
 
 
-@pytest.mark.parametrize("use_attention", [False, True])
-def test_a_drift_is_added_where_there_is_no_gradient(use_attention):
-    params, grads = [tf.zeros([2, 3])], [tf.constant([[0.0, 1, -2], [3, 1e-3, 0]])]
-    moved, scored = [], []
-    for drift in (0.0, 0.25):
-        options = {"use_attention": use_attention, "drift": drift, **FIXED_LR}
-        rule = hierarchical_rnn.HierarchicalRNN(**options)
-        assert rule.options().get("drift", 0.0) == drift
-        updates, state = rule.update(grads, rule.init(params), params)
-        moved.append(updates[0])
-        scored.append(rule.true_params(updates, state)[0])
-    expected = [[0.25, 0, 0], [0, 0, 0.25]]
-    np.testing.assert_allclose(moved[1] - moved[0], expected, rtol=1e-5)
-    np.testing.assert_allclose(scored[1] - scored[0], expected, rtol=1e-5)
-
-
-def test_options_without_a_drift_are_those_of_the_legacy_class():
-    assert "drift" not in hierarchical_rnn.HierarchicalRNN().options()
-
-
 def test_learning_rates_out_of_range_keep_their_gradient():
     rule = hierarchical_rnn.HierarchicalRNN(max_log_lr=-8.0, **FIXED_LR)
     params = random_tensors(3)

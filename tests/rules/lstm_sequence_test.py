@@ -20,6 +20,7 @@ CASES = [
     ("rnnprop", {"units": (5, 5, 5), "num_projected": 5}, 50, 6, 96),
     ("dm", {"units": (3,), "centered": True}, 5, 7, 1000),
     ("rnnprop", {"units": (4, 3), "num_projected": 6, "centered": True, "drift": 0.1}, 23, 4, 10),
+    ("dm", {"units": (3,), "centered": True, "drift": 0.1, "drift_of": "units"}, 5, 7, 1000),
 ]
 
 
