@@ -152,6 +152,11 @@ def test_a_directory_without_a_rule(tmp_path):
     assert_one_line(tmp_path, "no exported rule in", "expected rule.npz and rule.json")
 
 
+def test_the_weights_alone(tmp_path):
+    export(tmp_path)
+    assert_one_line(tmp_path / "rule.npz", "holds the weights of a rule alone: give the directory")
+
+
 def test_a_missing_file(tmp_path):
     export(tmp_path)
     (tmp_path / "rule.npz").unlink()
