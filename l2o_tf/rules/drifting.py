@@ -61,8 +61,8 @@ class Drift:
         return [tf.where(self._still(g, leading), u + self.size, u) for u, g in zip(updates, grads)]
 
     def _still(self, grads: tf.Tensor, leading: int) -> tf.Tensor:
-        still = tf.equal(grads, 0)
-        if self.of == "coordinates":
-            return still
-        axes = list(range(leading, grads.shape.rank - 1))
-        return tf.reduce_all(still, axes, keepdims=True)
+        if self.of == "units":
+            axes = list(range(leading, grads.shape.rank - 1))
+            # Not `reduce_all`: versions of StableHLO do not agree on how to write its constant.
+            grads = tf.reduce_max(tf.abs(grads), axes, keepdims=True)
+        return tf.equal(grads, 0)
