@@ -40,12 +40,12 @@ def load(source: str | os.PathLike) -> UpdateRule:
         return tf1_checkpoint.load_rule(path)
     if files.is_dir(path):
         return artifacts.load_rule(path)
-    if files.is_file(path) and path.suffix == ".npz":
-        raise errors.InputError(
-            f"{path} holds the weights of a rule alone: give the directory of the exported rule or"
-            " of the run; `python -m l2o_tf.select` exports the best of a run's snapshots"
-        )
     if files.is_file(path):
+        if path.suffix == ".npz":
+            raise errors.InputError(
+                f"{path} holds the weights of a rule alone: give the directory of the exported rule"
+                " or of the run; `python -m l2o_tf.select` exports the best of a run's snapshots"
+            )
         return l2l.load_rule(path)
     name = os.fspath(source)
     if name in list_pretrained():

@@ -16,13 +16,12 @@ import sys
 import l2o_tf
 from l2o_tf import rules
 
-UNITS = {"drift_of": "units"}
 VARIANTS = {
     "dm_cl_il": ({"drift": 0.0}, {"drift": 2e-4}),
     "rnnprop_cl_il": (
         {"drift": 0.0},
         {"drift": 5e-4, "drift_of": "coordinates"},
-        *({"drift": drift, **UNITS} for drift in (5e-4, 2e-3, 5e-3)),
+        *({"drift": drift, "drift_of": "units"} for drift in (5e-4, 2e-3, 5e-3)),
     ),
 }
 for name, variants in VARIANTS.items():

@@ -26,13 +26,14 @@ select_best() {
 train --flagfile=flags/rnnprop.flags --seeds=0,1,2,3,4,5,6,7 --jobs=2 --max_snapshots=1 \
   --workdir="$directory/rnnprop"
 select_best rnnprop mlp
-# The drift brings classes of Conv-MNIST back.
-train --flagfile=flags/rnnprop_cl_il.flags --max_train_steps="${BUDGET:-40000}" \
-  --rule_options='{"drift": 0.0005}' --seeds=0,1,2,3 --jobs=2 --workdir="$directory/rnnprop_cl_il"
-select_best rnnprop_cl_il mlp,mlp_relu,mlp_deeper
-runs=(rnnprop rnnprop_cl_il)
 # As many images as the test has.
 images=(--split="train[:10000]")
+# The drift brings classes of Conv-MNIST back.
+train --flagfile=flags/rnnprop_cl_il.flags --max_train_steps="${BUDGET:-40000}" \
+  --rule_options='{"drift": 0.002, "drift_of": "units"}' --seeds=0,1,2,3 --jobs=2 \
+  --workdir="$directory/rnnprop_cl_il"
+select_best rnnprop_cl_il mlp,mlp_relu,mlp_deeper "${images[@]}"
+runs=(rnnprop rnnprop_cl_il)
 drift=(--rule_options='{"drift": 0.0002}')
 for system in dm dm_il dm_cl dm_cl_il dm_aug; do
   train --flagfile="flags/l2o_${system}_centered.flags" --max_train_steps="${BUDGET:-20000}" \
