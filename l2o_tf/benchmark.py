@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib
-import sys
 
 from l2o_tf import cli
 from l2o_tf.core import errors, files, flags
@@ -71,12 +70,11 @@ def main(config: BenchmarkConfig) -> None:
     from l2o_tf.benchmarks import measuring
 
     results = {"machine": measuring.machine()}
-    sys.stdout.write("".join(f"{key}: {value}\n" for key, value in results["machine"].items()))
+    cli.show("".join(f"{key}: {value}\n" for key, value in results["machine"].items()))
     for name in config.tables:
         module = importlib.import_module(f"l2o_tf.benchmarks.{name}")
         results[name] = module.measure(1 if config.short else config.repetitions, config.short)
-        sys.stdout.write(f"\n{name}\n{module.table(results[name])}")
-        sys.stdout.flush()
+        cli.show(f"\n{name}\n{module.table(results[name])}")
         if config.out:
             files.write_json(config.out, results)
 

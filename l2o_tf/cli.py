@@ -35,10 +35,10 @@ def run(config_class: type, description: str, main: Callable[[Any], int | None])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with report_input_errors():
         if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in sys.argv[1:]):
-            sys.stdout.write(help_page(config_class, description))
+            show(help_page(config_class, description))
             sys.exit(0)
         if "--completion" in sys.argv[1:]:
-            sys.stdout.write(completion(config_class, sys.argv[0]))
+            show(completion(config_class, sys.argv[0]))
             sys.exit(0)
         try:
             sys.exit(main(parse(config_class, sys.argv)) or 0)
@@ -58,9 +58,24 @@ def say(text: str) -> None:
 
 
 def show(text: str) -> None:
-    """Writes results on stdout, a text at a time."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """Writes results on stdout, a text at a time, which ends a line.
+
+    Where what reads them has ended, nobody wants more: they are dropped.
+
+    Raises:
+        InputError: if stdout cannot be written, such as on a full disk.
+    """
+    try:
+        sys.stdout.write(text.removesuffix("\n") + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        # Else Python tries once more when it exits, and ends with another exit code.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return
+        raise errors.InputError(
+            f"cannot write the results to stdout: {error.strerror or error}"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -81,8 +96,11 @@ def parse(config_class: type, argv: list[str]) -> Any:
 
     Raises:
         InputError: for an unknown flag, a value of the wrong type or one out of range, an argument
-            that no field takes, or a plug-in that cannot be imported.
+            that no field takes or is no text, or a plug-in that cannot be imported.
     """
+    for argument in argv:
+        if not _is_text(argument):  # A path of the file system, which takes any bytes.
+            raise errors.InputError(f"{ascii(argument)} is no text in UTF-8: use another name")
     values = flags.FlagValues()
     values.set_gnu_getopt()  # Flags may follow arguments without one.
     for field in dataclasses.fields(config_class):
@@ -216,6 +234,14 @@ def quietly() -> Iterator[None]:
         os.dup2(saved, 2)
         os.close(saved)
         os.close(nowhere)
+
+
+def _is_text(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _with_shipped_flagfiles(argv: list[str]) -> list[str]:

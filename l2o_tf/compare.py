@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import sys
 
 from l2o_tf import cli
 from l2o_tf.core import errors, files, flags
@@ -93,7 +92,7 @@ def main(config: CompareConfig) -> int:
     summary = comparison_report.summary(compared, labels, config.tolerance)
     summary += comparison_report.alone((a, b), pairs, labels)
     details = comparison_report.details(compared, labels)
-    sys.stdout.write(f"{details}\n{summary}" if len(compared) == 1 else summary)
+    cli.show(f"{details}\n{summary}" if len(compared) == 1 else summary)
     if config.out:
         out = pathlib.Path(config.out)
         files.write_atomically(out / "comparison.txt", f"{summary}\n{details}".encode())
@@ -104,7 +103,7 @@ def main(config: CompareConfig) -> int:
         for ending in ("png", "pdf"):
             path = out / f"comparison.{ending}"
             comparison_figure.draw(compared, labels, config.tolerance, path)
-        sys.stdout.write(f"wrote comparison.txt, .png, .pdf and differences.csv in {out}\n")
+        cli.show(f"wrote comparison.txt, .png, .pdf and differences.csv in {out}")
     verdicts = {one.verdict for one in compared}
     if comparison.Verdict.DIFFER in verdicts:
         return 1

@@ -4,7 +4,6 @@ import dataclasses
 import importlib.metadata
 import os
 import platform
-import sys
 
 from l2o_tf import cli
 from l2o_tf.core import errors
@@ -47,7 +46,7 @@ def main(config: DoctorConfig) -> None:
         "deterministic": "yes" if config.deterministic else "no",
         "devices": devices.describe(),
     }
-    _say("".join(f"{name}: {value}\n" for name, value in facts.items()))
+    cli.show("\n".join(f"{name}: {value}" for name, value in facts.items()))
     expected = None
     for device in sorted(tf.config.list_logical_devices(), key=lambda device: device.name):
         name = device.name.removeprefix("/device:")
@@ -60,7 +59,7 @@ def main(config: DoctorConfig) -> None:
             raise errors.InputError(
                 f"{name}: a compiled unroll has losses that are {worst:.0%} off those of the CPU"
             )
-        _say(f"{name}: a compiled unroll runs, last loss {losses[-1]:.6g}\n")
+        cli.show(f"{name}: a compiled unroll runs, last loss {losses[-1]:.6g}")
 
 
 def _version(package: str) -> str:
@@ -92,11 +91,6 @@ def _unroll(device: str) -> list[float]:
     except tf.errors.OpError as error:
         reason = " ".join(error.message.split())[:200]
         raise errors.InputError(f"{device}: a compiled unroll does not run: {reason}") from None
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
 
 
 def command() -> None:

@@ -1,7 +1,6 @@
 """Draws evaluation results: `python -m l2o_tf.plot`."""
 
 import dataclasses
-import sys
 
 from l2o_tf import cli
 from l2o_tf.core import errors, flags
@@ -81,9 +80,9 @@ def main(config: PlotConfig) -> None:
             figures.quick_look(runs, path)
         else:
             missing = figures.paper_figure(config.figure, runs, path, curves, config.panels)
-    sys.stdout.write(f"{tables.table(runs)}wrote {', '.join(config.out)}\n")
+    cli.show(f"{tables.table(runs)}wrote {', '.join(config.out)}")
     for series in missing:
-        sys.stdout.write(f"missing from the results: {series}\n")
+        cli.show(f"missing from the results: {series}")
 
 
 def command() -> None:

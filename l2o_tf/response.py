@@ -1,7 +1,6 @@
 """Shows what rules make of gradients that stay the same: `python -m l2o_tf.response`."""
 
 import dataclasses
-import sys
 
 from l2o_tf import cli
 from l2o_tf.core import errors, flags
@@ -62,9 +61,9 @@ def main(config: ResponseConfig) -> None:
         rules[label] = rule
     snapshots = selection.find(config.snapshots) if config.snapshots else []
     found = response.measure_all(rules, snapshots, config.sizes, config.num_steps)
-    sys.stdout.write(response.table(found, config.sizes) + "\n")
     if config.out:
         files.write_atomically(config.out, response.to_csv(found, config.sizes).encode())
+    cli.show(response.table(found, config.sizes))
 
 
 def command() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import shlex
 import subprocess
 import sys
@@ -115,6 +116,55 @@ def test_wrong_flags_are_reported_in_one_line(argument, message, monkeypatch, ca
     assert exit_info.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
+
+
+def test_an_argument_that_is_no_text_is_one_line():
+    with pytest.raises(errors.InputError, match=r"^'--name=a\\udcff' is no text in UTF-8"):
+        parse("--name=a\udcff")
+
+
+SHOWING = """\
+import dataclasses
+from l2o_tf import cli
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    pass
+
+def main(config):
+    cli.show("results")
+    return 3
+
+cli.run(Config, "", main)
+"""
+
+
+def show_on(stdout, unbuffered):
+    flags_of_python = ["-u"] if unbuffered else []
+    return subprocess.run(
+        [sys.executable, *flags_of_python, "-c", SHOWING],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("unbuffered", [False, True])
+def test_a_full_disk_under_the_results_is_one_line(unbuffered):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = show_on(full, unbuffered)
+    message = "error: cannot write the results to stdout: No space left on device\n"
+    assert (done.returncode, done.stderr) == (2, message)
+
+
+@pytest.mark.parametrize("unbuffered", [False, True])
+def test_results_that_nobody_reads_any_more_are_no_failure(unbuffered):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as nobody:
+        done = show_on(nobody, unbuffered)
+    assert (done.returncode, done.stderr) == (3, "")
 
 
 @pytest.mark.parametrize("argument", ["--help", "-h"])

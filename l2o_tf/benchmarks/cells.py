@@ -5,7 +5,6 @@
 
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -166,9 +165,9 @@ def _count(counts: list[int], mine: Measured | None, bound: float | None) -> Non
 def main(config: CellsConfig) -> None:
     """Prints the table."""
     shown = table(ends(results.load(config.ours)), ends(results.load(config.authors)))
-    sys.stdout.write(shown)
     if config.out:
         files.write_atomically(pathlib.Path(config.out), shown.encode())
+    cli.show(shown)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import math
 import pathlib
-import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -98,9 +97,9 @@ def main(config: SpreadConfig) -> None:
     """Prints the tables."""
     losses = finals(results.load(config.results))
     shown = "\n".join(filter(None, [table(losses), differences(losses)]))
-    sys.stdout.write(shown)
     if config.out:
         files.write_atomically(pathlib.Path(config.out), shown.encode())
+    cli.show(shown)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ tolerance should be found. Both are counted on evaluations of ten seeds.
 import dataclasses
 import itertools
 import pathlib
-import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -107,9 +106,9 @@ def main(config: VerdictsConfig) -> None:
         rows.append([name, str(total), *shares])
     lines = [f"{len(series)} series of {config.results}, tolerance {config.tolerance:g}"]
     table = "\n".join([*lines, *text.aligned(rows, left=1)]) + "\n"
-    sys.stdout.write(table)
     if config.out:
         files.write_atomically(pathlib.Path(config.out), table.encode())
+    cli.show(table)
 
 
 if __name__ == "__main__":
