@@ -146,8 +146,11 @@ def compare(
     inside = same or abs(overall) + overall_half_width <= tolerance
     if not inside:
         open_question.append(_why_open(overall, overall_half_width, tolerance))
-        needed = _seeds_for_interval(a, b, overall, tolerance)
-        seeds = None if needed is None or seeds is None else max(needed, seeds)
+        if np.isnan(overall):  # Then the shares that diverge alone can decide.
+            seeds = seeds or None
+        else:
+            needed = _seeds_for_interval(a, b, overall, tolerance)
+            seeds = None if needed is None or seeds is None else max(needed, seeds)
     if differ:
         verdict, reasons = Verdict.DIFFER, differ
     elif open_question:
@@ -281,8 +284,6 @@ def _seeds_for_interval(
     A published mean cannot get more seeds.
     """
     complete = _complete(a, b)
-    if not complete.any():
-        return None
     rows = [_over_windows(side, complete).values[:, 0] for side in (a, b)]
     spreads = [row.std(ddof=1) if len(row) > 1 else np.nan for row in rows]
     known = [spread for spread in spreads if np.isfinite(spread)]

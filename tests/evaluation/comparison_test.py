@@ -189,6 +189,20 @@ def test_runs_that_all_diverge_at_once_leave_the_rest_comparable():
     assert "5 of 5 runs diverge against 0 of 5" in text
 
 
+def test_where_one_side_diverges_at_once_the_advice_is_of_divergence():
+    dead = make(np.full([3, 3], np.nan), diverged_at=[1] * 3)
+    alive = make(np.zeros([3, 3]) + np.arange(3)[:, None], diverged_at=[np.inf] * 3)
+    compared = comparison.compare(dead, alive)
+    # Fisher's test of n of n against 0 of n: 2 / (2n choose n), 1/10 for 3 and 1/35 for 4.
+    assert (compared.verdict, compared.seeds) == (Verdict.UNDECIDED, 4)
+    text = comparison_report.summary([compared], ("a", "b"), 0.25)
+    assert "no window has a finite loss in every run; about 4 seeds on each side" in text
+    both = comparison.compare(dead, dead)
+    assert (both.verdict, both.seeds) == (Verdict.UNDECIDED, None)
+    text = comparison_report.summary([both], ("a", "b"), 0.25)
+    assert "no number of seeds decides while runs diverge in the first window" in text
+
+
 def test_a_gap_in_a_published_curve_is_not_a_divergence():
     published = make([[0.0, np.nan, 0.0]], runs_per_row=10)
     compared = comparison.compare(make(np.zeros([2, 3])), published)
