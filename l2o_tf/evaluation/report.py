@@ -25,7 +25,7 @@ def write(directory: pathlib.Path, optimizees: Iterable[str]) -> str:
 
     Args:
         directory: a results directory.
-        optimizees: the labels of those whose curves are drawn.
+        optimizees: the labels of those whose curves are drawn, if there are runs of them.
 
     Returns:
         The table, and where everything is.
@@ -40,8 +40,11 @@ def write(directory: pathlib.Path, optimizees: Iterable[str]) -> str:
     _write_tensorboard(directory, runs)
     shown = [table]
     for optimizee in optimizees:
+        own = [run for run in runs if run.optimizee == optimizee]
+        if not own:  # A bundle that was stopped has runs of some.
+            continue
         picture = directory / f"{optimizee}.png"
-        figures.quick_look([run for run in runs if run.optimizee == optimizee], picture)
+        figures.quick_look(own, picture)
         shown.append(f"curves: {picture}")
     shown.append(f"results: {directory / 'results.csv'}, {directory / 'losses.npz'}")
     return "\n".join(shown)

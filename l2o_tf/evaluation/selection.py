@@ -172,7 +172,7 @@ class Store:
         try:
             score = math.inf if content["score"] is None else float(content["score"])
             ln_losses = {int(k): float(v) for k, v in content["ln_losses"].items()}
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             raise errors.InputError(f"{path} is damaged: delete it to measure again") from None
         return Measured(score, ln_losses)
 

@@ -7,6 +7,7 @@ or is repeated with more rates, runs only what is new.
 """
 
 import contextlib
+import hashlib
 import math
 import pathlib
 import urllib.parse
@@ -24,6 +25,7 @@ DEFAULT_NUM_SEEDS = 2
 # Here the smallest losses still decide between rates, so that only those that float32 does not
 # resolve count alike.
 LOSS_FLOOR = float(np.finfo(np.float32).tiny)
+_MAX_NAME = 200  # Characters of a file's name; file systems take 255, with those of a temporary.
 
 Scores = Mapping[float, float]  # By learning rate; infinite if a run diverged.
 
@@ -162,7 +164,11 @@ class Cache:
     def path(self, rule: str, task: Task) -> pathlib.Path:
         """The file of one rule and task."""
         parts = [urllib.parse.quote(str(part), safe="") for part in (rule, *task) if part != ""]
-        return self.directory / ("-".join(parts) + ".json")
+        name = "-".join(parts)
+        if len(name) > _MAX_NAME:  # The file itself says what it is of.
+            digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+            name = f"{name[: _MAX_NAME - len(digest) - 1]}-{digest}"
+        return self.directory / f"{name}.json"
 
     def prepare(self) -> None:
         """Finds out whether the directory can be written; deletes what killed processes left.
@@ -184,7 +190,7 @@ class Cache:
             return None
         try:
             record = _parse(files.read_json(path))
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             raise errors.InputError(f"{path} is damaged: delete it to tune again") from None
         return record
 

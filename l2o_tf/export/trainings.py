@@ -238,7 +238,7 @@ def _reading(path: pathlib.Path) -> Iterator[None]:
         yield
     except errors.InputError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # As of `files.reading_arrays`: any of a dozen types.
         raise errors.InputError(f"cannot read {path}: {errors.reason(error, True)}") from error
 
 
@@ -289,6 +289,7 @@ def _num_events(run: pathlib.Path) -> int:
 
 def _import_lane(archive: zipfile.ZipFile, lane: _Lane, run: pathlib.Path) -> None:
     values, folder = lane.about["config"], lane.folder
+    lines = archive.read(f"{folder}/{_METRICS}")  # First, as nothing is written if it is damaged.
     rule = build.fresh_rule(config.TrainConfig(**bundle.config_values(values)))
     files.write_json(run / _CONFIG, values)
     for name in archive.namelist():
@@ -309,7 +310,7 @@ def _import_lane(archive: zipfile.ZipFile, lane: _Lane, run: pathlib.Path) -> No
         directories = [run / "stages" / f"stage_{stage}"] + [run] * (stage == max(cards))
         for directory in directories:
             artifacts.save_rule(directory, rule, weights, card)
-    files.write_atomically(run / _METRICS, archive.read(f"{folder}/{_METRICS}"))
+    files.write_atomically(run / _METRICS, lines)
 
 
 def _read(archive: zipfile.ZipFile, name: str) -> dict[str, np.ndarray]:

@@ -354,16 +354,24 @@ def test_what_is_no_run_or_no_selection_is_one_line(runs, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_damaged_score_is_reported(runs, tmp_path):
+@pytest.mark.parametrize("value", ['"low"', "1" + "0" * 400])
+def test_a_damaged_score_is_reported(runs, tmp_path, value):
     select(runs, tmp_path / "out")
     score = next((tmp_path / "out" / "scores").iterdir())
-    score.write_text('{"score": "low"}')
+    score.write_text(f'{{"score": {value}, "ln_losses": {{}}}}')
     with pytest.raises(errors.InputError, match=f"{score.name} is damaged: delete it"):
         select(runs, tmp_path / "out")
 
 
-def test_a_snapshot_of_another_rule_is_reported(tmp_path):
+@pytest.mark.parametrize(
+    "arrays, message",
+    [
+        ({"rate": np.float32(1)}, "epoch_000001.npz lacks learning_rate"),
+        ({"learning_rate": np.array("a")}, "learning_rate in epoch_000001.npz is <U1"),
+    ],
+)
+def test_a_snapshot_of_another_rule_is_reported(tmp_path, arrays, message):
     run = make_run(tmp_path / "a", {1: 0.1})
-    files.write_arrays(tmp_path / "a" / "snapshots" / "epoch_000001.npz", {"rate": np.float32(1)})
-    with pytest.raises(errors.InputError, match="epoch_000001.npz lacks learning_rate"):
+    files.write_arrays(tmp_path / "a" / "snapshots" / "epoch_000001.npz", arrays)
+    with pytest.raises(errors.InputError, match=message):
         select([run], tmp_path / "out")

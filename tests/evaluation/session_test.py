@@ -83,3 +83,15 @@ def test_processes_refuse_a_rule_that_is_replaced_meanwhile(tmp_path, monkeypatc
         losses = {found.rule: found.losses for found in results.load(tmp_path / "results")}
         on, seed = runner.Runner(optimizees.create("simple")), seeds.make_seed(0, "evaluation")
         np.testing.assert_array_equal(losses["dm"], on.run(first, seed, 120))
+
+
+def test_runs_of_some_optimizees_alone_are_taken_over(tmp_path):
+    flags = EvaluateConfig(
+        rules=("sgd:0.1",), optimizees=("mlp", "mlp_relu"), num_steps=2, workdir=str(tmp_path)
+    )
+    run = results.Run("sgd:0.1", "mlp_relu", "", "", 0, np.array([1.0, 0.5], np.float32))
+    shown = []
+    session.adopt(flags, {"sgd:0.1": "x"}, [run], lambda text: None, shown.append)
+    assert results.stored(tmp_path).keys() == {run.key}
+    assert (tmp_path / "mlp_relu.png").exists() and not (tmp_path / "mlp.png").exists()
+    assert "mlp_relu.png" in shown[0] and "mlp.png" not in shown[0]

@@ -313,6 +313,7 @@ def test_a_cache_file_as_written_can_be_read(tmp_path):
         json.dumps({**GOOD, "learning_rate": -0.2, "scores": {"-0.2": 1}}),
         json.dumps({**GOOD, "learning_rate": math.inf, "scores": {"Infinity": 1}}),
         b"\xff\xfe\x00",
+        '{"learning_rate": null, "num_seeds": 1, "scores": {"0.1": 1%s}}' % ("0" * 400),
     ],
 )
 def test_a_damaged_cache_file_is_named(tmp_path, rates_run, content):
@@ -323,6 +324,21 @@ def test_a_damaged_cache_file_is_named(tmp_path, rates_run, content):
         tune(tmp_path)
     assert str(raised.value) == f"{path} is damaged: delete it to tune again"
     assert rates_run == [] and path.read_bytes() == before
+
+
+def test_files_of_many_options_have_names_that_file_systems_take(tmp_path):
+    cache = tuning.Cache(str(tmp_path))
+    tasks = [
+        tuning.Task("mlp", "mnist", "train", 100, json.dumps({"sizes": [20] * 60, "scale": scale}))
+        for scale in (1.0, 2.0)
+    ]
+    for rate, task in enumerate(tasks, 1):
+        cache.add("adam", task, tuning.Record(None, 1, {float(rate): 0.5}))
+    assert [cache.read("adam", task).scores for task in tasks] == [{1.0: 0.5}, {2.0: 0.5}]
+    for task in tasks:
+        path = cache.path("adam", task)
+        assert path.name.startswith("adam-mlp-mnist-train-100-") and len(path.name) < 210
+        assert json.loads(path.read_text())["options"] == task.options
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,23 @@ def test_results_that_are_older_than_the_checkpoint_are_refused(tmp_path, bundle
         bundled("results").read(tmp_path / "5", [new_lane(bundled)], {"kind": "other"})
 
 
+@pytest.mark.parametrize("name", ["checkpoint.npz", "results_0.zip"])
+@pytest.mark.parametrize("content", [b"junk", b""])
+def test_damaged_results_are_one_line(tmp_path, bundled, name, content):
+    write_all(bundled, tmp_path)
+    (tmp_path / "5" / name).write_bytes(content)
+    with pytest.raises(bundled("output").InputError, match=f"cannot read .*{name}: .*; start anew"):
+        bundled("results").read(tmp_path / "5", [new_lane(bundled)], ABOUT["what"])
+
+
+def test_lanes_are_those_that_there_are(bundled):
+    output = bundled("output")
+    assert output.chosen(None, 3) == [0, 1, 2] and output.chosen("2, 0", 3) == [2, 0]
+    for wrong in ("a", "", "3", "-1", "0,", "1.0"):
+        with pytest.raises(output.InputError, match=f"--lanes={wrong} must be numbers from 0 to 2"):
+            output.chosen(wrong, 3)
+
+
 @pytest.mark.parametrize("name", ["checkpoint.npz", "evaluation.npz", "results_0.zip"])
 def test_results_of_another_call_are_not_written_over(tmp_path, bundled, name):
     output, out, other = bundled("output"), tmp_path / "out", tmp_path / "other"

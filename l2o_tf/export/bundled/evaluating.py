@@ -24,7 +24,7 @@ class Work:
         """Starts, or goes on from the results of an earlier call.
 
         Raises:
-            InputError: if they are of another bundle.
+            InputError: as `output.chosen`, and if they are of another bundle or damaged.
         """
         self._bundle, about = bundle, bundle.about
         self._length, self._total = about["steps_per_call"], about["num_steps"]
@@ -36,10 +36,7 @@ class Work:
         self._done: dict[int, np.ndarray] = {}
         self._piece: list[int] = []
         self.num_steps = 0
-        if options.lanes is not None:
-            self._chosen = {int(i) for i in options.lanes.split(",")}
-        else:
-            self._chosen = set(range(len(self._runs)))
+        self._chosen = set(output.chosen(options.lanes, len(self._runs)))
         if options.resume:
             self._resume(pathlib.Path(options.resume))
 

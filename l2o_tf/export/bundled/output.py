@@ -1,4 +1,4 @@
-"""The folder that results go to: one process at a time, and never over those of another call."""
+"""What a call of a bundle does and where its results go: never over those of another call."""
 
 import contextlib
 import errno
@@ -20,7 +20,32 @@ _LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.
 
 
 class InputError(Exception):
-    """What is wrong with a folder and what to do, in one line; the exit code is 2."""
+    """What is wrong with a flag or a folder, in one line; the exit code is 2."""
+
+
+def chosen(lanes: str | None, count: int) -> list[int]:
+    """The numbers that --lanes names; all `count` of them where it is not given.
+
+    Raises:
+        InputError: if they are no numbers, or there are no such lanes.
+    """
+    if lanes is None:
+        return list(range(count))
+    numbers = [int(part) if part.strip().isdecimal() else count for part in lanes.split(",")]
+    if max(numbers) >= count:
+        raise InputError(
+            f"--lanes={lanes} must be numbers from 0 to {count - 1}, separated by commas"
+        )
+    return numbers
+
+
+@contextlib.contextmanager
+def reading(path: pathlib.Path) -> Iterator[None]:
+    """Turns whatever fails in reading a file of results into an InputError."""
+    try:
+        yield
+    except Exception as error:  # Damage surfaces as any of a dozen types from zipfile and NumPy.
+        raise InputError(f"cannot read {path}: {error}; start anew in another --out") from error
 
 
 @contextlib.contextmanager

@@ -63,14 +63,15 @@ def read(directory: pathlib.Path, lanes: list[Lane], what: dict) -> dict[int, Ar
     """Puts all lanes where the checkpoint has them; returns what they train on from.
 
     Raises:
-        InputError: if the checkpoint is of another bundle, or the results are older than it is.
+        InputError: if the checkpoint is of another bundle, the results are older than it is, or
+            either is damaged.
     """
     arrays, state = saving.load(directory / output.CHECKPOINT)
     if state["what"] != what:
         raise output.InputError(f"{directory} holds the results of another bundle")
     found: dict[int, tuple[dict[int, Weights], list[Row]]] = {}
     for path in sorted(directory.glob("results_*.zip")):
-        with zipfile.ZipFile(path) as archive:
+        with output.reading(path), zipfile.ZipFile(path) as archive:
             for lane in lanes:
                 if f"lane_{lane.index:03d}/lane.json" in archive.namelist():
                     found[lane.index] = read_lane(archive, lane.index)

@@ -7,6 +7,7 @@ import pathlib
 from typing import Any
 
 import numpy as np
+import output
 
 Arrays = dict[str, np.ndarray]
 
@@ -30,7 +31,8 @@ def save(path: pathlib.Path, arrays: Arrays, about: Any) -> None:
 
 
 def load(path: pathlib.Path) -> tuple[Arrays, Any]:
-    """Reads what `save` wrote."""
-    with np.load(path) as file:
-        arrays = {name: file[name] for name in file.files}
-    return arrays, json.loads(arrays.pop("about").tobytes())
+    """Reads what `save` wrote; raises InputError if it is damaged or not there."""
+    with output.reading(path):
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        return arrays, json.loads(arrays.pop("about").tobytes())

@@ -3,6 +3,7 @@
 import argparse
 import pathlib
 
+import output
 import results
 from lane import Lane
 from training import Training
@@ -12,7 +13,11 @@ class Work:
     """All lanes, and the files that they leave."""
 
     def __init__(self, bundle, options: argparse.Namespace):
-        """Starts, or goes on from the results of an earlier call; raises as `results.read`."""
+        """Starts, or goes on from the results of an earlier call.
+
+        Raises:
+            InputError: as `output.chosen` and `results.read`.
+        """
         self._about, self._out = bundle.about, pathlib.Path(options.out)
         arrays = bundle.initial()
         self._metas = {
@@ -31,9 +36,7 @@ class Work:
         if options.resume:
             directory = pathlib.Path(options.resume)
             self._metas = results.read(directory, self._lanes, self._about["what"])
-        chosen = range(len(self._lanes))
-        if options.lanes is not None:
-            chosen = [int(i) for i in options.lanes.split(",")]
+        chosen = output.chosen(options.lanes, len(self._lanes))
         lanes = [lane for lane in self._lanes if lane.index in chosen]
         self._training = Training(bundle, lanes, self._metas)
 
