@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from l2o_tf import artifacts, cli, loading
 from l2o_tf.core import errors, files
+from l2o_tf.evaluation.config import EvaluateConfig
 from l2o_tf.run import config, session
 from l2o_tf.training import trainer
 from tests import ctrl_c
@@ -107,6 +109,18 @@ def test_a_finished_run_says_so_and_stops(finished, capsys):
     message = capsys.readouterr().err
     assert "is done" in message and "python -m l2o_tf.evaluate --rules=" in message
     assert (finished / "metrics.csv").read_bytes() == before
+
+
+def test_the_command_that_evaluates_is_as_it_must_be_typed(finished, tmp_path, capsys):
+    workdir = tmp_path / "a, b"
+    shutil.copytree(finished, workdir)
+    assert train(workdir) == 0
+    command = capsys.readouterr().err.partition("python -m ")[2].partition("\n")[0]
+    module, *words = shlex.split(command)
+    assert module == "l2o_tf.evaluate"
+    found = cli.parse(EvaluateConfig, [module, *words])
+    assert found.rules == (str(workdir), "tuned:adam", "tuned:sgd")
+    assert found.workdir == f"{workdir}/evaluation"
 
 
 @pytest.mark.slow

@@ -191,7 +191,7 @@ def main(export_config: ExportConfig) -> int:
     cli.say(
         f"{count} {'lanes' if export_config.what == 'train' else 'runs'} are in "
         f"{export_config.out}. Next, where JAX is:\n"
-        f"  python {export_config.out}/run_bundle.py --out=results"
+        f"  python {shlex.quote(f'{export_config.out}/run_bundle.py')} --out=results"
     )
     return 0
 
@@ -204,9 +204,10 @@ def _take_back(export_config: ExportConfig) -> None:
         return
     if export_config.what == "select":
         runs = selections.take_back(export_config.results, export_config.out)
+        sources = shlex.join(flags.to_text((run,)) for run in runs)
         cli.say(
             f"the measurements are in {export_config.out}. To select:\n  python -m l2o_tf.select "
-            f"{shlex.join(runs)} --rungs= [the other flags] --workdir={export_config.out}"
+            f"{sources} --rungs= [the other flags] --workdir={shlex.quote(export_config.out)}"
         )
         return
     written = trainings.take_back(export_config.results, export_config.out)

@@ -164,8 +164,8 @@ def _tell_the_end(codes: dict[int, int], run_config: config.TrainConfig, tell) -
             "the same command goes on with it"
         )
     if not failed:
-        workdir = shlex.quote(run_config.workdir)
+        runs = shlex.quote(flags.to_text((run_config.workdir,)))
         tell(
             f"all {len(codes)} seeds are done. Next:\n  python -m l2o_tf.select "
-            f"{workdir} --workdir={shlex.quote(f'{run_config.workdir}_selected')}"
+            f"{runs} --workdir={shlex.quote(f'{run_config.workdir}_selected')}"
         )

@@ -269,7 +269,7 @@ def _next_commands(run_config: config.TrainConfig) -> str:
     data += f" --dataset={shlex.quote(run_config.dataset)}"
     data += f" --data_dir={shlex.quote(run_config.data_dir)}" if run_config.data_dir else ""
     workdir = run_config.workdir
-    rules = shlex.quote(f"{workdir},tuned:adam,tuned:sgd")
+    rules = shlex.quote(flags.to_text((workdir, "tuned:adam", "tuned:sgd")))
     return (
         "The rule is in rule.npz and rule.json. Next:\n"
         f"  python -m l2o_tf.evaluate --rules={rules}"

@@ -1,6 +1,7 @@
 """Trainings of several seeds: what is started, shown, ended and returned."""
 
 import json
+import shlex
 import signal
 import sys
 import threading
@@ -11,6 +12,7 @@ import pytest
 
 from l2o_tf import artifacts, cli, rules, train
 from l2o_tf.core import errors
+from l2o_tf.evaluation.config import SelectConfig
 from l2o_tf.run import many
 from l2o_tf.run.config import TrainConfig
 
@@ -186,3 +188,13 @@ def test_a_seed_among_others_has_the_bits_of_one_alone_with_as_many_threads(tmp_
     for name in rules[0]:
         np.testing.assert_array_equal(rules[0][name], rules[1][name])
     assert "is done" in (tmp_path / "many" / "seed_0.log").read_text()
+
+
+def test_the_command_that_selects_is_as_it_must_be_typed(monkeypatch, tmp_path):
+    fake(monkeypatch)
+    lines, workdir = [], str(tmp_path / "a, b")
+    many.train(TrainConfig(**TINY, seeds=(0, 1), jobs=2, workdir=workdir), lines.append)
+    module, *words = shlex.split(lines[-1].partition("python -m ")[2])
+    assert module == "l2o_tf.select"
+    found = cli.parse(SelectConfig, [module, *words])
+    assert (found.runs, found.workdir) == ((workdir,), f"{workdir}_selected")
