@@ -51,14 +51,10 @@ class UpdateStatistics(keras.callbacks.Callback):
                 f"UpdateStatistics needs a LearnedOptimizer, but the model is compiled with"
                 f' {type(self._optimizer).__name__}; LearnedOptimizer("adam:0.001") is Adam'
             )
-        with self.model.distribute_strategy.scope():
-            # A model that is not built yet has an unknown number of variables.
-            self._statistics = tf.Variable(
-                tf.zeros([3, 0]),
-                trainable=False,
-                shape=[3, None],
-                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            )
+        self._statistics: tf.Variable | None = None
+        if self._optimizer.built_for:
+            with self.model.distribute_strategy.scope():
+                self._statistics = _new_statistics(len(self._optimizer.built_for))
         self._optimizer.monitor = self._record
         self._writer = tf.summary.create_file_writer(self.log_dir)
         self._next_step = self._step() + self.every
@@ -67,7 +63,7 @@ class UpdateStatistics(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Writes an event if one is due."""
         step = self._step()
-        if step < self._next_step:
+        if step < self._next_step or self._statistics is None:
             return
         self._next_step = step + self.every
         # Not the model's, which are fewer where some were frozen since the optimizer was built.
@@ -101,4 +97,16 @@ class UpdateStatistics(keras.callbacks.Callback):
         gradient_norm = tf.sqrt(sums(zip(grads, grads)))
         update_norm = tf.sqrt(sums(zip(updates, updates)))
         cosine = tf.math.divide_no_nan(-sums(zip(grads, updates)), gradient_norm * update_norm)
+        if self._statistics is None:  # The model was built in this step.
+            with tf.init_scope():
+                self._statistics = _new_statistics(len(grads))
         self._statistics.assign(tf.stack([gradient_norm, update_norm, cosine]))
+
+
+def _new_statistics(num_variables: int) -> tf.Variable:
+    """[3, 1 + num_variables], of the whole model first; its shape is fixed, as XLA wants it."""
+    return tf.Variable(
+        tf.zeros([3, 1 + num_variables]),
+        trainable=False,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )

@@ -10,7 +10,7 @@ import tensorflow as tf
 from absl import logging
 
 from l2o_tf import keras_config, keras_routing, keras_sources, keras_step, presets
-from l2o_tf.core import errors, seeds
+from l2o_tf.core import coordinates, errors, seeds
 from l2o_tf.rules.base import UpdateRule, Weights, check_gradients
 
 Monitor = Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], None]
@@ -115,7 +115,8 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     def __repr__(self):
         rate = self._learning_rate
         if isinstance(rate, keras.Variable):
-            rate = float(rate.numpy())
+            with tf.init_scope():  # Also while a train_step that prints it is traced.
+                rate = float(rate.numpy())
         return (
             f"<LearnedOptimizer {self._label}: {_describe(self.rule)}, learning_rate="
             f"{rate if isinstance(rate, float) else type(rate).__name__}>"
@@ -164,16 +165,17 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
         """Creates the rule's state for the variables of a model, which need no values yet."""
         if self.built:
             return
-        super().build(variables)
-        if not variables:
-            return
-        self._step.route(self._router, variables)
-        with tf.init_scope():
-            seed = seeds.make_seed(self.seed, "keras optimizer")
-            state = self._step.init([v.shape for v in variables], _DTYPE, seed, self.rule_weights())
+        state = self._first_state(variables) if variables else []
+        super().build(variables)  # After what may fail: Keras then takes it for built.
         self._state = [
             self._add_constant(value, f"state_{index}") for index, value in enumerate(state)
         ]
+
+    def _first_state(self, variables):
+        self._step.route(self._router, variables)
+        with tf.init_scope():
+            seed = seeds.make_seed(self.seed, "keras optimizer")
+            return self._step.init([v.shape for v in variables], _DTYPE, seed, self.rule_weights())
 
     def apply(self, grads, trainable_variables=None) -> None:
         """Takes one step; see `keras.optimizers.Optimizer.apply`.
@@ -287,12 +289,12 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         # The place of Keras' loop over the variables: clipping is done, and under a distribution
         # strategy this is one replica with gradients of its own.
-        given = {
-            self._get_variable_index(v): grad
-            for grad, v in self._all_reduce_sum_gradients(
-                zip(grads, map(_raw, trainable_variables))
-            )
-        }
+        given = {}
+        for grad, variable in self._all_reduce_sum_gradients(
+            zip(grads, map(_raw, trainable_variables))
+        ):
+            i = self._get_variable_index(variable)  # Twice where models share it.
+            given[i] = given[i] + grad if i in given else grad
         variables = self._trainable_variables
         rate = tf.cast(learning_rate, _DTYPE)
         values = [tf.cast(tf.convert_to_tensor(v), _DTYPE) for v in variables]
@@ -315,7 +317,8 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             given=tuple(i in given for i in range(len(variables))),
         )
         if self.monitor is not None:
-            self.monitor(gradients, updates)
+            applied = [u if i in given else tf.zeros_like(u) for i, u in enumerate(updates)]
+            self.monitor(gradients, applied)
         changed = [i for i in range(len(variables)) if i in given]
         for i, decay in decays.items():
             updates[i] -= tf.where(skipped > 0, tf.zeros_like(decay), decay)
@@ -363,15 +366,9 @@ def _checked(grads, variables) -> list[tf.Tensor | None]:
         raise errors.InputError(f"{len(grads)} gradients for {len(variables)} variables")
     sparse = [g if isinstance(g, tf.IndexedSlices) else v for g, v in zip(grads, variables)]
     check_gradients(sparse, variables)
-    grads = [g if g is None else _dense(g, v) for g, v in zip(grads, variables)]
+    grads = [g if g is None else coordinates.dense(g, v) for g, v in zip(grads, variables)]
     check_gradients([v if g is None else g for g, v in zip(grads, variables)], variables)
     return [g if g is None else tf.ensure_shape(g, v.shape) for g, v in zip(grads, variables)]
-
-
-def _dense(grad, variable) -> tf.Tensor:
-    if isinstance(grad, tf.IndexedSlices):
-        return tf.math.unsorted_segment_sum(grad.values, grad.indices, variable.shape[0])
-    return tf.convert_to_tensor(grad)
 
 
 def _raw(variable) -> tf.Variable:

@@ -71,6 +71,20 @@ def test_gradient_descent_has_cosine_1_and_events_come_when_due(tmp_path):
         assert events["update_norm/model"][step] == pytest.approx(0.1 * norm)
 
 
+@pytest.mark.parametrize("kind", ["input", "deferred"])
+def test_compiled_by_xla(kind, tmp_path):
+    """As Keras does it by itself where there is a GPU."""
+    written = []
+    for mode in (False, True):
+        model = cases.make_model(kind=kind)
+        model.compile(l2o_tf.LearnedOptimizer("sgd:0.1"), LOSS, jit_compile=mode)
+        fit(model, callbacks.UpdateStatistics(tmp_path / str(mode), every=1))
+        events = read_events(tmp_path / str(mode))
+        written.append([list(values.values()) for values in events.values()])
+    assert np.shape(written[0]) == (1 + 3 * 5, cases.NUM_STEPS)
+    np.testing.assert_allclose(*written, rtol=1e-5)
+
+
 def test_training_is_the_same_with_it_and_ends_without_it(tmp_path):
     plain, logged = cases.make_model(), cases.make_model()
     for model in (plain, logged):
@@ -110,6 +124,23 @@ def test_numbers_stand_under_the_names_of_their_variables_after_a_layer_was_froz
     assert np.min(norms[2:]) > 0
     whole = np.linalg.norm(norms, axis=0)
     np.testing.assert_allclose(whole, list(events["gradient_norm/model"].values()), rtol=1e-5)
+
+
+def test_what_a_learned_rule_would_do_to_a_frozen_layer_is_no_update(tmp_path):
+    model = cases.make_model()
+    model.compile(l2o_tf.LearnedOptimizer(cases.make_rule("dm")), LOSS)
+    fit(model)
+    variables = model.trainable_variables
+    model.layers[0].trainable = False
+    before = [v.numpy() for v in variables]
+    inputs, labels = cases.data()
+    statistics = callbacks.UpdateStatistics(tmp_path, every=1)
+    model.fit(inputs, labels, len(inputs), verbose=0, callbacks=[statistics])
+    moved = [np.linalg.norm(v.numpy() - b) for v, b in zip(variables, before)]
+    assert moved[:2] == [0, 0] and min(moved[2:]) > 1e-4
+    names = ["model", *(v.path for v in variables)]
+    norms = [read_events(tmp_path)[f"update_norm/{name}"][cases.NUM_STEPS + 1] for name in names]
+    np.testing.assert_allclose(norms, [np.linalg.norm(moved), *moved], rtol=1e-3)
 
 
 def test_under_a_strategy_of_one_device(tmp_path):

@@ -218,6 +218,33 @@ def test_gradients_of_other_shapes_are_refused_and_change_nothing(grads):
     np.testing.assert_array_equal(variables[0], np.ones([3, 2]))
 
 
+def test_gradients_of_a_variable_that_occurs_twice_are_summed_up():
+    variable = keras.Variable([1.0])
+    l2o_tf.LearnedOptimizer("sgd:0.1").apply_gradients(
+        [(tf.constant([1.0]), variable), (tf.constant([2.0]), variable)]
+    )
+    np.testing.assert_allclose(variable, [0.7], rtol=1e-6)
+
+
+def test_what_could_not_be_built_is_said_again_and_can_be_mended():
+    variables = [keras.Variable([[1.0, 2.0]], name="kernel"), keras.Variable([1.0], name="bias")]
+    grads, refuse = [tf.ones([1, 2]), tf.ones([1])], [True]
+
+    def is_bias(variable):
+        if refuse[0]:
+            raise errors.InputError("no such variable")
+        return variable.name == "bias"
+
+    optimizer = l2o_tf.LearnedOptimizer("sgd:0.1", route={"sgd:0.5": is_bias})
+    for _ in range(2):
+        with pytest.raises(errors.InputError, match="no such variable"):
+            optimizer.apply(grads, variables)
+    refuse[0] = False
+    optimizer.apply(grads, variables)
+    np.testing.assert_allclose(variables[0], [[0.9, 1.9]], rtol=1e-6)
+    np.testing.assert_allclose(variables[1], [0.5], rtol=1e-6)
+
+
 def test_shapes_that_only_the_running_graph_knows():
     variable = keras.Variable([1.0, 2.0])
     optimizer = learned()
@@ -415,6 +442,9 @@ def test_the_text_of_an_optimizer_names_its_rule(tmp_path):
     text = repr(l2o_tf.LearnedOptimizer("sgd:0.5", SCHEDULE))
     expected = "sgd:0.5: sgd, learning_rate=0.5, learning_rate=ExponentialDecay"
     assert text == f"<LearnedOptimizer {expected}>"
+    traced = []
+    tf.function(lambda: traced.append(repr(optimizer)), autograph=False)()
+    assert traced == [repr(optimizer)]
 
 
 def test_messages_do_not_print_weights():

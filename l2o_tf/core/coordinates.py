@@ -35,3 +35,10 @@ def unflatten(flat: tf.Tensor, like: Params) -> list[tf.Tensor]:
     """Splits [..., num_coordinates] into tensors [..., *shape_i] with the shapes of `like`."""
     parts = tf.split(flat, [math.prod(p.shape) for p in like], axis=-1)
     return [tf.reshape(part, [*flat.shape[:-1], *p.shape]) for part, p in zip(parts, like)]
+
+
+def dense(grad: tf.Tensor | tf.IndexedSlices, param: tf.Tensor | tf.Variable) -> tf.Tensor:
+    """A gradient as a tensor; rows that sparse ones have several times are summed up."""
+    if isinstance(grad, tf.IndexedSlices):
+        return tf.math.unsorted_segment_sum(grad.values, grad.indices, param.shape[0])
+    return tf.convert_to_tensor(grad)

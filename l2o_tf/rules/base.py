@@ -112,7 +112,8 @@ class UpdateRule(snt.Module):
         """Computes one step.
 
         Args:
-            grads: the gradients of the loss at `params`, shaped like `params`.
+            grads: the gradients of the loss at `params`, shaped like `params`; sparse ones of
+                embeddings, too.
             state: the state before the step.
             params: the optimizee's parameters before the step.
             weights: values for the meta-parameters, to differentiate or to perturb; the rule's
@@ -125,6 +126,7 @@ class UpdateRule(snt.Module):
             InputError: if the gradients are not shaped like `params`.
         """
         check_gradients(grads, params)
+        grads = [coordinates.dense(g, p) for g, p in zip(grads, params)]
         return self.update_tensors(grads, state, params, self._given_or_own(weights))
 
     def replay(

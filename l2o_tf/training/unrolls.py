@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf.core import loops, seeds
+from l2o_tf.core import coordinates, loops, seeds
 from l2o_tf.optimizees.base import Batch, Batches, Optimizee, Params
 from l2o_tf.rules.base import State, UpdateRule, Weights
 
@@ -95,7 +95,8 @@ def loss_and_gradients(
     with tf.GradientTape() as tape:
         tape.watch(params)
         loss = optimizee.loss(params, batch)
-    return loss, tape.gradient(loss, params, unconnected_gradients="zero")
+    grads = tape.gradient(loss, params, unconnected_gradients="zero")
+    return loss, [coordinates.dense(g, p) for g, p in zip(grads, params)]
 
 
 def move(current: Trajectory, updates: Params, rule_state: State) -> Trajectory:

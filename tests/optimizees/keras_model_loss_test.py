@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from l2o_tf.core import seeds
 from l2o_tf.optimizees import keras_model
+from l2o_tf.training import unrolls
 
 SEED = seeds.make_seed(2, "test")
 
@@ -51,6 +52,24 @@ def test_masked_outputs_do_not_count(loss):
     rng = np.random.default_rng(0)
     x = rng.integers(0, 4, [7, 5]).astype(np.int32)
     assert_is_the_loss_of_evaluate(model, loss, x, rng.normal(size=[7, 5, 2]).astype(np.float32))
+
+
+def test_gradients_of_embeddings_are_tensors():
+    inputs = keras.Input((5,), dtype="int32")
+    embedded = keras.layers.Embedding(4, 3)(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Flatten()(embedded)))
+    x = np.array([[0, 1, 1, 1, 3], [1, 0, 0, 3, 3]], np.int32)
+    optimizee = keras_model.KerasModel(model, "mse", (x, np.zeros([2, 1], np.float32)), 2)
+    batch = optimizee.batch(SEED, tf.constant(0))._replace(x=tf.constant(x))
+    params = [tf.constant(v.numpy()) for v in model.trainable_variables]
+    loss, (grad, *_) = unrolls.loss_and_gradients(optimizee, params, batch)
+    assert isinstance(grad, tf.Tensor)
+    step = np.zeros([4, 3], np.float32)
+    step[1, 2] = 1e-2
+    ahead, behind = (
+        optimizee.loss([params[0] + sign * step, *params[1:]], batch) for sign in (1, -1)
+    )
+    assert float(grad[1, 2]) == pytest.approx(float(ahead - behind) / 2e-2, rel=1e-3)
 
 
 def assert_is_the_loss_of_evaluate(model, loss, x, y):
