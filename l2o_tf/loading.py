@@ -33,12 +33,13 @@ def load(source: str | os.PathLike) -> UpdateRule:
     Raises:
         InputError: if it is none of these, or cannot be read.
     """
-    path = pathlib.Path(source)
+    path, name = pathlib.Path(source), os.fspath(source)
     if files.exists(path / artifacts.RULE_CARD):  # Whatever else is beside it.
         return artifacts.load_rule(path)
     if tf1_checkpoint.is_checkpoint(path):
         return tf1_checkpoint.load_rule(path)
-    if files.is_dir(path):
+    pretrained, analytical = list_pretrained(), rules.analytical_names()
+    if files.is_dir(path) and name not in (*pretrained, *analytical):
         return artifacts.load_rule(path)
     if files.is_file(path):
         if path.suffix == ".npz":
@@ -47,14 +48,13 @@ def load(source: str | os.PathLike) -> UpdateRule:
                 " or of the run; `python -m l2o_tf.select` exports the best of a run's snapshots"
             )
         return l2l.load_rule(path)
-    name = os.fspath(source)
-    if name in list_pretrained():
+    if name in pretrained:
         return artifacts.load_rule(PRETRAINED / name)
-    if name.partition(":")[0] in rules.analytical_names():
+    if name.partition(":")[0] in analytical:
         return rules.from_spec(name)
     raise errors.InputError(
         f"no rule {name!r}: expected a run directory, an exported rule, a .l2l file, a "
         "TensorFlow 1 checkpoint of L2O-Scale, a pretrained rule "
-        f"({', '.join(list_pretrained()) or 'none yet'}) or name:learning_rate with one of "
-        f"{', '.join(rules.analytical_names())}"
+        f"({', '.join(pretrained) or 'none yet'}) or name:learning_rate with one of "
+        f"{', '.join(analytical)}"
     )

@@ -152,6 +152,17 @@ def test_a_directory_without_a_rule(tmp_path):
     assert_one_line(tmp_path, "no exported rule in", "expected rule.npz and rule.json")
 
 
+@pytest.mark.parametrize("name", ["dm", "adam"])
+def test_a_directory_without_a_rule_does_not_hide_a_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    assert loading.load(name).registered_name == name
+    export(tmp_path / name)  # Now it is one of its own.
+    assert loading.load(name).registered_name == "dm"
+    found, expected = (loading.load(path).weights() for path in (name, tmp_path / name))
+    tf.nest.map_structure(np.testing.assert_array_equal, found, expected)
+
+
 def test_the_weights_alone(tmp_path):
     export(tmp_path)
     assert_one_line(tmp_path / "rule.npz", "holds the weights of a rule alone: give the directory")

@@ -127,7 +127,8 @@ def with_options(rule: UpdateRule, **changes: Any) -> UpdateRule:
             " l2o_tf.rules.register"
         )
     changed = create(rule.registered_name, **{**rule.options(), **changes})
-    changed.assign(rule.weights())
+    if rule.learned:  # The weights of a formula are among its options.
+        changed.assign(rule.weights())
     return changed
 
 

@@ -160,6 +160,29 @@ def test_options_can_change_while_the_weights_stay():
         rules.with_options(rule, units=(3,))
 
 
+def test_the_rate_of_a_formula_is_an_option():
+    changed = rules.with_options(rules.create("adam", learning_rate=0.5), learning_rate=0.001)
+    assert changed.learning_rate == pytest.approx(0.001)
+    updates, _ = changed.update([tf.ones([2])], changed.init([tf.zeros([2])]), [tf.zeros([2])])
+    np.testing.assert_allclose(updates[0], [-0.001, -0.001], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", rules.names())
+def test_rows_of_sparse_gradients_are_summed_up(name):
+    rule, params = rules.create(name), [tf.reshape(tf.range(8.0), [4, 2])]
+    sparse = tf.IndexedSlices(
+        tf.constant([[0.06, -0.2], [0.08, 0.3], [0.5, -0.1]]), tf.constant([2, 2, 0])
+    )
+    rows = tf.constant([[0.5, -0.1], [0.0, 0.0], [0.14, 0.1], [0.0, 0.0]])
+    for grads in ([sparse], [rows]):
+        state = rule.init(params, SEED)
+        updates, state = rule.update(grads, state, params)
+        if grads[0] is sparse:
+            expected = updates[0], *tf.nest.flatten(state)
+    for actual, wanted in zip((updates[0], *tf.nest.flatten(state)), expected, strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("name", ["dm", "rnnprop"])
 def test_initial_weights_have_the_legacy_distribution(name):
     weights = rules.create_learned(name, tf.constant([3, 4])).weights()
