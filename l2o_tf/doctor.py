@@ -2,11 +2,10 @@
 
 import dataclasses
 import importlib.metadata
-import os
 import platform
 
 from l2o_tf import cli
-from l2o_tf.core import errors
+from l2o_tf.core import errors, processes
 from l2o_tf.core.flags import CommandFlags
 from l2o_tf.run.device_flags import DeviceFlags
 
@@ -41,7 +40,7 @@ def main(config: DoctorConfig) -> None:
         "python": platform.python_version(),
         **{name: _version(name) for name in _PACKAGES},
         "CUDA of tensorflow": build.get("cuda_version", "none"),
-        "CPUs": str(os.cpu_count()),
+        "CPUs": str(processes.num_cpus()),
         "TensorFloat-32": "on" if config.tf32 else "off",
         "deterministic": "yes" if config.deterministic else "no",
         "devices": devices.describe(),
@@ -89,7 +88,7 @@ def _unroll(device: str) -> list[float]:
             start = unrolls.start(optimizee, rule, seed)
             return unroll(rule.weights(), start).numpy().tolist()
     except tf.errors.OpError as error:
-        reason = " ".join(error.message.split())[:200]
+        reason = errors.reason(error)
         raise errors.InputError(f"{device}: a compiled unroll does not run: {reason}") from None
 
 

@@ -71,6 +71,9 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             max_relative_update: with `guard`, the largest root mean square of the update of one
                 variable by a learned rule, as a multiple of the one of the variable, or of 1 if
                 that is larger; a longer update is scaled down. None for no limit.
+            route: which variables formulas train in place of the rule, see `keras_routing.Router`:
+                from a formula, such as "adam:0.001", to what chooses them. None for what the rule
+                asks for (`UpdateRule.keras_route`), {} for all to the rule.
             **kwargs: of `keras.optimizers.Optimizer`: weight_decay, clipnorm, clipvalue,
                 global_clipnorm, use_ema, ema_momentum, ema_overwrite_frequency,
                 loss_scale_factor, gradient_accumulation_steps.

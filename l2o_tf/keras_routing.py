@@ -32,11 +32,7 @@ def embeddings(variable) -> bool:
 
 
 class Router:
-    """Gives each variable to the first formula of a route that wants it, else to the rule.
-
-    Attributes:
-        route: what was asked for.
-    """
+    """Gives each variable to the first formula of a route that wants it, else to the rule."""
 
     def __init__(self, route: Route):
         """Checks a route.
@@ -52,9 +48,8 @@ class Router:
             raise errors.InputError(
                 f"route={route!r} is no dictionary such as {{'adam:0.001': 'biases'}}"
             )
-        self.route = dict(route)
-        self._formulas = {spec: _formula(spec) for spec in self.route}
-        self._predicates = {spec: _predicates(choice) for spec, choice in self.route.items()}
+        self._formulas = {spec: _formula(spec) for spec in route}
+        self._predicates = {spec: _predicates(choice) for spec, choice in route.items()}
 
     def assignment(self, variables: Sequence[Any]) -> list[str]:
         """The formula of each variable; `MAIN` for those of the rule itself."""

@@ -11,7 +11,8 @@ DESCRIPTION = """\
 Copies the rule of a run to a directory to share, with a card that says how it was trained and what
 it reached: flags, validation curve or the scores of a selection, and the losses of an evaluation.
 
-usage: python -m l2o_tf.publish --run=DIR --out=DIR --results=DIR --label=RULE [flags]
+usage: python -m l2o_tf.publish --run=DIR --out=DIR --results=DIR --label=RULE \\
+           --commit=HASH [flags]
 
 example: python -m l2o_tf.publish --run=runs/rnnprop --out=l2o_tf/pretrained/rnnprop \\
              --results=data/results/trained --label=rnnprop \\

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from l2o_tf.core import text
+from l2o_tf.core import processes, text
 from l2o_tf.data import datasets
 
 Row = dict[str, Any]
@@ -84,7 +84,7 @@ def machine() -> dict[str, Any]:
     """The machine and the software of a measurement."""
     return {
         "processor": _processor(),
-        "cores": _cores(),
+        "cores": processes.num_cpus(),
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads() or "all cores",
         "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads() or "all cores",
         "load_average": " ".join(f"{load:.1f}" for load in os.getloadavg()),
@@ -92,11 +92,6 @@ def machine() -> dict[str, Any]:
         "tensorflow": tf.__version__,
         "python": platform.python_version(),
     }
-
-
-def _cores():
-    # Those that this process may use, where the system tells them.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _processor():

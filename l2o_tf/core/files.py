@@ -14,7 +14,7 @@ import pathlib
 import secrets
 import stat
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -97,6 +97,13 @@ def is_temporary(path: pathlib.Path) -> bool:
     return path.name.startswith(_TEMPORARY) and path.name.endswith(_ENDING)
 
 
+def is_taken(path: pathlib.Path, ignored: Collection[str] = ()) -> bool:
+    """Whether there is a file, or a directory with more than temporaries and `ignored` names."""
+    if not is_dir(path):
+        return exists(path)
+    return any(p.name not in ignored and not is_temporary(p) for p in matching(path, "*"))
+
+
 def remove(path: str | os.PathLike) -> None:
     """Deletes a file if it is there.
 
@@ -162,7 +169,7 @@ class GrowingFile:
     """A file that is written at its end, each piece by one call of the system.
 
     Raises:
-        InputError: by all methods but `close`, if the file cannot be written.
+        InputError: by all methods, if the file cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike):

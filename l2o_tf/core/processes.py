@@ -3,17 +3,20 @@
 import os
 
 
+def num_cpus() -> int:
+    """The CPUs that this process may use, or all where the system does not say."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def shared_machine(num_processes: int) -> dict[str, str]:
     """Environment variables for each of so many processes that compute at the same time.
 
     TensorFlow reads them when it opens its devices: each process gets its share of the CPUs as
     threads, and takes memory of a GPU as it needs it instead of all of it at once.
     """
-    try:
-        num_cpus = len(os.sched_getaffinity(0))
-    except AttributeError:  # Not on every system.
-        num_cpus = os.cpu_count() or 1
-    threads = str(max(1, num_cpus // num_processes))
+    threads = str(max(1, num_cpus() // num_processes))
     return {
         "TF_NUM_INTRAOP_THREADS": threads,
         "TF_NUM_INTEROP_THREADS": threads,

@@ -109,10 +109,7 @@ def _check_workdir(workdir: pathlib.Path) -> None:
     """A winner is not to be written over a run's export."""
     if files.exists(workdir) and not files.is_dir(workdir):
         raise errors.InputError(f"--workdir={workdir} is no directory: choose another one")
-    if not files.is_dir(workdir) or files.exists(workdir / selection.RECORD):
-        return
-    # A kill may leave a temporary file alone.
-    if not all(map(files.is_temporary, files.matching(workdir, "*"))):
+    if files.is_taken(workdir) and not files.exists(workdir / selection.RECORD):
         raise errors.InputError(
             f"--workdir={workdir} exists and holds no selection; choose an empty or new directory"
         )

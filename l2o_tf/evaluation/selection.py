@@ -125,7 +125,7 @@ def measured(losses: np.ndarray) -> Measured:
 
 
 def survivors(scores: Mapping[Snapshot, float]) -> list[Snapshot]:
-    """The best third, at least one; a diverged one never survives."""
+    """The best third of all, rounded up, of those that did not diverge; none if all did."""
     ranked = [s for s in sorted(scores, key=scores.__getitem__) if math.isfinite(scores[s])]
     return ranked[: math.ceil(len(scores) / SURVIVORS)]
 

@@ -23,9 +23,11 @@ def specs(function, *arguments):
     return loops.in_graph(function).get_concrete_function(*specs).structured_outputs
 
 
-def repeat(x: tf.Tensor, count: int) -> tf.Tensor:
-    """Copies of a tensor [...] as [count, ...]."""
-    return tf.repeat(tf.convert_to_tensor(x)[None], count, axis=0)
+def repeat(nest: Any, count: int) -> Any:
+    """Copies of a nest of tensors [...] as [count, ...]."""
+    return tf.nest.map_structure(
+        lambda x: tf.repeat(tf.convert_to_tensor(x)[None], count, axis=0), nest
+    )
 
 
 def norms(gradient: base.Weights) -> tf.Tensor:

@@ -73,9 +73,8 @@ class Programs:
         """The lanes before the first call, from weights [K, ...] by name."""
         one = {name: value[0] for name, value in weights.items()}
         state = self._epochs.initial_state(one)
-        meta = tf.nest.map_structure(lambda x: axes.repeat(x, self.num_lanes), state)
-        meta = meta._replace(weights=weights)
-        params = [axes.repeat(p, self.num_lanes) for p in self._like]
+        meta = axes.repeat(state, self.num_lanes)._replace(weights=weights)
+        params = axes.repeat(self._like, self.num_lanes)
         return Lanes(
             meta,
             weights,
@@ -88,16 +87,16 @@ class Programs:
 
     def initial_slots(self) -> Slots:
         """Trajectories before the first call."""
-        params = [axes.repeat(p, self.num_lanes) for p in self._like]
+        params = axes.repeat(self._like, self.num_lanes)
         return Slots(params, self._first_rule_state(self.num_lanes))
 
     def _first_rule_state(self, num_lanes: int):
         state = self.rule.init_coordinates(self._block_size, tf.float32)
-        return tf.nest.map_structure(lambda x: axes.repeat(x, num_lanes * self.num_blocks), state)
+        return axes.repeat(state, num_lanes * self.num_blocks)
 
     def _first_teacher_states(self):
         states = tuple(rule.init(self._like) for rule in self.teachers.parts)
-        return tf.nest.map_structure(lambda x: axes.repeat(x, self.num_lanes), states)
+        return axes.repeat(states, self.num_lanes)
 
     def _first_params(self, seed: tf.Tensor):
         """What trajectories of seeds [K, 2] start from."""
@@ -262,9 +261,6 @@ class Programs:
     def _backward(self, kernels, records, end_slope, taught):
         """The gradient with respect to the weights, [K, ...] by name."""
 
-        def one_back(*arguments):
-            return lstm_sequence.step_back(*arguments)
-
         def transposed(gates):
             return [tf.transpose(kernel[:, :-1]) for kernel in gates]
 
@@ -274,17 +270,14 @@ class Programs:
             later, sums, states = carry
             slope, outputs, kept, record = recorded
             cotangent = self._through_updates(outputs, tf.where(taught[:, None], slope, later))
-            sums, states = axes.mapped(
-                one_back, kernels.output, gates, record, kept, cotangent, sums, states
-            )
+            arguments = kernels.output, gates, record, kept, cotangent, sums, states
+            sums, states = axes.mapped(lstm_sequence.step_back, *arguments)
             return later + slope, sums, states
 
         zeros = tf.nest.map_structure(tf.zeros_like, kernels)
         size = self._block_size
         ends = self.rule.split(self.rule.init_coordinates(size, tf.float32))[1]
-        ends = tf.nest.map_structure(
-            lambda x: axes.repeat(x, self.num_lanes * self.num_blocks), ends
-        )
+        ends = axes.repeat(ends, self.num_lanes * self.num_blocks)
         _, sums, _ = loops.reverse(
             step_back, (end_slope, zeros, ends), self.unroll_length, tuple(records)
         )

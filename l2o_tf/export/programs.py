@@ -55,7 +55,7 @@ def train(lanes: lane_programs.Programs, data: carried.Images, weights: base.Wei
         )
         return lanes.train(carry, unpacked, data, scale)
 
-    carry = lanes.initial_lanes(_repeated(weights, count))
+    carry = lanes.initial_lanes(axes.repeat(weights, count))
     inputs = [*_named(carry), ("control", np.zeros([count, _NUM_COLUMNS], np.int32))]
     inputs.append(("average", np.zeros([count, 2], np.float32)))
     arguments = [carry, inputs[-2][1], inputs[-1][1]]
@@ -69,7 +69,7 @@ def validate(lanes: lane_programs.Programs, data: carried.Images, weights: base.
     def call(slots, weights, control, data, scale):
         return lanes.validate(slots, weights, control[:, _SEED], control[0, _UNROLL], data, scale)
 
-    slots, weights = lanes.initial_slots(), _repeated(weights, count)
+    slots, weights = lanes.initial_slots(), axes.repeat(weights, count)
     control = np.zeros([count, 3], np.int32)
     inputs = [
         *_named(slots, "slots"),
@@ -91,8 +91,8 @@ def evaluate(
     """
     count, seed = lanes.num_lanes, tf.zeros([2], tf.int32)
     one = unrolls.start(lanes.optimizee, lanes.rule, seed, weights)
-    start = tf.nest.map_structure(lambda x: axes.repeat(x, count), one)
-    weights, first_step = _repeated(weights, count), np.int32(0)
+    start = axes.repeat(one, count)
+    weights, first_step = axes.repeat(weights, count), np.int32(0)
     seeds = np.zeros([count, 2], np.int32)
     inputs = [
         *_named(start),
@@ -157,10 +157,6 @@ def initial(lanes: lane_programs.Programs, weights: base.Weights) -> dict[str, n
 def _zeros(params: Sequence[tf.Tensor | tf.TensorSpec]) -> list[tf.Tensor]:
     """Parameters of these shapes within a graph, where they take no memory."""
     return [tf.zeros(x.shape, x.dtype) for x in params]
-
-
-def _repeated(weights, count):
-    return {name: tf.repeat(value[None], count, axis=0) for name, value in weights.items()}
 
 
 def _named(nest: Any, prefix: str = "") -> list[tuple[str, Any]]:

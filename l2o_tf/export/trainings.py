@@ -18,7 +18,7 @@ from l2o_tf.core import errors, files, flags
 from l2o_tf.data import datasets
 from l2o_tf.export import bundle, carried, classifiers, lanes, programs
 from l2o_tf.rules import mixture
-from l2o_tf.run import build, config, metrics
+from l2o_tf.run import build, config, export, metrics, snapshots
 from l2o_tf.training import curriculum, meta_optimizers
 
 # What the lanes of a bundle share, and what each has for itself; nothing else may be set.
@@ -274,11 +274,8 @@ def _check_run(run: pathlib.Path, values: dict[str, Any]) -> None:
             raise errors.InputError(
                 f"{run} holds another run, with {'; '.join(different)}: use another --out"
             )
-    elif files.exists(run):
-        # Temporaries are of a call that was killed.
-        others = (p for p in files.matching(run, "*") if not files.is_temporary(p))
-        if not files.is_dir(run) or any(others):
-            raise errors.InputError(f"{run} exists and holds no run: use another --out")
+    elif files.is_taken(run):
+        raise errors.InputError(f"{run} exists and holds no run: use another --out")
 
 
 def _num_events(run: pathlib.Path) -> int:
@@ -295,21 +292,15 @@ def _import_lane(archive: zipfile.ZipFile, lane: _Lane, run: pathlib.Path) -> No
     for name in archive.namelist():
         if name.startswith(f"{folder}/snapshot_"):
             epoch = int(name[len(f"{folder}/snapshot_") : -len(".npz")])
-            files.write_atomically(run / "snapshots" / f"epoch_{epoch:06d}.npz", archive.read(name))
-    cards = {int(stage): card for stage, card in lane.about["cards"].items()}
-    for stage, card in cards.items():
+            path = snapshots.path_of(run / snapshots.DIRECTORY, epoch)
+            files.write_atomically(path, archive.read(name))
+    cards = {int(stage): facts for stage, facts in lane.about["cards"].items()}
+    for stage, facts in cards.items():
         # A validation that is kept leaves a snapshot too.
-        weights = _read(archive, f"{folder}/snapshot_{card['epoch']}.npz")
-        card = {
-            "training": values,
-            **card,
-            "chosen_because": (
-                "lowest validation loss of its curriculum stage, the last that improved"
-            ),
-        }
-        directories = [run / "stages" / f"stage_{stage}"] + [run] * (stage == max(cards))
+        weights = _read(archive, f"{folder}/snapshot_{facts['epoch']}.npz")
+        directories = [export.stage_folder(run, stage)] + [run] * (stage == max(cards))
         for directory in directories:
-            artifacts.save_rule(directory, rule, weights, card)
+            artifacts.save_rule(directory, rule, weights, export.card(values, facts))
     files.write_atomically(run / _METRICS, lines)
 
 

@@ -87,7 +87,7 @@ class SquareCosBatch(NamedTuple):
 
 @base.register("square_cos", dataset=None, options={"num_dims": int})
 class SquareCos(Quadratic):
-    """f(x) = mean_b ||W_b x_b - y_b||^2 - sum(10 C_b cos(2 pi x_b)) + 10 num_dims.
+    """f(x) = mean_b (||W_b x_b - y_b||^2 - 10 sum(C_b cos(2 pi x_b))) + 10 num_dims.
 
     x ~ N(0, 0.01^2); W, y, C ~ U(0, 1) are drawn anew for every trajectory. Source: legacy
     `problems.py`, square_cos, with two dimensions as in `util.py`.

@@ -114,17 +114,17 @@ def with_options(rule: UpdateRule, **changes: Any) -> UpdateRule:
             whose class is not registered.
         ValueError: if the weights of the changed rule have other shapes.
     """
+    if rule.registered_name is None:
+        raise errors.InputError(
+            f"a rule {type(rule).__name__} cannot be created again: give the class a name with"
+            " l2o_tf.rules.register"
+        )
     known = list(dict.fromkeys([*rule.options(), *rule.option_names()]))
     unknown = changes.keys() - set(known)
     if unknown:
         raise errors.InputError(
             f"{rule.registered_name} has no option {', '.join(sorted(unknown))}; "
             f"it has {', '.join(known) or 'none'}"
-        )
-    if rule.registered_name is None:
-        raise errors.InputError(
-            f"a rule {type(rule).__name__} cannot be created again: give the class a name with"
-            " l2o_tf.rules.register"
         )
     changed = create(rule.registered_name, **{**rule.options(), **changes})
     if rule.learned:  # The weights of a formula are among its options.
@@ -136,9 +136,14 @@ def from_spec(spec: str) -> UpdateRule:
     """Creates an analytical rule from "name" or "name:learning_rate", such as "adam:0.01".
 
     Raises:
-        InputError: for an unknown name or a learning rate that is not a positive number.
+        InputError: for a name that is unknown or a learned rule's, or a learning rate that is not a
+            positive number.
     """
     name, colon, rate = spec.strip().partition(":")
+    if _rule_class(name).learned:
+        raise errors.InputError(
+            f"{name!r} is no analytical rule; these are: {', '.join(analytical_names())}"
+        )
     if not colon:
         return create(name)
     try:

@@ -140,8 +140,8 @@ class UpdateRule(snt.Module):
         """Computes the updates for a recorded sequence of gradients.
 
         Equal to calling `update` step by step, but a rule's `differentiator` may have a faster
-        way because the gradients are known in advance. This is the only place where meta-training
-        without second derivatives, and imitation, differentiate a rule.
+        way because the gradients are known in advance. Imitation differentiates a rule here, and
+        so does meta-training where a differentiator has no recorder for the unroll.
 
         Args:
             grads: gradients, tensors [num_steps, *shape_i].

@@ -172,7 +172,8 @@ def teachers(config: TrainConfig) -> list[rules.UpdateRule]:
     """The rules of --teachers.
 
     Raises:
-        InputError: unless all of them are analytical ones with a learning rate.
+        InputError: unless all of them are analytical ones, whose learning rate, if it is given, is
+            a positive number.
     """
     return [_teacher(spec) for spec in config.teachers]
 

@@ -126,7 +126,7 @@ class RunDirectory:
                     f"{self.path} holds a run of {begun_with} replicas, not of {num_replicas}: "
                     "resume it with as many processes or devices, or use another --workdir"
                 )
-        elif files.exists(self.path) and (not files.is_dir(self.path) or any(self._foreign())):
+        elif files.is_taken(self.path, [_LOCK]):
             raise errors.InputError(
                 f"--workdir={self.path} exists and holds no run; choose an empty or new directory"
             )
@@ -235,14 +235,6 @@ class RunDirectory:
                 found[path] = tuple(map(int, match.groups()))
         return sorted(found, key=found.__getitem__)
 
-    def _foreign(self):
-        """What a run that was killed before it had a config.json does not leave."""
-        return (
-            path
-            for path in files.matching(self.path, "*")
-            if path.name != _LOCK and not files.is_temporary(path)
-        )
-
 
 def to_arrays(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
     """A checkpoint as arrays by name."""
@@ -289,29 +281,30 @@ def from_arrays(
         schedule = curriculum.State.from_json(state["schedule"])
         progress = trainer.Progress(meta, validated, best, schedule, state["num_events"])
         # Older versions did not write the rest.
-        digest, exported = state.get("metrics_digest"), state.get("exported")
-        pace = state.get("pace", {})
-        sound = (
-            _are_counts(
-                schedule.stage,
-                schedule.epoch,
-                schedule.steps,
-                schedule.period_epoch,
-                schedule.periods,
-                progress.num_events,
-            )
-            and isinstance(schedule.best_loss, int | float)
-            and isinstance(schedule.reason, str)
-            and (digest is None or isinstance(digest, str))
-            and (exported is None or isinstance(exported, dict))
-            and (exported is None or _are_counts(exported["stage"]))
-            and all(isinstance(seconds, float) for seconds in pace.values())
+        checkpoint = Checkpoint(
+            progress, state.get("metrics_digest"), state.get("exported"), state.get("pace", {})
         )
+        if _is_sound(checkpoint):
+            return checkpoint
     except (KeyError, TypeError, ValueError, AttributeError):
-        sound = False
-    if not sound:
-        raise errors.InputError(f"{source} does not fit this run")
-    return Checkpoint(progress, digest, exported, pace)
+        pass
+    raise errors.InputError(f"{source} does not fit this run")
+
+
+def _is_sound(checkpoint: Checkpoint) -> bool:
+    """Whether what JSON has no types for is what it must be."""
+    progress, digest, exported, pace = checkpoint
+    schedule = progress.schedule
+    counts = schedule.stage, schedule.epoch, schedule.steps, schedule.period_epoch, schedule.periods
+    return (
+        _are_counts(*counts, progress.num_events)
+        and isinstance(schedule.best_loss, int | float)
+        and isinstance(schedule.reason, str)
+        and (digest is None or isinstance(digest, str))
+        and (exported is None or isinstance(exported, dict))
+        and (exported is None or _are_counts(exported["stage"]))
+        and all(isinstance(seconds, float) for seconds in pace.values())
+    )
 
 
 def _are_counts(*values: Any) -> bool:

@@ -1,5 +1,7 @@
 """The exported rule of a run: the best by validation, with a card."""
 
+import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,16 @@ from l2o_tf.training import curriculum, trainer
 
 _CHOSEN = "lowest validation loss of its curriculum stage, the last that improved"
 Facts = dict[str, Any]  # What a card says beside the flags: JSON values.
+
+
+def card(training: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the card of an exported rule says besides the rule: `training` are the run's flags."""
+    return {"training": training, **facts, "chosen_because": _CHOSEN}
+
+
+def stage_folder(run: pathlib.Path, stage: int) -> pathlib.Path:
+    """Where the best rule of a curriculum stage is exported to."""
+    return run / "stages" / f"stage_{stage}"
 
 
 class Exporter:
@@ -60,14 +72,14 @@ class Exporter:
 
     def _write(self, weights: Weights, facts: Facts) -> None:
         for folder in self._folders(facts):
-            artifacts.save_rule(folder, self._rule, weights, self._card(facts))
+            artifacts.save_rule(folder, self._rule, weights, card(self._training, facts))
 
     def _is_written(self, weights: Weights, facts: Facts) -> bool:
-        card = {
+        expected = {
             "format": artifacts.FORMAT,
             "rule": artifacts.saved_name(self._rule),
             "options": self._rule.options(),
-            **self._card(facts),
+            **card(self._training, facts),
         }
         for folder in self._folders(facts):
             try:
@@ -75,17 +87,14 @@ class Exporter:
                 arrays = files.read_arrays(folder / artifacts.RULE_ARRAYS)
             except errors.InputError:
                 return False
-            if found != _as_read(card) or arrays.keys() != weights.keys():
+            if found != _as_read(expected) or arrays.keys() != weights.keys():
                 return False
             if any(arrays[k].tobytes() != np.asarray(v).tobytes() for k, v in weights.items()):
                 return False
         return True
 
     def _folders(self, facts: Facts):
-        return self._run.path, self._run.path / "stages" / f"stage_{facts['stage']}"
-
-    def _card(self, facts: Facts) -> dict[str, Any]:
-        return {"training": self._training, **facts, "chosen_because": _CHOSEN}
+        return self._run.path, stage_folder(self._run.path, facts["stage"])
 
 
 def _facts(epoch: int, stage: int, num_steps: int, loss: float) -> Facts:

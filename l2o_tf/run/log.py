@@ -10,7 +10,7 @@ class RunLog:
     """Appends lines with the time to a file.
 
     Raises:
-        InputError: by all methods but `close`, if the file cannot be written.
+        InputError: by all methods, if the file cannot be written.
     """
 
     def __init__(self, path: pathlib.Path):

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from l2o_tf.core import devices, seeds
+from l2o_tf.core import devices, processes, seeds
 from l2o_tf.data import datasets
 from l2o_tf.optimizees.base import Optimizee
 from l2o_tf.run import config, remaining
@@ -31,10 +31,7 @@ def threads() -> int:
     if not chosen:
         text = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
         chosen = int(text) if text.isdecimal() else 0
-    if chosen:
-        return chosen
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    return chosen or processes.num_cpus()
 
 
 def describe(

@@ -195,12 +195,7 @@ class _Session:
                 self._trainer, current.progress, self._replicas, self._stopping, shown.watch
             )
             try:
-                while True:
-                    started = time.monotonic()
-                    event = next(events, None)
-                    if event is None:
-                        break
-                    pace.add(event, time.monotonic() - started)
+                for event in _timed(events, pace):
                     for observer in observers:
                         observer.add(event)
                     facts = self._exporter.add(event) or current.exported
@@ -251,6 +246,17 @@ class _Session:
     def _tell(self, text: str) -> None:
         self._log.add(text)
         self._tell_person(text)
+
+
+def _timed(events: Iterator[trainer.Event], pace: remaining.Pace) -> Iterator[trainer.Event]:
+    """The events, whose time `pace` has before they are handed on."""
+    while True:
+        started = time.monotonic()
+        event = next(events, None)
+        if event is None:
+            return
+        pace.add(event, time.monotonic() - started)
+        yield event
 
 
 def _report_lack_of_memory(error: Exception) -> None:

@@ -41,11 +41,16 @@ def save(
         return
     epoch, directory = event.progress.schedule.epoch, pathlib.Path(run) / DIRECTORY
     arrays = {name: np.asarray(value) for name, value in event.progress.validated.items()}
-    files.write_arrays(directory / f"epoch_{epoch:06d}.npz", arrays)
+    files.write_arrays(path_of(directory, epoch), arrays)
     spacing = _spacing(epoch, period_epochs, max_snapshots)
     for path in find(directory):
         if epoch_of(path) < epoch and epoch_of(path) % spacing:
             files.remove(path)
+
+
+def path_of(directory: pathlib.Path, epoch: int) -> pathlib.Path:
+    """The snapshot of an epoch in a directory of snapshots."""
+    return directory / f"epoch_{epoch:06d}.npz"
 
 
 def find(directory: str | os.PathLike) -> list[pathlib.Path]:

@@ -149,10 +149,10 @@ def reporting_lost(replicas: Replicas) -> Iterator[None]:
     except _LOST as error:
         if replicas.num_processes == 1:
             raise
-        reason = " ".join(error.message.split())[:200]
         raise errors.InputError(
             "another process of TF_CONFIG has ended or cannot be reached; start all of them again "
-            f"with the same command, training goes on from the last checkpoint ({reason})"
+            f"with the same command, training goes on from the last checkpoint "
+            f"({errors.reason(error)})"
         ) from None
 
 

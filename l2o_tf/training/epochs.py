@@ -42,8 +42,9 @@ class Epoch(NamedTuple):
 
     Attributes:
         meta: the state after it.
-        losses: [num_unrolls], the mean of each unroll's losses.
-        gradient_norms: [num_unrolls], L2 norms of the gradients of the losses' sums.
+        losses: [num_unrolls], what `Objective.report` makes of each unroll, its mean loss by
+            default; of imitation the mean of its losses. Means over trajectories.
+        gradient_norms: [num_unrolls], L2 norms of the meta-gradients.
         is_imitation: int32 [num_unrolls], 1 where the loss is the imitation loss, else 0.
         num_steps: int32 [num_unrolls], optimizee steps, planned ones where an unroll ended early.
     """

@@ -46,8 +46,9 @@ class Estimator:
             seed: int32 [2], of what is drawn in this unroll.
 
         Returns:
-            Losses [max_steps + 1] that belong to the weights, the estimate by name, and as `end`
-            what the estimator carries to the next segment.
+            Losses [max_steps + 1] that belong to the weights, or means over the particles of an
+            estimator that perturbs them; the estimate by name; the objective, a scalar, and as
+            `taken` the steps that it is of; as `end` what is carried to the next segment.
         """
         raise NotImplementedError
 

@@ -35,12 +35,12 @@ def create(
     else:
         rule = Guarded(rules.create("rmsprop", learning_rate=rate, decay=0.9, epsilon=1e-20), _CLIP)
     if l2:
-        rule = WithDecay(rule, l2)
-    return Decoupled(rule, rate * weight_decay) if weight_decay else rule
+        rule = WithPenalty(rule, l2)
+    return WithWeightDecay(rule, rate * weight_decay) if weight_decay else rule
 
 
 class _Wrapper(UpdateRule):
-    """Another rule, given other gradients."""
+    """Another rule, with something done before or after it."""
 
     def __init__(self, inner: UpdateRule, name: str | None = None):
         super().__init__(name=name)
@@ -63,7 +63,7 @@ class Guarded(_Wrapper):
         return self._inner.update(clipped, state, params, weights)
 
 
-class WithDecay(_Wrapper):
+class WithPenalty(_Wrapper):
     """Adds the gradient of factor * sum(p^2), 2 factor p."""
 
     def __init__(self, inner: UpdateRule, factor: float, name: str | None = None):
@@ -75,7 +75,7 @@ class WithDecay(_Wrapper):
         return self._inner.update(grads, state, params, weights)
 
 
-class Decoupled(_Wrapper):
+class WithWeightDecay(_Wrapper):
     """Takes factor * p off the parameters, whatever the gradients are (Loshchilov, Hutter 2019)."""
 
     def __init__(self, inner: UpdateRule, factor: float, name: str | None = None):

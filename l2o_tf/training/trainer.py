@@ -95,8 +95,8 @@ class EpochDone:
             either of the first two.
         stage: the curriculum stage.
         num_steps: optimizee steps of the epoch.
-        losses: [num_unrolls], the mean loss of each unroll.
-        gradient_norms: [num_unrolls].
+        losses: [num_unrolls], as of `epochs.Epoch`.
+        gradient_norms: [num_unrolls], likewise.
         is_imitation: bool [num_unrolls], whether the loss is the imitation loss.
         analytical_share: the probability with which analytical rules took the steps.
         optimizee: which of the trainer's optimizees it was, counted from 0.

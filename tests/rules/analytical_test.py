@@ -60,6 +60,8 @@ def test_options_create_the_same_rule(name):
     [
         ("foo", "unknown update rule 'foo'; known: "),
         ("foo:0.1", "unknown update rule 'foo'"),
+        ("rnnprop", "'rnnprop' is no analytical rule; these are: sgd, momentum, "),
+        ("rnnprop:0.1", "'rnnprop' is no analytical rule"),
         ("adam:x", "'adam:x' is not a rule: expected name:learning_rate"),
         ("adam:0", "a learning rate must be positive, got 0.0"),
         ("adam:-1", "a learning rate must be positive"),

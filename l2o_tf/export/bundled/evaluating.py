@@ -106,22 +106,15 @@ class Work:
         return (self._piece + self._piece[:1] * width)[:width]
 
     def _weights(self, run: dict) -> saving.Arrays:
-        prefix = f"weights/{run['group']}/{run['member']}/"
-        return {
-            f"weights/{name[len(prefix) :]}": value
-            for name, value in self._initial.items()
-            if name.startswith(prefix)
-        }
+        own = saving.under(self._initial, f"weights/{run['group']}/{run['member']}/")
+        return {f"weights/{name}": value for name, value in own.items()}
 
     def _first(self, index: int) -> saving.Arrays:
         """Where a run starts: drawn parameters, and what the rule's `init` returns."""
         run = self._runs[index]
-        prefix = f"params/{self._bundle.about['groups'][run['group']]['params']}/"
-        params = {
-            f"params/{name[len(prefix) :]}": value[run["params"]]
-            for name, value in self._initial.items()
-            if name.startswith(prefix)
-        }
+        group = self._bundle.about["groups"][run["group"]]
+        drawn = saving.under(self._initial, f"params/{group['params']}/")
+        params = {f"params/{name}": value[run["params"]] for name, value in drawn.items()}
         program = self._bundle.program(f"init_{run['group']}")
         given = {**self._weights(run), "seed": np.array(run["seed_of_rule"], np.int32)}
         outputs = program([jax.device_put(given[spec["name"]]) for spec in program.inputs])

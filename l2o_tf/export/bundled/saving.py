@@ -12,6 +12,11 @@ import output
 Arrays = dict[str, np.ndarray]
 
 
+def under(arrays: Arrays, prefix: str) -> Arrays:
+    """The arrays whose names begin with a prefix, by the rest of them."""
+    return {name[len(prefix) :]: x for name, x in arrays.items() if name.startswith(prefix)}
+
+
 def replace(path: pathlib.Path, content: bytes) -> None:
     """Writes a file under another name first; the disk has it before what is written next."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,9 +5,10 @@ import time
 import curriculum
 import jax
 import numpy as np
+import saving
 from lane import Lane, Unroll
+from saving import Arrays
 
-Arrays = dict[str, np.ndarray]
 _LAST = {"meta": "boundary/0", "average": "boundary/1"}  # Where a state before an epoch is.
 _SECONDS_IN_FLIGHT = 1.0  # Of work that the device is given ahead.
 _VALIDATIONS = (curriculum.Phase.VALIDATION, curriculum.Phase.BASELINE)
@@ -235,8 +236,4 @@ def _boundary(name: str) -> str:
 
 
 def _part(arrays: Arrays, prefix: str, slot: int) -> Arrays:
-    return {
-        name[len(prefix) :]: value[slot]
-        for name, value in arrays.items()
-        if name.startswith(prefix)
-    }
+    return {name: value[slot] for name, value in saving.under(arrays, prefix).items()}

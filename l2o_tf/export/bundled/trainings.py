@@ -5,6 +5,7 @@ import pathlib
 
 import output
 import results
+import saving
 from lane import Lane
 from training import Training
 
@@ -26,13 +27,7 @@ class Work:
         }
         self._lanes = []
         for i, recipe in enumerate(self._about["lanes"]):
-            prefix = "average/"
-            initial = {
-                name[len(prefix) :]: value
-                for name, value in self._metas[i].items()
-                if name.startswith(prefix)
-            }
-            self._lanes.append(Lane(i, recipe, initial))
+            self._lanes.append(Lane(i, recipe, saving.under(self._metas[i], "average/")))
         if options.resume:
             directory = pathlib.Path(options.resume)
             self._metas = results.read(directory, self._lanes, self._about["what"])
