@@ -29,21 +29,25 @@ select_best rnnprop mlp
 # As many images as the test has.
 images=(--split="train[:10000]")
 # The drift brings classes of Conv-MNIST back.
+units='"drift": 0.002, "drift_of": "units"'
 train --flagfile=flags/rnnprop_cl_il.flags --max_train_steps="${BUDGET:-40000}" \
-  --rule_options='{"drift": 0.002, "drift_of": "units"}' --seeds=0,1,2,3 --jobs=2 \
-  --workdir="$directory/rnnprop_cl_il"
+  --rule_options="{$units}" --seeds=0,1,2,3 --jobs=2 --workdir="$directory/rnnprop_cl_il"
 select_best rnnprop_cl_il mlp,mlp_relu,mlp_deeper "${images[@]}"
 runs=(rnnprop rnnprop_cl_il)
-drift=(--rule_options='{"drift": 0.0002}')
 for system in dm dm_il dm_cl dm_cl_il dm_aug; do
+  options=()
+  case $system in dm_cl_il) options=(--rule_options="{\"centered\": true, $units}") ;; esac
   train --flagfile="flags/l2o_${system}_centered.flags" --max_train_steps="${BUDGET:-20000}" \
-    --seeds=0,1,2,3 --jobs=2 --max_snapshots=8 --workdir="$directory/$system"
+    ${options[@]+"${options[@]}"} --seeds=0,1,2,3 --jobs=2 --max_snapshots=8 --workdir="$directory/$system"
   select_best "$system" mlp,mlp_relu,mlp_deeper "${images[@]}"
   runs+=("$system")
 done
 for system in scale scale_il scale_si scale_meta scale_cl_il; do
   options=()
-  case $system in scale_meta | scale_cl_il) options=("${drift[@]}") ;; esac
+  case $system in
+    scale_meta) options=(--rule_options='{"drift": 0.0002}') ;;
+    scale_cl_il) options=(--rule_options="{$units}") ;;
+  esac
   train --flagfile="flags/l2o_${system}_fixed_lr.flags" ${options[@]+"${options[@]}"} \
     --seeds=0,1,2,3 --jobs=2 --workdir="$directory/$system"
   select_best "$system" mlp,mlp_relu,mlp_deeper "${images[@]}"
