@@ -74,9 +74,9 @@ def main(config: BenchmarkConfig) -> None:
     for name in config.tables:
         module = importlib.import_module(f"l2o_tf.benchmarks.{name}")
         results[name] = module.measure(1 if config.short else config.repetitions, config.short)
-        cli.show(f"\n{name}\n{module.table(results[name])}")
         if config.out:
             files.write_json(config.out, results)
+        cli.show(f"\n{name}\n{module.table(results[name])}")
 
 
 if __name__ == "__main__":

@@ -60,14 +60,20 @@ def say(text: str) -> None:
 def show(text: str) -> None:
     """Writes results on stdout, a text at a time, which ends a line.
 
-    Where what reads them has ended, nobody wants more: they are dropped.
+    Where stdout is closed, or what reads it has ended, nobody wants them: they are dropped.
 
     Raises:
         InputError: if stdout cannot be written, such as on a full disk.
     """
+    if sys.stdout is None:
+        return
     try:
         sys.stdout.write(text.removesuffix("\n") + "\n")
         sys.stdout.flush()
+    except UnicodeEncodeError as error:
+        raise errors.InputError(
+            f"stdout takes {error.encoding} only: set PYTHONIOENCODING=utf-8"
+        ) from None
     except OSError as error:
         # Else Python tries once more when it exits, and ends with another exit code.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -92,7 +92,6 @@ def main(config: CompareConfig) -> int:
     summary = comparison_report.summary(compared, labels, config.tolerance)
     summary += comparison_report.alone((a, b), pairs, labels)
     details = comparison_report.details(compared, labels)
-    cli.show(f"{details}\n{summary}" if len(compared) == 1 else summary)
     if config.out:
         out = pathlib.Path(config.out)
         files.write_atomically(out / "comparison.txt", f"{summary}\n{details}".encode())
@@ -103,7 +102,9 @@ def main(config: CompareConfig) -> int:
         for ending in ("png", "pdf"):
             path = out / f"comparison.{ending}"
             comparison_figure.draw(compared, labels, config.tolerance, path)
-        cli.show(f"wrote comparison.txt, .png, .pdf and differences.csv in {out}")
+    cli.show(f"{details}\n{summary}" if len(compared) == 1 else summary)
+    if config.out:
+        cli.show(f"wrote comparison.txt, .png, .pdf and differences.csv in {config.out}")
     verdicts = {one.verdict for one in compared}
     if comparison.Verdict.DIFFER in verdicts:
         return 1

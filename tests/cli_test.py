@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import os
 import shlex
 import subprocess
@@ -165,6 +166,21 @@ def test_results_that_nobody_reads_any_more_are_no_failure(unbuffered):
     with os.fdopen(writing, "w") as nobody:
         done = show_on(nobody, unbuffered)
     assert (done.returncode, done.stderr) == (3, "")
+
+
+def test_results_on_a_closed_stdout_are_dropped(tmp_path):
+    script = tmp_path / "showing.py"
+    script.write_text(SHOWING)
+    done = subprocess.run(
+        f"{sys.executable} {script} >&-", shell=True, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (3, "")
+
+
+def test_a_stdout_without_the_characters_of_the_results_is_one_line(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    with pytest.raises(errors.InputError, match="^stdout takes ascii only: set PYTHONIOENCODING"):
+        cli.show("0.5 ± 0.1")
 
 
 @pytest.mark.parametrize("argument", ["--help", "-h"])

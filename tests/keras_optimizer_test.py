@@ -388,6 +388,13 @@ def test_where_rules_come_from(tmp_path, caplog):
     assert "random weights" in record.getMessage()
 
 
+def test_a_directory_without_a_rule_does_not_hide_one_with_random_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "coordinatewise_rnn").mkdir()
+    rule, label, _ = keras_sources.find_rule("coordinatewise_rnn", 0)
+    assert (rule.registered_name, label) == ("coordinatewise_rnn", "coordinatewise_rnn")
+
+
 @pytest.mark.parametrize("source", ["no-such-rule", "adam:fast", "missing/dir", 0.001, rules])
 def test_no_such_rule(source):
     with pytest.raises(errors.InputError):

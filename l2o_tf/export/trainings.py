@@ -286,24 +286,25 @@ def _num_events(run: pathlib.Path) -> int:
 
 def _import_lane(archive: zipfile.ZipFile, lane: _Lane, run: pathlib.Path) -> None:
     values, folder = lane.about["config"], lane.folder
-    lines = archive.read(f"{folder}/{_METRICS}")  # First, as nothing is written if it is damaged.
+    # All first, as nothing is written if one is damaged.
+    members = {n: archive.read(n) for n in archive.namelist() if n.startswith(f"{folder}/")}
     rule = build.fresh_rule(config.TrainConfig(**bundle.config_values(values)))
     files.write_json(run / _CONFIG, values)
-    for name in archive.namelist():
+    for name, content in members.items():
         if name.startswith(f"{folder}/snapshot_"):
             epoch = int(name[len(f"{folder}/snapshot_") : -len(".npz")])
             path = snapshots.path_of(run / snapshots.DIRECTORY, epoch)
-            files.write_atomically(path, archive.read(name))
+            files.write_atomically(path, content)
     cards = {int(stage): facts for stage, facts in lane.about["cards"].items()}
     for stage, facts in cards.items():
         # A validation that is kept leaves a snapshot too.
-        weights = _read(archive, f"{folder}/snapshot_{facts['epoch']}.npz")
+        weights = _read(members[f"{folder}/snapshot_{facts['epoch']}.npz"])
         directories = [export.stage_folder(run, stage)] + [run] * (stage == max(cards))
         for directory in directories:
             artifacts.save_rule(directory, rule, weights, export.card(values, facts))
-    files.write_atomically(run / _METRICS, lines)
+    files.write_atomically(run / _METRICS, members[f"{folder}/{_METRICS}"])
 
 
-def _read(archive: zipfile.ZipFile, name: str) -> dict[str, np.ndarray]:
-    with np.load(io.BytesIO(archive.read(name)), allow_pickle=False) as file:
+def _read(content: bytes) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
         return {key: file[key] for key in file.files}

@@ -149,7 +149,8 @@ def test_damaged_archives_are_one_line(tmp_path, about):
         trainings.take_back(tmp_path, tmp_path / "runs")
 
 
-def test_damage_within_an_archive_is_found_before_anything_is_written(tmp_path):
+@pytest.mark.parametrize("damaged", ["metrics.csv", "snapshot_2.npz"])
+def test_damage_within_an_archive_is_found_before_anything_is_written(tmp_path, damaged):
     results, out = write_results(tmp_path / "a", {0: (1, 2)}), tmp_path / "runs"
     path = results / "results_0.zip"
     with zipfile.ZipFile(path) as archive:
@@ -157,9 +158,9 @@ def test_damage_within_an_archive_is_found_before_anything_is_written(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content, zipfile.ZIP_DEFLATED)
-        start = archive.getinfo("lane_000/metrics.csv").header_offset
+        start = archive.getinfo(f"lane_000/{damaged}").header_offset
     content = bytearray(path.read_bytes())
-    content[start + 30 + len("lane_000/metrics.csv")] ^= 0xFF
+    content[start + 30 + len(f"lane_000/{damaged}")] ^= 0xFF
     path.write_bytes(content)
     with pytest.raises(errors.InputError, match="cannot read .*results_0.zip: error: Error -3"):
         trainings.take_back(results, out)
