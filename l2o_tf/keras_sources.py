@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from absl import logging
 
-from l2o_tf import artifacts, keras_config, loading, rules
+from l2o_tf import keras_config, loading, rules
 from l2o_tf.core import errors, seeds
 from l2o_tf.rules.base import UpdateRule
 
@@ -37,10 +37,9 @@ def find_rule(source: Source, seed: int) -> tuple[UpdateRule, str, str | None]:
             ' "mlp_full" or "adam:0.001"'
         )
     label = os.path.basename(os.path.normpath(source))
-    # A directory without a rule does not hide a name, as in `loading.load`.
-    own = os.path.isfile(source) or os.path.exists(os.path.join(source, artifacts.RULE_CARD))
+    is_name = not loading.is_path(source)
     untrained = source in rules.learned_names() and source not in loading.list_pretrained()
-    if untrained and not own:
+    if untrained and is_name:
         logging.warning(
             "LearnedOptimizer(%r) has random weights until others are loaded; trained rules: %s",
             source,
@@ -48,12 +47,12 @@ def find_rule(source: Source, seed: int) -> tuple[UpdateRule, str, str | None]:
         )
         return rules.create_learned(str(source), seeds.make_seed(seed, "rule")), label, None
     rule = loading.load(source)
-    if source in rules.analytical_names() and not own:
+    if source in rules.analytical_names() and is_name:
         _say_once(
             f"LearnedOptimizer({source!r}) takes {rule.learning_rate} as learning rate; write"
             f' "{source}:0.001" for another'
         )
-    if source in loading.list_pretrained() and not own:
+    if source in loading.list_pretrained() and is_name:
         _warn_of_baseline(source)
     return rule, label, None
 

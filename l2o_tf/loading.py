@@ -22,6 +22,13 @@ def pretrained_card(name: str) -> dict[str, Any]:
     return files.read_json(PRETRAINED / name / artifacts.RULE_CARD)
 
 
+def is_path(source: str | os.PathLike) -> bool:
+    """Whether `load` takes it for a path even if a rule has that name: a folder alone is none."""
+    path = pathlib.Path(source)
+    has_rule = files.exists(path / artifacts.RULE_CARD) or tf1_checkpoint.is_checkpoint(path)
+    return has_rule or files.is_file(path)
+
+
 def load(source: str | os.PathLike) -> UpdateRule:
     """Loads or creates a rule.
 

@@ -279,7 +279,7 @@ def _next_commands(run_config: config.TrainConfig) -> str:
     return (
         "The rule is in rule.npz and rule.json. Next:\n"
         f"  python -m l2o_tf.evaluate --rules={rules}"
-        f" --optimizees={shlex.quote(','.join(run_config.optimizee))}{data}"
+        f" --optimizees={shlex.quote(flags.to_text(run_config.optimizee))}{data}"
         f" --workdir={shlex.quote(f'{workdir}/evaluation')}\n"
         f"  tensorboard --logdir={shlex.quote(workdir)}"
     )

@@ -151,7 +151,7 @@ def reporting_lost(replicas: Replicas) -> Iterator[None]:
             raise
         raise errors.InputError(
             "another process of TF_CONFIG has ended or cannot be reached; start all of them again "
-            f"with the same command, training goes on from the last checkpoint "
+            "with the same command, training goes on from the last checkpoint "
             f"({errors.reason(error)})"
         ) from None
 
