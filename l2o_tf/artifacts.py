@@ -2,10 +2,9 @@
 
 import os
 import pathlib
+from typing import Any
 
 import numpy as np
-import sonnet as snt
-import tensorflow as tf
 
 from l2o_tf import rules
 from l2o_tf.core import errors, files, safetensor_files
@@ -48,14 +47,37 @@ def save_rule(
     Raises:
         InputError: if the rule's class has no name in the registry, or cannot be written.
     """
-    directory = pathlib.Path(directory)
-    name = saved_name(rule)
+    about = description(rule)
     weights = rule.weights() if weights is None else weights
     arrays = {key: np.asarray(value) for key, value in weights.items()}
-    files.write_arrays(directory / RULE_ARRAYS, arrays)
-    description = {"format": FORMAT, "rule": name, "options": rule.options(), **plugin(rule)}
     # A card of another rule must not say what this one is.
-    files.write_json(directory / RULE_CARD, {**description, **(card or {}), **description})
+    write(directory, arrays, {**about, **(card or {}), **about})
+
+
+def write(directory: str | os.PathLike, arrays: dict[str, np.ndarray], card: dict) -> None:
+    """Writes the two files of a rule.
+
+    Args:
+        directory: where to; created if needed.
+        arrays: the weights by name.
+        card: JSON values, with what `description` says.
+
+    Raises:
+        InputError: if they cannot be written.
+    """
+    # The card last: it names what is there.
+    files.write_arrays(pathlib.Path(directory) / RULE_ARRAYS, arrays)
+    files.write_json(pathlib.Path(directory) / RULE_CARD, card)
+
+
+def description(rule: UpdateRule) -> dict[str, Any]:
+    """What a card says of a rule, so that it can be created again; raises as `saved_name` does."""
+    return {
+        "format": FORMAT,
+        "rule": saved_name(rule),
+        "options": rule.options(),
+        **plugin(rule),
+    }
 
 
 def plugin(rule: UpdateRule) -> dict[str, str]:
@@ -76,7 +98,7 @@ def load_rule(directory: str | os.PathLike, weights: str | os.PathLike | None = 
         InputError: if there is none, or if its files do not fit together.
     """
     directory = pathlib.Path(directory)
-    weights = _exported_weights(directory) if weights is None else pathlib.Path(weights)
+    weights = exported_weights(directory) if weights is None else pathlib.Path(weights)
     if not files.exists(directory / RULE_CARD):
         raise errors.InputError(
             f"no exported rule in {directory}: expected {RULE_ARRAYS} and {RULE_CARD}, which a "
@@ -98,7 +120,8 @@ def load_rule(directory: str | os.PathLike, weights: str | os.PathLike | None = 
     except errors.InputError as error:
         raise errors.InputError(f"the rule in {directory} cannot be used: {error}") from None
     try:
-        misfit = _misfit(symbolic_weights(card), headers, weights.name)
+        expected = rules.symbolic_weights(card["rule"], **card["options"])
+        misfit = _misfit(expected, headers, weights.name)
         rule = None if misfit else rules.create(card["rule"], **card["options"])
     except Exception as error:  # Wrong options surface as errors of Python or of TensorFlow.
         raise errors.InputError(damaged + errors.reason(error)) from None
@@ -110,20 +133,25 @@ def load_rule(directory: str | os.PathLike, weights: str | os.PathLike | None = 
     return rule
 
 
-def _exported_weights(directory: pathlib.Path) -> pathlib.Path:
+def exported_weights(directory: pathlib.Path) -> pathlib.Path:
+    """The file of an exported rule's weights: rule.npz, or rule.safetensors where that is all."""
     arrays, other = directory / RULE_ARRAYS, directory / RULE_SAFETENSORS
     return other if files.exists(other) and not files.exists(arrays) else arrays
 
 
+def read_weights(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The arrays of a file of weights by name, an archive of NumPy's or safetensors.
+
+    Raises:
+        InputError: if they cannot be read.
+    """
+    if path.suffix == safetensor_files.SUFFIX:
+        return safetensor_files.read(path)
+    return files.read_arrays(path)
+
+
 def _headers(arrays: dict[str, np.ndarray]) -> dict[str, files.ArrayHeader]:
     return {key: files.ArrayHeader(value.shape, value.dtype) for key, value in arrays.items()}
-
-
-def symbolic_weights(card: dict) -> Weights:
-    """What a card asks for without taking memory, of which a damaged card may ask for all."""
-    snt.Module()  # Sonnet checks with the first module of a process that TensorFlow is eager.
-    with tf.Graph().as_default():
-        return rules.create(card["rule"], **card["options"]).weights()
 
 
 def _misfit(weights: Weights, arrays: dict[str, files.ArrayHeader], file: str) -> str | None:

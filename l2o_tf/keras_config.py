@@ -82,8 +82,8 @@ def digest(weights: Weights) -> str:
 
 def _rule_from_config(config):
     # Without memory first: a damaged configuration may ask for all there is.
-    card = {"rule": config["name"], "options": config["options"]}
-    shapes = {k: list(v.shape) for k, v in artifacts.symbolic_weights(card).items()}
+    symbolic = rules.symbolic_weights(config["name"], **config["options"])
+    shapes = {key: list(value.shape) for key, value in symbolic.items()}
     if "weights" not in config:
         if sum(math.prod(shape) for shape in shapes.values()) > _MAX_AWAITED:
             raise ValueError(f"more than {_MAX_AWAITED} weights")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from l2o_tf import artifacts, optimizees
-from l2o_tf.core import files, seeds
+from l2o_tf.core import seeds
 from l2o_tf.data import datasets
 from l2o_tf.evaluation import runner, selection
 from l2o_tf.rules.base import UpdateRule
@@ -52,7 +52,7 @@ class Bench:
     def _rule(self, snapshot: selection.Snapshot) -> UpdateRule | None:
         """The rule; None if its weights are not finite."""
         if self._loaded is None or self._loaded[0] != snapshot:
-            arrays, rule = files.read_arrays(snapshot.path), None
+            arrays, rule = artifacts.read_weights(snapshot.path), None
             # Of weights that are no numbers at all `load_rule` says so.
             if all(np.isfinite(a).all() for a in arrays.values() if a.dtype.kind == "f"):
                 rule = artifacts.load_rule(snapshot.directory, snapshot.path)

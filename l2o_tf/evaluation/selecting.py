@@ -208,10 +208,9 @@ def _report(
     files.write_atomically(workdir / "table.txt", text.encode())
     selection_report.draw(rungs, workdir / "selection.png", _what(tasks))
     winner = table.rows[0].snapshot
-    card, arrays = table.card(config), files.read_arrays(winner.path)
+    card, arrays = table.card(config), artifacts.read_weights(winner.path)
     selection.check(winner)
-    files.write_json(workdir / artifacts.RULE_CARD, card)
-    files.write_arrays(workdir / artifacts.RULE_ARRAYS, arrays)
+    artifacts.write(workdir, arrays, card)
     return (
         f"{text}the best is {winner.name} ({winner.path}): "
         f"{workdir / artifacts.RULE_ARRAYS}, {workdir / artifacts.RULE_CARD}\n"

@@ -105,7 +105,7 @@ def find(sources: Iterable[str], workdir: str | os.PathLike | None = None) -> li
 def check(snapshot: Snapshot) -> None:
     """Raises InputError for one that is no longer what it was when it was found."""
     card = _card(snapshot.directory)
-    if _fingerprint(card, files.read_arrays(snapshot.path)) != snapshot.fingerprint:
+    if _fingerprint(card, artifacts.read_weights(snapshot.path)) != snapshot.fingerprint:
         raise errors.InputError(
             f"{snapshot.path} has been replaced since this selection began, such as by a run that "
             "still trains; what was measured is kept: select again"
@@ -241,9 +241,9 @@ def _snapshots_in(directory: pathlib.Path, label: str) -> list[Snapshot]:
     paths = snapshots.find(directory / snapshots.DIRECTORY) or snapshots.find(directory)
     found = [(snapshots.epoch_of(path), path) for path in paths]
     if not found:
-        found = [(_epoch(directory, card), directory / artifacts.RULE_ARRAYS)]
+        found = [(_epoch(directory, card), artifacts.exported_weights(directory))]
     return [
-        Snapshot(label, epoch, directory, path, _fingerprint(card, files.read_arrays(path)))
+        Snapshot(label, epoch, directory, path, _fingerprint(card, artifacts.read_weights(path)))
         for epoch, path in found
     ]
 

@@ -121,7 +121,8 @@ class Table:
         """The card of the best snapshot: its rule, its training, and what it was chosen from."""
         winner = self.rows[0]
         original = files.read_json(winner.snapshot.directory / artifacts.RULE_CARD)
-        kept = {k: original[k] for k in ("format", "rule", "options", "training") if k in original}
+        names = ("format", "rule", "options", "plugin", "training")
+        kept = {name: original[name] for name in names if name in original}
         return {
             **kept,
             "run": winner.snapshot.run,

@@ -4,12 +4,16 @@ import inspect
 import json
 from typing import Any, cast
 
+import sonnet as snt
+import tensorflow as tf
+
 from l2o_tf.core import errors, plugins, seeds
 
 # Importing a rule fills the registry; messages name the paper's rules first.
 # isort: off
 from l2o_tf.rules import lstm, rnnprop, hierarchical_rnn, scale_small, mlp, analytical  # noqa: F401
-from l2o_tf.rules.base import RULES, CoordinatewiseRule, UpdateRule, register
+from l2o_tf.rules import base, option_types
+from l2o_tf.rules.base import RULES, CoordinatewiseRule, UpdateRule, Weights, register
 
 # isort: on
 
@@ -25,12 +29,37 @@ __all__ = [
     "names",
     "recipe",
     "register",
+    "symbolic_weights",
     "tunable_names",
     "with_options",
 ]
 
-create = RULES.create
 names = RULES.names
+
+
+def create(name: str, *args: Any, **options: Any) -> UpdateRule:
+    """Creates a rule.
+
+    Args:
+        name: its name.
+        *args: the first arguments of its class, such as the seed of a learned one.
+        **options: the others, as `options()` returns them.
+
+    Raises:
+        InputError: for an unknown name, and options of another type or out of their range.
+    """
+    option_types.check(name, options, _rule_class(name).option_types())
+    return RULES.create(name, *args, **options)
+
+
+def symbolic_weights(name: str, **options: Any) -> Weights:
+    """The weights of the rule that `create` makes of this, without the memory that they take.
+
+    What a person types and what a damaged file holds may ask for more than there is.
+    """
+    snt.Module()  # Sonnet checks with the first module of a process that TensorFlow is eager.
+    with tf.Graph().as_default():
+        return create(name, **options).weights()
 
 
 def _rule_class(name: str) -> type[UpdateRule]:
@@ -119,16 +148,21 @@ def with_options(rule: UpdateRule, **changes: Any) -> UpdateRule:
             f"a rule {type(rule).__name__} cannot be created again: give the class a name with"
             " l2o_tf.rules.register"
         )
-    known = list(dict.fromkeys([*rule.options(), *rule.option_names()]))
+    known = list(dict.fromkeys([*rule.options(), *rule.option_types()]))
     unknown = changes.keys() - set(known)
     if unknown:
         raise errors.InputError(
             f"{rule.registered_name} has no option {', '.join(sorted(unknown))}; "
             f"it has {', '.join(known) or 'none'}"
         )
-    changed = create(rule.registered_name, **{**rule.options(), **changes})
-    if rule.learned:  # The weights of a formula are among its options.
-        changed.assign(rule.weights())
+    options = {**rule.options(), **changes}
+    if not rule.learned:  # The weights of a formula are among its options.
+        return create(rule.registered_name, **options)
+    weights = rule.weights()
+    expected = symbolic_weights(rule.registered_name, **options)
+    base.check_weights(rule.registered_name, weights, expected)
+    changed = create(rule.registered_name, **options)
+    changed.assign(weights)
     return changed
 
 

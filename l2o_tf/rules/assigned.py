@@ -80,8 +80,11 @@ class Assigned(composite.Composite):
 
     @property
     def differentiator(self):
-        has_one = any(part.differentiator is not None for part in self.parts)
-        return _Differentiator(self) if has_one else None
+        without = [part for part in self.parts if part.differentiator is None]
+        # A replay of gradients lets nothing depend on where the parameters have come to.
+        if len(without) == len(self.parts) or any(part.looks_at_params for part in without):
+            return None
+        return _Differentiator(self)
 
     def delegate(
         self,

@@ -1,7 +1,7 @@
 """What every update rule is: analytical, learned, or a mixture of both."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sonnet as snt
@@ -48,6 +48,9 @@ class UpdateRule(snt.Module):
     learned_start = False
     # Whether `true_params` are others than those at which gradients are taken.
     scores_elsewhere = False
+    # Whether updates depend on parameters themselves, as a weight decay does; a meta-gradient then
+    # has to pass through these.
+    looks_at_params = True
 
     def __init__(self, initial_weights: Weights | None = None, name: str | None = None):
         """Creates the meta-parameters.
@@ -71,10 +74,7 @@ class UpdateRule(snt.Module):
         Raises:
             ValueError: if the names or the shapes are not those of this rule.
         """
-        shapes = {key: tuple(value.shape) for key, value in weights.items()}
-        expected = {key: tuple(variable.shape) for key, variable in self._variables.items()}
-        if shapes != expected:
-            raise ValueError(f"weights of {self.name} have shapes {expected}, got {shapes}")
+        check_weights(self.name, weights, self._variables)
         for key, variable in self._variables.items():
             variable.assign(weights[key])
 
@@ -83,10 +83,10 @@ class UpdateRule(snt.Module):
         return {}
 
     @classmethod
-    def option_names(cls) -> list[str]:
-        """Names of constructor arguments that `options()` may leave out at their defaults."""
-        arguments = inspect.signature(cls.__init__).parameters
-        return [name for name in arguments if name not in ("self", "seed", "name")]
+    def option_types(cls) -> dict[str, Any]:
+        """Annotations of the constructor's arguments, which `options()` may leave out, by name."""
+        arguments = inspect.signature(cls.__init__).parameters.items()
+        return {key: a.annotation for key, a in arguments if key not in ("self", "seed", "name")}
 
     def keras_route(self) -> dict[str, list[str]]:
         """Which variables of a Keras model it leaves to formulas: the default of `route` there."""
@@ -248,6 +248,17 @@ class Differentiator:
         return None
 
 
+def check_weights(name: str, weights: Weights, expected: Mapping[str, Any]) -> None:
+    """Compares names and shapes with those of the variables, or the tensors, of the rule `name`.
+
+    Raises:
+        ValueError: if they differ.
+    """
+    found, wanted = ({k: tuple(v.shape) for k, v in w.items()} for w in (weights, expected))
+    if found != wanted:
+        raise ValueError(f"weights of {name} have shapes {wanted}, got {found}")
+
+
 def check_gradients(grads: Params, params: Params) -> None:
     """Compares static shapes, as a transposed gradient has as many coordinates as the right one.
 
@@ -303,6 +314,8 @@ class Recorder:
 
 class CoordinatewiseRule(UpdateRule):
     """A rule that treats every coordinate alike: all of them are one batch of one call."""
+
+    looks_at_params = False
 
     def init_tensors(self, params, seed, weights):
         return self.init_coordinates(coordinates.count(params), params[0].dtype)

@@ -19,6 +19,7 @@ class Composite(base.UpdateRule):
         self.learned = any(part.learned for part in self.parts)
         self.learned_start = any(part.learned_start for part in self.parts)
         self.scores_elsewhere = any(part.scores_elsewhere for part in self.parts)
+        self.looks_at_params = any(part.looks_at_params for part in self.parts)
 
     def true_params(self, params: base.Params, state: base.State) -> base.Params:
         """Those of the parts, where one of them is scored elsewhere; see `UpdateRule`."""

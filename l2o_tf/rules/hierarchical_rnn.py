@@ -90,6 +90,7 @@ class HierarchicalRNN(base.UpdateRule):
     """
 
     learned = True
+    looks_at_params = False
 
     def __init__(self, seed: seeds.Seed | None = None, name: str | None = None, **options: Any):
         """Draws initial weights.
@@ -112,8 +113,8 @@ class HierarchicalRNN(base.UpdateRule):
         return self.settings.values()
 
     @classmethod
-    def option_names(cls):
-        return [field.name for field in dataclasses.fields(Options)]
+    def option_types(cls):
+        return {field.name: field.type for field in dataclasses.fields(Options)}
 
     def init_tensors(
         self, params: Params, seed: seeds.Seed | None, weights: base.Weights

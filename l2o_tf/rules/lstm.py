@@ -32,8 +32,8 @@ class DM(recurrent_rule.RecurrentRule):
         """Draws initial weights from `seed` (int32 [2]) for LSTM layers of the given `units`.
 
         Raises:
-            InputError: if `preprocess` is neither "log_and_sign" nor "identity", or `drift_of`
-                neither "coordinates" nor "units".
+            InputError: if `preprocess` is neither "log_and_sign" nor "identity", `drift_of`
+                neither "coordinates" nor "units", or a layer has no units.
         """
         if preprocess not in _NUM_FEATURES:
             raise errors.InputError(

@@ -5,11 +5,12 @@ many coordinates in the fastest axis, which XLA turns into the fastest code on C
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from l2o_tf.core import seeds
+from l2o_tf.core import errors, seeds
 from l2o_tf.rules import base
 
 FORGET_BIAS = 1.0
@@ -20,6 +21,12 @@ class LSTMState(NamedTuple):
 
     hidden: tf.Tensor
     cell: tf.Tensor
+
+
+def check_units(units: Sequence[int]) -> None:
+    """Raises InputError unless there is a layer and each has at least one unit."""
+    if not units or min(units) < 1:
+        raise errors.InputError(f"units must be one or more positive integers, got {list(units)}")
 
 
 def initial_weights(
@@ -40,7 +47,13 @@ def initial_weights(
         `lstm_i/w_gates` [inputs_i + units_i, 4 units_i], `lstm_i/b_gates` [4 units_i] for
         i = 1, 2, ..., `linear/w` [units, 1], `linear/b` [1] and, with `num_projected`,
         `input_projection/w` [num_features, num_projected], `input_projection/b`.
+
+    Raises:
+        InputError: if there is no layer, or a number of units is not positive.
     """
+    check_units(units)
+    if num_projected is not None and num_projected < 1:
+        raise errors.InputError(f"num_projected must be at least 1, got {num_projected}")
     shapes: dict[str, tuple[int, ...]] = {}
     fan_in: dict[str, int] = {}
 

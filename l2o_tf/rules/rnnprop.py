@@ -39,7 +39,8 @@ class RNNprop(recurrent_rule.RecurrentRule):
         """Draws initial weights from `seed` (int32 [2]) for LSTM layers of the given `units`.
 
         Raises:
-            InputError: if `drift_of` is neither "coordinates" nor "units".
+            InputError: if `drift_of` is neither "coordinates" nor "units", or a layer has no
+                units.
         """
         seed = seeds.make_seed(0, "rule") if seed is None else seed
         super().__init__(recurrent.initial_weights(seed, 2, units, num_projected), name=name)

@@ -65,9 +65,10 @@ class CoordinatewiseRNN(base.CoordinatewiseRule):
             name: the module's name.
 
         Raises:
-            InputError: unless 0 < low <= high.
+            InputError: unless 0 < low <= high, and if there is no layer or one without units.
         """
         check_lr_range(init_lr_range)
+        recurrent.check_units(units)
         self.units = tuple(units)
         self.init_lr_range = tuple(init_lr_range)
         self.dynamic_output_scale = dynamic_output_scale

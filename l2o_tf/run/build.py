@@ -3,9 +3,6 @@
 import math
 from typing import NamedTuple
 
-import sonnet as snt
-import tensorflow as tf
-
 from l2o_tf import loading, optimizees, rules
 from l2o_tf.core import errors, flags, seeds
 from l2o_tf.data import datasets
@@ -94,9 +91,12 @@ def _rule(config: TrainConfig) -> rules.UpdateRule:
         )
     try:
         return rules.with_options(rule, **config.options_of_rule())
-    except (TypeError, ValueError) as error:
+    except errors.InputError:
+        raise
+    except Exception as error:  # Wrong options surface as errors of Python or of TensorFlow.
         raise errors.InputError(
-            f"--rule_options do not fit the weights of --init_from={config.init_from}: {error}"
+            f"--rule_options do not fit the weights of --init_from={config.init_from}: "
+            f"{errors.reason(error)}"
         ) from None
 
 
@@ -106,18 +106,13 @@ def fresh_rule(config: TrainConfig) -> rules.UpdateRule:
     Raises:
         InputError: if there is none, or if --rule_options do not fit it or ask for too much.
     """
-    options = config.options_of_rule()
-
-    def create():
-        seed = seeds.make_seed(config.seed, "rule")
-        return rules.create_learned(rules.find(config.rule), seed, **options)
-
-    snt.Module()  # Sonnet checks with the first module of a process that TensorFlow is eager.
+    options, name = config.options_of_rule(), rules.find(config.rule)
     try:
-        with tf.Graph().as_default():  # Shapes take neither time nor memory there.
-            size = sum(math.prod(value.shape) for value in create().weights().values())
+        symbolic = rules.symbolic_weights(name, **options)
+        size = sum(math.prod(value.shape) for value in symbolic.values())
         if size <= _MAX_WEIGHTS:
-            return create()
+            seed = seeds.make_seed(config.seed, "rule")
+            return rules.create_learned(name, seed, **options)
     except errors.InputError:
         raise
     except Exception as error:  # Wrong options surface as errors of Python or of TensorFlow.

@@ -75,12 +75,7 @@ class Exporter:
             artifacts.save_rule(folder, self._rule, weights, card(self._training, facts))
 
     def _is_written(self, weights: Weights, facts: Facts) -> bool:
-        expected = {
-            "format": artifacts.FORMAT,
-            "rule": artifacts.saved_name(self._rule),
-            "options": self._rule.options(),
-            **card(self._training, facts),
-        }
+        expected = {**card(self._training, facts), **artifacts.description(self._rule)}
         for folder in self._folders(facts):
             try:
                 found = files.read_json(folder / artifacts.RULE_CARD)

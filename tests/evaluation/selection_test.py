@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
+import l2o_tf
 from l2o_tf import artifacts, cli, loading, rules
 from l2o_tf.core import errors, files
 from l2o_tf.evaluation import measuring, runner, selecting, selection
@@ -271,6 +272,25 @@ def test_exported_rules_and_bare_snapshots_are_sources(tmp_path):
         ("bare", 7, "epoch_000007.npz"),
         ("exported", 90, "rule.npz"),
     ]
+
+
+def test_a_rule_in_safetensors_is_a_source(tmp_path):
+    pytest.importorskip("safetensors")
+    rule = rules.create("global_learning_rate", initial_rate=0.02)
+    l2o_tf.save_preset(tmp_path / "shared", rule, safetensors=True)
+    (tmp_path / "shared" / "rule.npz").unlink()
+    (found,) = selection.find([str(tmp_path / "shared")])
+    assert found.path.name == "rule.safetensors"
+    select([str(tmp_path / "shared")], tmp_path / "out")
+    winner = artifacts.load_rule(tmp_path / "out")
+    np.testing.assert_array_equal(winner.weights()["learning_rate"], np.float32(0.02))
+
+
+def test_the_winner_names_the_plugin_that_registers_it(runs, tmp_path):
+    card = files.read_json(tmp_path / "a" / "rule.json")
+    files.write_json(tmp_path / "a" / "rule.json", {**card, "plugin": "my_rules"})
+    select(runs[:1], tmp_path / "out")
+    assert files.read_json(tmp_path / "out" / "rule.json")["plugin"] == "my_rules"
 
 
 def test_a_selection_among_the_runs_is_none_of_them(runs, tmp_path, capsys):

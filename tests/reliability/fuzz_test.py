@@ -12,6 +12,7 @@ import string
 import hypothesis
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import strategies as st
 
 from l2o_tf import artifacts, cli
@@ -147,6 +148,10 @@ OPTIONS = st.dictionaries(
             "num_projected",
             "initial_rate",
             "learning_rate",
+            "centered",
+            "drift",
+            "max_log_lr",
+            "dynamic_output_scale",
             "self",
             "name",
         ]
@@ -163,8 +168,12 @@ OPTIONS = st.dictionaries(
 )
 def test_options_of_rules(rule, options):
     with one_line_at_most():
-        made = config.TrainConfig(rule=rule, rule_options=json.dumps(options))
-        assert build._rule(made).weights()
+        made = build._rule(config.TrainConfig(rule=rule, rule_options=json.dumps(options)))
+        weights = {key: value.numpy() for key, value in made.weights().items()}
+        with tf.Graph().as_default():  # What is wrong with an option shows there, too.
+            params, seed = [tf.ones([2, 3])], tf.constant([0, 1])
+            passed = {key: tf.constant(value) for key, value in weights.items()}
+            made.update(params, made.init(params, seed, passed), params, passed)
 
 
 @FEW

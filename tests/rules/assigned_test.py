@@ -77,6 +77,44 @@ def test_weights_are_named_after_the_rules_and_can_be_assigned_and_passed():
         np.testing.assert_array_equal(p, a)
 
 
+class TwoBowls(problems.Bowl):
+    """A bowl, and another one that has nothing to do with it."""
+
+    def init(self, seed):
+        return 2 * super().init(seed)
+
+    def loss(self, params, batch):
+        return sum(super(TwoBowls, self).loss([p], batch) for p in params)
+
+
+class Shrinking(rules.UpdateRule):
+    """u = -rate p, whatever the gradient is."""
+
+    learned = True
+
+    def __init__(self):
+        super().__init__({"rate": tf.constant(0.1)})
+
+    def init_tensors(self, params, seed, weights):
+        return ()
+
+    def update_tensors(self, grads, state, params, weights):
+        return [-weights["rate"] * p for p in params], state
+
+
+def test_the_meta_gradient_passes_through_parameters_that_a_part_looks_at():
+    parts = {"dm": rules.create("dm"), "shrinking": Shrinking()}
+    pair, optimizee = assigned.Assigned(parts, ["dm", "shrinking"]), TwoBowls()
+    segment = Segment(pair, optimizee, lambda t: (), 6)
+    start = unrolls.start(optimizee, pair, SEED)
+    run = meta_loss.meta_gradient(segment, start, pair.weights())
+    # The loss of the second bowl after t steps is (1 - rate)^2t / 2 of sum_i c_i x_i^2.
+    at_start = (problems.BOWL_CURVATURES * problems.BOWL_START**2).sum()
+    expected = sum(-t * 0.9 ** (2 * t - 1) for t in range(7)) * at_start
+    np.testing.assert_allclose(run.gradient["shrinking/rate"], expected, rtol=1e-6)
+    assert np.linalg.norm(run.gradient["dm/linear/w"]) > 0
+
+
 @pytest.mark.slow
 def test_meta_gradients_reach_both_rules_of_cifar_multi():
     data = small_images.dataset((32, 32, 3))

@@ -200,3 +200,41 @@ def test_fresh_weights_follow_from_the_seed_alone():
     a, b, c = (rules.create("dm", seed=tf.constant(s)).weights() for s in ([1, 2], [1, 2], [1, 3]))
     assert all(np.array_equal(a[name], b[name]) for name in a)
     assert not np.array_equal(a["linear/w"], c["linear/w"])
+
+
+@pytest.mark.parametrize(
+    "name, options, message",
+    [
+        ("dm", {"output_scale": "x"}, "the option output_scale of the rule dm must be a number"),
+        ("dm", {"output_scale": True}, "output_scale of the rule dm must be a number, got True"),
+        ("dm", {"centered": "yes"}, "the option centered of the rule dm must be true or false, go"),
+        ("dm", {"preprocess": 3}, "the option preprocess of the rule dm must be a text, got 3"),
+        ("dm", {"units": [2.5]}, "the option units of the rule dm must be a list of integers, got"),
+        ("dm", {"units": "20"}, "the option units of the rule dm must be a list of integers, got "),
+        ("dm", {"units": []}, "units must be one or more positive integers, got []"),
+        ("coordinatewise_rnn", {"units": []}, "units must be one or more positive integers, got"),
+        ("rnnprop", {"units": [20, 0]}, "units must be one or more positive integers, got [20, 0]"),
+        ("rnnprop", {"num_projected": 2.0}, "num_projected of the rule rnnprop must be an integer"),
+        ("rnnprop", {"num_projected": 0}, "num_projected must be at least 1, got 0"),
+        ("scale", {"max_log_lr": "a"}, "the option max_log_lr of the rule scale must be a number"),
+        ("scale", {"init_lr_range": [1, "a"]}, "init_lr_range of the rule scale must be a list of"),
+        ("adam", {"learning_rate": None}, "learning_rate of the rule adam must be a number, got "),
+    ],
+)
+def test_options_of_another_type_are_one_line_that_names_them(name, options, message):
+    with pytest.raises(errors.InputError) as raised:
+        rules.create(name, **options)
+    assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("units", [[10**6], [20], [20, 20, 20]])
+def test_options_that_want_other_weights_are_refused_before_they_take_memory(units, monkeypatch):
+    rule, make = rules.create("dm"), tf.Variable
+
+    def make_symbolic(*args, **kwargs):
+        assert not tf.executing_eagerly()
+        return make(*args, **kwargs)
+
+    monkeypatch.setattr(tf, "Variable", make_symbolic)
+    with pytest.raises(ValueError, match="weights of dm have shapes"):
+        rules.with_options(rule, units=units)

@@ -59,6 +59,15 @@ def test_an_export_that_is_lost_or_stale_is_written_again(train, finished):
         assert {n: (finished / n).read_bytes() for n in whole} == whole
 
 
+def test_an_export_of_a_plugins_rule_that_is_whole_is_left_alone(train, tmp_path, monkeypatch):
+    monkeypatch.setattr(artifacts, "plugin", lambda rule: {"plugin": "my_rules"})
+    train(tmp_path / "run")
+    card = tmp_path / "run" / "rule.json"
+    before = card.stat().st_mtime_ns
+    assert json.loads(card.read_text())["plugin"] == "my_rules"
+    assert "is done" in train(tmp_path / "run") and card.stat().st_mtime_ns == before
+
+
 def test_a_run_of_an_older_version_gets_its_lost_export_from_its_metrics(train, finished):
     whole = (finished / "rule.json").read_bytes()
     arrays = files.read_arrays(last_checkpoint(finished))
