@@ -18,7 +18,7 @@ from typing import Any
 
 from absl import flags
 
-from l2o_tf.core import errors, plugins, shipped
+from l2o_tf.core import errors, plugins, processes, shipped
 from l2o_tf.core import flags as config_flags
 
 WIDTH = 96
@@ -188,6 +188,8 @@ def prepare(plugin_names: Iterable[str], open_devices: bool = True) -> None:
 
 def prepare_as(config: Any) -> None:
     """`prepare` for the flags of a command, those of devices included."""
+    if getattr(config, "jobs", 1) > 1 or getattr(config, "seeds", ()):
+        processes.share_gpu()  # With the processes that it starts.
     prepare(config.plugins)
     from l2o_tf.core import devices
 

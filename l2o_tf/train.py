@@ -26,7 +26,7 @@ def main(run_config: config.TrainConfig) -> int:
     cli.prepare_as(run_config)
     from l2o_tf.run import many, session
 
-    if run_config.seeds and not run_config.dry_run:
+    if run_config.seeds:
         return max(many.train(run_config, cli.say).values())
     session.train(run_config, cli.say)
     return 0

@@ -29,8 +29,8 @@ class System:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
 
     def open_existing(self, path: pathlib.Path) -> int:
-        """Opens a file that is there, to be locked."""
-        return os.open(path, os.O_RDONLY)
+        """Opens a file that is there, to be locked, for which NFS wants one that may be written."""
+        return os.open(path, os.O_RDWR)
 
     def open_lock(self, path: pathlib.Path) -> int:
         """Opens a file, a new one if there is none, to be locked; what is in it stays."""

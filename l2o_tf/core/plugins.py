@@ -115,11 +115,23 @@ def _script() -> str | None:
     return pathlib.Path(path).stem if path else None
 
 
+def _look_here() -> None:
+    """Lets Python find modules in the current directory, where an installed command does not look.
+
+    Last, so that a file of the user's own shadows no module that others import.
+    """
+    with contextlib.suppress(OSError):  # The directory may be gone.
+        here = os.getcwd()
+        if not {"", here} & set(sys.path):
+            sys.path.append(here)
+
+
 def _is_module_name(name: Any) -> bool:
     return isinstance(name, str) and all(part.isidentifier() for part in name.split("."))
 
 
 def _import(name: str, what: str) -> types.ModuleType:
+    _look_here()
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # The user's module may raise anything.

@@ -2,6 +2,8 @@
 
 import os
 
+_GPU_GROWTH = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+
 
 def num_cpus() -> int:
     """The CPUs that this process may use, or all where the system does not say."""
@@ -21,5 +23,15 @@ def shared_machine(num_processes: int) -> dict[str, str]:
         "TF_NUM_INTRAOP_THREADS": threads,
         "TF_NUM_INTEROP_THREADS": threads,
         "OMP_NUM_THREADS": threads,
-        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        **_GPU_GROWTH,
     }
+
+
+def share_gpu() -> None:
+    """Lets this process take memory of a GPU as it needs it, unless a person said otherwise.
+
+    TensorFlow takes almost all of it by default, so that processes that this one starts would find
+    none. To be called before TensorFlow opens its devices.
+    """
+    for name, value in _GPU_GROWTH.items():
+        os.environ.setdefault(name, value)

@@ -235,11 +235,17 @@ class TrainConfig(
             )
 
     def _check_steps(self) -> None:
-        lengths = {
-            "num_steps": (self.num_steps,),
-            "curriculum_steps": self.curriculum_steps,
-            "validation_steps": self.validation_steps or (),
-        }
+        if self.validation_steps is not None and not self.curriculum:
+            raise errors.InputError(
+                f"--validation_steps={to_text(self.validation_steps)} needs --curriculum; without,"
+                " a validation has as many steps as an epoch, --num_steps"
+            )
+        lengths: dict[str, tuple[int, ...]] = {"num_steps": (self.num_steps,)}
+        if self.curriculum:
+            lengths = {
+                "curriculum_steps": self.curriculum_steps,
+                "validation_steps": self.validation_steps or (),
+            }
         for name, steps in lengths.items():
             for value in steps:
                 require(
@@ -248,14 +254,13 @@ class TrainConfig(
                     value,
                     f"a multiple of --unroll_length={self.unroll_length}",
                 )
+        if self.curriculum:
+            self._check_stages()
+
+    def _check_stages(self) -> None:
         stages = self.curriculum_steps
         increasing = all(a < b for a, b in zip(stages, stages[1:]))
         require(increasing, "curriculum_steps", to_text(stages), "increasing from stage to stage")
-        if self.validation_steps is not None and not self.curriculum:
-            raise errors.InputError(
-                f"--validation_steps={to_text(self.validation_steps)} needs --curriculum; without,"
-                " a validation has as many steps as an epoch, --num_steps"
-            )
         if self.validation_steps is not None:
             expected = f"one number for each of the {len(stages)} stages"
             same = len(self.validation_steps) == len(stages)

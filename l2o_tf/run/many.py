@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 import tqdm
 
 from l2o_tf.core import errors, files, flags, processes
-from l2o_tf.run import build, config, directory
+from l2o_tf.run import build, config, directory, next_commands, session
 
 # The lines of a run that say how far it is; the others are the same for all seeds.
 _PROGRESS = ("epoch ", "validation ", "baseline ", "resuming ", "done ", "error: ")
@@ -27,7 +27,8 @@ def train(run_config: config.TrainConfig, tell: Callable[[str], None]) -> dict[i
     """Trains or resumes a run for each of the seeds.
 
     Args:
-        run_config: the flags; `seeds` and `jobs` say which and how many at a time.
+        run_config: the flags; `seeds` and `jobs` say which and how many at a time, and with
+            `dry_run` nothing is started.
         tell: is given what a person should read, a line at a time.
 
     Returns:
@@ -45,14 +46,19 @@ def _train_in(run_config: config.TrainConfig, tell: Callable[[str], None]) -> di
     runs = {seed: _of_seed(run_config, seed) for seed in run_config.seeds}
     for one in runs.values():
         directory.RunDirectory(one.workdir).check(one)
-    build.parts(_first_to_begin(runs.values()))  # What is wrong with the flags is said once.
+    first, num_jobs = _first_to_begin(runs.values()), min(run_config.jobs, len(runs))
+    if run_config.dry_run:
+        tell(f"{len(runs)} runs, {num_jobs} at a time; one of them:")
+        session.train(runs[run_config.seeds[0]], tell)
+        return dict.fromkeys(runs, 0)
+    build.parts(first)  # What is wrong with the flags is said once.
     tell(
-        f"training {run_config.rule} with {len(runs)} seeds, {run_config.jobs} at a time, in "
+        f"training {run_config.rule} with {len(runs)} seeds, {num_jobs} at a time, in "
         f"{run_config.workdir} with\n  {flags.to_flags(run_config)}"
     )
     lines = _Lines(run_config.seeds, tell)
-    children = _Children(run_config.jobs, lines)
-    with concurrent.futures.ThreadPoolExecutor(run_config.jobs) as threads:
+    children = _Children(num_jobs, lines)
+    with concurrent.futures.ThreadPoolExecutor(num_jobs) as threads:
         futures = {seed: threads.submit(children.run, seed, one) for seed, one in runs.items()}
         try:
             codes = {seed: future.result() for seed, future in futures.items()}
@@ -164,8 +170,5 @@ def _tell_the_end(codes: dict[int, int], run_config: config.TrainConfig, tell) -
             "the same command goes on with it"
         )
     if not failed:
-        runs = shlex.quote(flags.to_text((run_config.workdir,)))
-        tell(
-            f"all {len(codes)} seeds are done. Next:\n  python -m l2o_tf.select "
-            f"{runs} --workdir={shlex.quote(f'{run_config.workdir}_selected')}"
-        )
+        command = next_commands.after_seeds(run_config)
+        tell(f"all {len(codes)} seeds are done. Next:\n  {command}")

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import shlex
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from l2o_tf.run import (
     log,
     machine,
     metrics,
+    next_commands,
     remaining,
     snapshots,
     summaries,
@@ -138,7 +138,8 @@ class _Session:
                     f"(see {run.metrics}); train anew with a lower --meta_learning_rate or other "
                     "flags"
                 )
-            self._tell(_next_commands(run_config))
+            commands = next_commands.after_run(run_config)
+            self._tell(f"The rule is in rule.npz and rule.json. Next:\n  {commands}")
 
     def _start(self) -> directory.Checkpoint:
         """The last checkpoint, or a first one, with metrics and export as they were then."""
@@ -266,23 +267,6 @@ def _report_lack_of_memory(error: Exception) -> None:
             "out of memory: try a smaller --batch_size, --unroll_length or optimizee "
             f"({errors.reason(error)})"
         ) from error
-
-
-def _next_commands(run_config: config.TrainConfig) -> str:
-    data = f" --plugins={','.join(run_config.plugins)}" if run_config.plugins else ""
-    if run_config.optimizee_options:
-        data += f" --optimizee_options={shlex.quote(run_config.optimizee_options)}"
-    data += f" --dataset={shlex.quote(run_config.dataset)}"
-    data += f" --data_dir={shlex.quote(run_config.data_dir)}" if run_config.data_dir else ""
-    workdir = run_config.workdir
-    rules = shlex.quote(flags.to_text((workdir, "tuned:adam", "tuned:sgd")))
-    return (
-        "The rule is in rule.npz and rule.json. Next:\n"
-        f"  python -m l2o_tf.evaluate --rules={rules}"
-        f" --optimizees={shlex.quote(flags.to_text(run_config.optimizee))}{data}"
-        f" --workdir={shlex.quote(f'{workdir}/evaluation')}\n"
-        f"  tensorboard --logdir={shlex.quote(workdir)}"
-    )
 
 
 def _own_flags(run_config: config.TrainConfig) -> str:

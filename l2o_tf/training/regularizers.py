@@ -112,13 +112,13 @@ def largest_eigenvalue(loss: Loss, params: Params, start: Params, num_iterations
 def lanczos_trace(loss: Loss, params: Params, start: Params, num_iterations: int) -> tf.Tensor:
     """The trace of the tridiagonal matrix of Lanczos' method, which is its eigenvalues' sum.
 
-    With as many iterations as coordinates it is the trace of the Hessian. Vectors are
-    orthogonalised against all before them.
+    With as many iterations as coordinates, more of which are not made, it is the trace of the
+    Hessian. Vectors are orthogonalised against all before them.
     """
     basis = [coordinates.flatten(_normalized(start))]
     diagonal: list[tf.Tensor] = []
     residual: tf.Tensor | None = None
-    for _ in range(num_iterations):
+    for _ in range(min(num_iterations, coordinates.count(params))):
         if residual is not None:
             # Lanczos' recurrence has orthogonalised it already, but for rounding.
             norm, vector = tf.norm(residual), residual

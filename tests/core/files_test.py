@@ -1,5 +1,7 @@
 """Files that are there whole or not at all."""
 
+import errno
+import fcntl
 import os
 import stat
 
@@ -85,6 +87,20 @@ def test_a_file_that_is_removed_before_it_is_locked_is_written_anew(tmp_path, mo
     files.write_atomically(tmp_path / "file", b"new")
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"new"]
     assert files.system.calls == 2
+
+
+def test_what_is_locked_may_be_written_as_nfs_wants_it(tmp_path, monkeypatch):
+    class Nfs(file_system.System):
+        def lock(self, descriptor, wait=False):
+            if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            return super().lock(descriptor, wait)
+
+    (tmp_path / ".l2o-00ff.tmp").touch()
+    monkeypatch.setattr(files, "system", Nfs())
+    files.remove_temporaries(tmp_path)
+    files.write_atomically(tmp_path / "file", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_without_locks_files_are_written_and_none_is_taken_for_abandoned(tmp_path, monkeypatch):

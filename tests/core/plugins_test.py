@@ -39,6 +39,16 @@ def test_the_command_line_and_the_environment_name_plugins(modules, monkeypatch)
     assert flags.to_flags(config) == "--plugins=my_other_plugin,my_plugin"
 
 
+def test_an_installed_command_finds_plugins_in_the_current_directory(tmp_path, monkeypatch):
+    (tmp_path / "my_plugin_here.py").write_text("def make():\n    return 7\n")
+    monkeypatch.chdir(tmp_path)
+    # Of a command in a folder of its own, sys.path begins with that folder.
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "bin"), *filter(None, sys.path)])
+    assert plugins.attribute("my_plugin_here:make", "toy", "function", "")() == 7
+    assert sys.path[0] == str(tmp_path / "bin") and sys.path[-1] == str(tmp_path)
+    del sys.modules["my_plugin_here"]
+
+
 @pytest.mark.parametrize(
     "name, message",
     [

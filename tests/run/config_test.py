@@ -36,6 +36,14 @@ def test_the_curriculum_of_the_paper():
     )
 
 
+def test_only_the_lengths_that_are_used_have_to_be_multiples_of_an_unroll():
+    whole = TrainConfig(num_steps=60, unroll_length=60)
+    assert whole.schedule().train_steps == whole.schedule().validation_steps == (60,)
+    staged = TrainConfig(curriculum=True, curriculum_steps=(30, 60), unroll_length=30)
+    assert staged.schedule().train_steps == (30, 60)
+    assert all(steps % 30 == 0 for steps in staged.schedule().validation_steps)
+
+
 def test_the_command_of_the_readme_is_l2o_dm_with_both_techniques():
     parsed = cli.parse(
         TrainConfig, ["train", "--curriculum", "--imitation_r=0.2", "--workdir=runs/x"]
@@ -53,8 +61,14 @@ def test_the_command_of_the_readme_is_l2o_dm_with_both_techniques():
         ({"imitation_r": ()}, "--imitation_r= must be a list with at least one entry"),
         ({"num_steps": 110}, "--num_steps=110 must be a multiple of --unroll_length=20"),
         ({"num_steps": 0}, "--num_steps=0 must be at least 1"),
-        ({"curriculum_steps": (200, 100)}, "--curriculum_steps=200,100 must be increasing"),
-        ({"curriculum_steps": (100, 210)}, "--curriculum_steps=210 must be a multiple"),
+        (
+            {"curriculum_steps": (200, 100), "curriculum": True},
+            "--curriculum_steps=200,100 must be increasing",
+        ),
+        (
+            {"curriculum_steps": (100, 210), "curriculum": True},
+            "--curriculum_steps=210 must be a multiple",
+        ),
         ({"validation_steps": (100,)}, "--validation_steps=100 needs --curriculum; without"),
         (
             {"validation_steps": (100,), "curriculum": True},

@@ -124,6 +124,27 @@ def test_no_more_than_jobs_run_at_a_time(monkeypatch, tmp_path):
     assert started[2] - max(started[0], started[1]) >= 0.4
 
 
+def test_a_dry_run_of_begun_seeds_is_checked_as_each_and_starts_nothing(monkeypatch, tmp_path):
+    started, shown = fake(monkeypatch), []
+    monkeypatch.setattr(many.session, "train", lambda one, tell: shown.append(one))
+    config = TrainConfig(**TINY, seeds=(0, 1), jobs=3, workdir=str(tmp_path), dry_run=True)
+    begun = many._of_seed(config, 1)
+    many.directory.RunDirectory(begun.workdir).create(begun, threads=1)
+    lines = []
+    assert many.train(config, lines.append) == {0: 0, 1: 0} and not started
+    assert lines == ["2 runs, 2 at a time; one of them:"]
+    assert shown == [many._of_seed(config, 0)] and shown[0].dry_run
+
+
+def test_more_jobs_than_seeds_leave_no_cpu_idle(monkeypatch, tmp_path):
+    shared = []
+    fake(monkeypatch)
+    monkeypatch.setattr(many.processes, "shared_machine", lambda n: shared.append(n) or {})
+    config = TrainConfig(**TINY, seeds=(0, 1), jobs=8, workdir=str(tmp_path / "runs"))
+    many.train(config, lambda line: None)
+    assert shared == [2]
+
+
 def test_an_interrupt_lets_all_save_and_starts_no_other(monkeypatch, tmp_path):
     started = fake(monkeypatch, seconds=60)
     running = set()
@@ -193,8 +214,11 @@ def test_a_seed_among_others_has_the_bits_of_one_alone_with_as_many_threads(tmp_
 def test_the_command_that_selects_is_as_it_must_be_typed(monkeypatch, tmp_path):
     fake(monkeypatch)
     lines, workdir = [], str(tmp_path / "a, b")
-    many.train(TrainConfig(**TINY, seeds=(0, 1), jobs=2, workdir=workdir), lines.append)
+    flags = {"seeds": (0, 1), "jobs": 2, "workdir": workdir, "data_dir": "my data"}
+    many.train(TrainConfig(**TINY, **flags), lines.append)
     module, *words = shlex.split(lines[-1].partition("python -m ")[2])
     assert module == "l2o_tf.select"
     found = cli.parse(SelectConfig, [module, *words])
     assert (found.runs, found.workdir) == ((workdir,), f"{workdir}_selected")
+    assert (found.optimizees, found.dataset) == (("simple",), "digits")
+    assert found.data_dir == "my data"

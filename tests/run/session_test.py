@@ -118,7 +118,10 @@ def run_command(monkeypatch, *flags):
         (["--teachers=lion:0.1"], "--teachers=lion:0.1 must be name:learning_rate of an analyt"),
         (["--teachers=adam:-1"], "--teachers=adam:-1"),
         (["--teachers=adam:fast"], "--teachers=adam:fast"),
-        (["--curriculum_steps=200,100"], "--curriculum_steps=200,100 must be increasing from"),
+        (
+            ["--curriculum", "--curriculum_steps=200,100"],
+            "--curriculum_steps=200,100 must be increasing from",
+        ),
         (["--num_steps=110"], "--num_steps=110 must be a multiple of --unroll_length=20"),
         (["--estimator=foo"], "unknown estimator 'foo'; known: bptt, es, pes"),
         (["--random_scaling=-1"], "--random_scaling=-1.0 must be at least 0"),

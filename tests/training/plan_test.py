@@ -196,6 +196,21 @@ def test_a_penalty_applies_before_or_after_a_part_of_the_unrolls(time, weights):
     assert actual == weights
 
 
+@pytest.mark.parametrize("num_iterations", [2, 10])
+def test_lanczos_makes_no_more_directions_than_there_are(num_iterations):
+    """Rosenbrock's trace in two dimensions: 1200 x^2 - 400 y + 2 + 200."""
+    params = [tf.constant([-0.7, 1.3])]
+
+    def loss(points):
+        x, y = tf.unstack(points[0])
+        return (1 - x) ** 2 + 100 * (y - x**2) ** 2
+
+    first = [tf.constant([1.0, -1.0])]
+    trace = regularizers.lanczos_trace(loss, params, first, num_iterations)
+    expected = 1200 * 0.49 - 400 * 1.3 + 202
+    np.testing.assert_allclose(trace, expected, rtol=1e-4)
+
+
 @pytest.mark.slow
 def test_training_lowers_the_objective_of_the_hierarchical_rnn():
     rule = hierarchical_rnn.HierarchicalRNN(SEED, init_lr_range=(1e-3, 1e-1))
