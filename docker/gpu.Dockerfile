@@ -1,7 +1,8 @@
 # l2o_tf on NVIDIA GPUs. CUDA comes with TensorFlow's wheels; the host has the driver and NVIDIA's
 # container toolkit.
 #   docker build --file docker/gpu.Dockerfile --tag l2o_tf .
-#   docker run --rm --gpus all --volume "$PWD/runs:/l2o/runs" l2o_tf \
+#   mkdir -p runs
+#   docker run --rm --gpus all --user "$(id -u):$(id -g)" --volume "$PWD/runs:/l2o/runs" l2o_tf \
 #     python -m l2o_tf.train --dataset=digits --num_epochs=200 --workdir=runs/first
 FROM python:3.12-slim-bookworm
 
@@ -24,7 +25,9 @@ COPY l2o_tf l2o_tf
 # hadolint ignore=DL3013
 RUN python -m pip install ".[gpu]"
 
-RUN useradd --create-home --uid 1000 l2o && mkdir /l2o && chown l2o /l2o
+# Open to all, because --user may be anyone; / would be the home of whom the image does not know.
+RUN useradd --no-create-home --home-dir /l2o --uid 1000 l2o && mkdir /l2o && chmod 1777 /l2o
+ENV HOME=/l2o
 USER 1000
 WORKDIR /l2o
 CMD ["python", "-m", "l2o_tf.train", "--help"]

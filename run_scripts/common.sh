@@ -39,6 +39,16 @@ chosen_optimizees() {
   echo "${chosen#,}"
 }
 
+# Prints the folder that the user names, from where they are, for scripts that then change to the
+# checkout, or a default below that: folder_argument NAMED DEFAULT
+folder_argument() {
+  case $1 in
+    "") echo "$2" ;;
+    /*) echo "$1" ;;
+    *) echo "$PWD/$1" ;;
+  esac
+}
+
 # Prints the rules in a folder as evaluate, and others, take them: NAME=FOLDER/NAME,...
 rules_in() {
   local path listed=

@@ -7,11 +7,11 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 ensure_venv
+site=$(folder_argument "${1:-}" site)
 cd "$REPOSITORY"
 "$VENV_PYTHON" -c 'import mkdocs, mkdocs_jupyter, mkdocstrings' 2>/dev/null ||
   pip_install --editable "${REPOSITORY}[docs]"
 export NO_MKDOCS_2_WARNING=1  # What comes after MkDocs 1 concerns nobody who builds this site.
-site="${1:-site}"
 # Not by --quiet, with which MkDocs does not count the warnings that --strict forbids.
 log="$("$VENV_PYTHON" -m mkdocs build --strict --clean --site-dir "$site" 2>&1)" || {
   echo "$log" >&2

@@ -8,8 +8,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 ensure_venv
+workdir=$(folder_argument "${WORKDIR:-}" runs/drift)
 cd "$REPOSITORY"
-workdir=${WORKDIR:-runs/drift}
 "$VENV_PYTHON" - "$workdir" <<'PYTHON'
 import sys
 

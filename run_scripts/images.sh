@@ -8,8 +8,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 ensure_venv
+workdir=$(folder_argument "${WORKDIR:-}" runs/images)
 cd "$REPOSITORY"
-workdir=${WORKDIR:-runs/images}
 "$VENV_PYTHON" - "$workdir" <<'PYTHON'
 import sys
 

@@ -7,8 +7,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 ensure_venv
+workdir=$(folder_argument "${WORKDIR:-}" runs/lanes)
 cd "$REPOSITORY"
-workdir="${WORKDIR:-runs/lanes}"
 mkdir -p "$workdir"
 if [[ ! -d "$workdir/bundle" ]]; then
   echo "--rule=dm --seeds=$(seq -s, 0 31)" >"$workdir/lanes.txt"

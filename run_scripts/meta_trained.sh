@@ -7,8 +7,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 ensure_venv
+workdir=$(folder_argument "${WORKDIR:-}" runs/meta_trained)
 cd "$REPOSITORY"
-workdir=${WORKDIR:-runs/meta_trained}
 "$VENV_PYTHON" - "$workdir" <<'PYTHON'
 import sys
 

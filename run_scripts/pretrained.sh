@@ -8,8 +8,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 ensure_venv
+directory=$(folder_argument "${1:-}" runs/pretrained)
 cd "$REPOSITORY"
-directory="${1:-runs/pretrained}"
 steps="${STEPS:-10000}"
 
 train() {
@@ -35,20 +35,14 @@ train --flagfile=flags/rnnprop_cl_il.flags --max_train_steps="${BUDGET:-40000}" 
 select_best rnnprop_cl_il mlp,mlp_relu,mlp_deeper "${images[@]}"
 runs=(rnnprop rnnprop_cl_il)
 for system in dm dm_il dm_cl dm_cl_il dm_aug; do
-  options=()
-  case $system in dm_cl_il) options=(--rule_options="{\"centered\": true, $units}") ;; esac
   train --flagfile="flags/l2o_${system}_centered.flags" --max_train_steps="${BUDGET:-20000}" \
-    ${options[@]+"${options[@]}"} --seeds=0,1,2,3 --jobs=2 --max_snapshots=8 --workdir="$directory/$system"
+    --rule_options="{\"centered\": true, $units}" --seeds=0,1,2,3 --jobs=2 --max_snapshots=8 \
+    --workdir="$directory/$system"
   select_best "$system" mlp,mlp_relu,mlp_deeper "${images[@]}"
   runs+=("$system")
 done
 for system in scale scale_il scale_si scale_meta scale_cl_il; do
-  options=()
-  case $system in
-    scale_meta) options=(--rule_options='{"drift": 0.0002}') ;;
-    scale_cl_il) options=(--rule_options="{$units}") ;;
-  esac
-  train --flagfile="flags/l2o_${system}_fixed_lr.flags" ${options[@]+"${options[@]}"} \
+  train --flagfile="flags/l2o_${system}_fixed_lr.flags" --rule_options="{$units}" \
     --seeds=0,1,2,3 --jobs=2 --workdir="$directory/$system"
   select_best "$system" mlp,mlp_relu,mlp_deeper "${images[@]}"
   runs+=("$system")

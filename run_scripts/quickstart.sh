@@ -6,8 +6,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 ensure_venv
+directory=$(folder_argument "${1:-}" runs/quickstart)
 cd "$REPOSITORY"
-directory="${1:-runs/quickstart}"
 
 "$VENV_PYTHON" -m l2o_tf.train --flagfile=flags/quickstart.flags --workdir="$directory"
 "$VENV_PYTHON" -m l2o_tf.evaluate --rules="learned=$directory,tuned:sgd,tuned:adam" \

@@ -8,8 +8,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 ensure_venv
+workdir=$(folder_argument "${WORKDIR:-}" runs/selection)
 cd "$REPOSITORY"
-workdir=${WORKDIR:-runs/selection}
 # The trainings, by system, that are ranked whole in its table.csv.
 rules=$("$VENV_PYTHON" - "$workdir" <<'PYTHON'
 import csv

@@ -8,9 +8,10 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 ensure_venv
+directory=$(folder_argument "${1:-}" data/results/trajectories)
+workdir=$(folder_argument "${WORKDIR:-}" runs/trajectories)
 cd "$REPOSITORY"
-directory="${1:-data/results/trajectories}"
-workdir="${WORKDIR:-runs/trajectories}" budget="${BUDGET:-12800}" trainings="${TRAININGS:-0,1,2,3}"
+budget="${BUDGET:-12800}" trainings="${TRAININGS:-0,1,2,3}"
 rules=
 for count in 1 2 4; do
   # Eight periods of as many optimizee steps for each count.

@@ -14,6 +14,17 @@ def test_cpu_time_and_wall_time_are_per_step():
     assert again.wall_ms < measured.wall_ms
 
 
+def test_threads_that_the_environment_gives_are_recorded(monkeypatch):
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+    monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "3")
+    machine = measuring.machine()
+    assert (machine["intra_op_threads"], machine["inter_op_threads"]) == (1, 3)
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS")
+    monkeypatch.delenv("TF_NUM_INTEROP_THREADS")
+    machine = measuring.machine()
+    assert machine["intra_op_threads"] == machine["inter_op_threads"] == machine["cores"]
+
+
 @pytest.mark.slow
 def test_short_tables_are_printed_and_written(tmp_path, capsys):
     out = tmp_path / "results.json"

@@ -80,11 +80,7 @@ def test_all_commands_are_found():
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_is_one_that_its_program_takes(page, plugin, monkeypatch):
     monkeypatch.setattr(shipped, "folder", lambda name: snippets.REPOSITORY / shipped.FOLDERS[name])
-    inline = [code for code in snippets.inline_code(page) if re.match(r"python -m l2o_tf\.", code)]
-    inline = [shlex.split(code) for code in inline]
-    # In the text a command may be a mere name, or leave out what does not matter.
-    inline = [[w for w in words if not w.endswith("...")] for words in inline if len(words) > 3]
-    for words in snippets.commands(page) + inline:
+    for words in commands(page):
         while re.fullmatch(r"\w+=.*", words[0]):  # Environment variables.
             words = words[1:]
         if snippets.module_of(words):
@@ -101,6 +97,27 @@ def test_every_command_is_one_that_its_program_takes(page, plugin, monkeypatch):
             runs_a_module = words[:2] == ["python", "-m"] and words[2] in ("pytest", "venv")
             own = words[0] in ("python", ".venv/bin/python", ".venv/bin/pre-commit", "source")
             assert runs_a_module or own or words[0] in OTHER_COMMANDS, words
+
+
+def commands(page):
+    """The words of every command in the blocks and the text of a page."""
+    inline = [code for code in snippets.inline_code(page) if re.match(r"python -m l2o_tf\.", code)]
+    inline = [shlex.split(code) for code in inline]
+    # In the text a command may be a mere name, or leave out what does not matter.
+    inline = [[w for w in words if not w.endswith("...")] for words in inline if len(words) > 3]
+    return snippets.commands(page) + inline
+
+
+def test_evaluations_of_one_directory_may_share_it():
+    identities = {}
+    for page in set(PAGES) - {"docs/extending.md"}:  # Which works in the folder of its plug-in.
+        for words in commands(page):
+            given = {word.partition("=")[0] for word in words}
+            if snippets.module_of(words) == "l2o_tf.evaluate" and {"--rules", "--workdir"} <= given:
+                config = snippets.parse(words)
+                identities.setdefault(config.workdir, []).append(config.identity())
+    assert len(identities) > 5
+    assert not [name for name, found in identities.items() if any(i != found[0] for i in found)]
 
 
 @contextlib.contextmanager

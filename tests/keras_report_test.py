@@ -1,3 +1,4 @@
+import contextlib
 import csv
 import json
 import re
@@ -5,8 +6,8 @@ import sys
 
 import pytest
 
-from l2o_tf import cli, keras_report
-from l2o_tf.core import errors, flags
+from l2o_tf import artifacts, cli, keras_report, rules
+from l2o_tf.core import errors, flags, seeds
 from l2o_tf.keras_evaluation import bench, session, tasks
 from l2o_tf.keras_evaluation.config import KerasReportConfig
 from l2o_tf.optimizees import keras_starts
@@ -141,7 +142,7 @@ def test_trainings_of_a_task_that_was_edited_are_not_mixed(module, tmp_path, mon
 @pytest.mark.parametrize("function", ["make_own", "make_built"])
 def test_a_model_that_keras_cannot_build_again_starts_from_the_seed(module, tmp_path, function):
     name = f"my_keras_task:{function}"
-    here = bench.Bench(config(tmp_path / "out"))
+    here = bench.Workbench(config(tmp_path / "out"))
 
     def start(label, seed):
         return here.measure(bench.Wanted(name, label, seed)).losses[0]
@@ -163,6 +164,46 @@ def test_processes_side_by_side_give_the_same_report(module, tmp_path):
         for name in ("train", "validation", "speed_up"):
             assert float(two[label][name]) == pytest.approx(float(one[label][name]), rel=1e-4)
     assert [line.split()[-3:] for line in told[:8]] == [[f"({n}", "of", "8)"] for n in range(1, 9)]
+
+
+@pytest.mark.parametrize("becomes", ["another rule", "damaged", "the same"])
+def test_processes_refuse_a_rule_that_is_replaced_meanwhile(module, tmp_path, monkeypatch, becomes):
+    def save(seed):
+        rule = rules.create_learned("mlp", seeds.make_seed(seed, "rule"))
+        artifacts.save_rule(tmp_path / "mine", rule)
+
+    @contextlib.contextmanager
+    def here(jobs, recipe, prepare):
+        if becomes == "another rule":  # By a training, after the report has read it.
+            save(seed=1)
+        elif becomes == "damaged":
+            (tmp_path / "mine" / "rule.json").write_text("{")
+        try:
+            of_process = bench.Bench(recipe[1])
+        except errors.InputError:
+            pytest.fail("a process that cannot start ends all others, and nobody reads why")
+        monkeypatch.setattr(bench.training, "train", lambda *args: ran)
+        yield lambda wanted: ((one, of_process.measure(one)) for one in wanted)
+
+    save(seed=0)
+    ran = bench.training.Run([1.0, 0.5], None, 0.5, 2, 1.0, 1.0, 1.0, 0)
+    monkeypatch.setattr(session.pool, "open", here)
+    given = {"rules": (str(tmp_path / "mine"),), "adam_rates": (0.1,), "adamw_rates": (0.1,)}
+    given = config(tmp_path / "out", num_seeds=1, jobs=2, **given)
+    if becomes == "the same":
+        session.report_on(given, lambda line: None, prepare)
+        assert len(list(tmp_path.glob("out/runs/*.json"))) == 3
+        return
+    with pytest.raises(errors.InputError) as raised:
+        session.report_on(given, lambda line: None, prepare)
+    assert not list(tmp_path.glob("out/runs/*.json"))
+    if becomes == "damaged":
+        assert "rule.json" in str(raised.value)
+    else:
+        assert str(raised.value) == (
+            "mine has become another rule (or has other weights) since this report began; what "
+            "was trained is kept: write newname=RULE or use another --workdir"
+        )
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@ import importlib
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import types
@@ -188,3 +189,53 @@ def test_figures_are_drawn_for_the_optimizees_that_are_wanted(wanted, chosen):
         check=True,
     )
     assert done.stdout == f"{chosen}\n"
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A checkout whose scripts run a stand-in for Python, which notes where and with what."""
+    shutil.copytree(REPOSITORY / "run_scripts", tmp_path / "checkout" / "run_scripts")
+    python = tmp_path / "checkout" / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\necho \"$PWD: $*\" >>'{tmp_path}/called'\n")
+    python.chmod(0o755)
+    for copy in ("pyproject.toml", ".venv/installed"):
+        (tmp_path / "checkout" / copy).touch()
+    (tmp_path / "elsewhere").mkdir()
+    return tmp_path / "checkout"
+
+
+def called(checkout: pathlib.Path, script: str, *arguments: str, **variables: str) -> str:
+    """What a script, started elsewhere, calls Python with, until it needs what Python wrote."""
+    environment = {"PATH": os.environ["PATH"], **variables}
+    command = ["bash", str(checkout / "run_scripts" / f"{script}.sh"), *arguments]
+    cwd, log = checkout.parent / "elsewhere", checkout.parent / "called"
+    log.unlink(missing_ok=True)
+    subprocess.run(command, env=environment, cwd=cwd, capture_output=True)
+    lines = log.read_text().splitlines()
+    assert all(line.startswith(f"{checkout}: ") for line in lines)
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "script, default",
+    [
+        ("docs", "site"),
+        ("pretrained", "runs/pretrained"),
+        ("quickstart", "runs/quickstart"),
+        ("trajectories", "runs/trajectories"),
+        ("drift", "runs/drift"),
+        ("images", "runs/images"),
+        ("lanes", "runs/lanes"),
+        ("meta_trained", "runs/meta_trained"),
+        ("selection", "runs/selection"),
+    ],
+)
+def test_folders_are_named_from_where_a_script_is_started(checkout, script, default):
+    in_checkout = re.compile(rf"[ =]{default}\b")
+    text = called(checkout, script)
+    assert in_checkout.search(text) and "elsewhere" not in text
+    for folder in ("out", f"{checkout.parent}/absolute"):
+        text = called(checkout, script, folder, WORKDIR=folder)
+        assert str(checkout.parent / "elsewhere" / folder) in text
+        assert not in_checkout.search(text) and not (checkout / "out").exists()

@@ -79,3 +79,19 @@ def test_the_container_installs_this_package_with_the_extra_for_gpus():
     assert copied == allowed
     grafted = {line.split()[1] for line in read("MANIFEST.in").splitlines()}
     assert copied >= grafted | {"l2o_tf", "pyproject.toml", "setup.py", "README.md", "LICENSE"}
+
+
+def test_the_container_writes_runs_of_whoever_starts_it():
+    dockerfile = read("docker/gpu.Dockerfile")
+    shown = "\n".join(re.findall(r"^#   (.*)", dockerfile, re.MULTILINE)).replace("\\\n", "")
+    commands = [shlex.split(line) for line in shown.splitlines()]
+    names = [" ".join(words[:2]) for words in commands]
+    # Docker would make a folder that is not there, as root.
+    assert names == ["docker build", "mkdir -p", "docker run"] and commands[1][2:] == ["runs"]
+    started = commands[2]
+    assert started[started.index("--user") + 1] == "$(id -u):$(id -g)"
+    assert started[started.index("--volume") + 1] == "$PWD/runs:/l2o/runs"
+    found = instructions(dockerfile)
+    assert found[-3:-1] == [("USER", "1000"), ("WORKDIR", "/l2o")]
+    assert ("ENV", "HOME=/l2o") in found
+    assert any(name == "RUN" and "chmod 1777 /l2o" in arguments for name, arguments in found)

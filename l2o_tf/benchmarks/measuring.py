@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from l2o_tf.core import processes, text
 from l2o_tf.data import datasets
+from l2o_tf.run import machine as run_machine
 
 Row = dict[str, Any]
 
@@ -85,13 +86,20 @@ def machine() -> dict[str, Any]:
     return {
         "processor": _processor(),
         "cores": processes.num_cpus(),
-        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads() or "all cores",
-        "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads() or "all cores",
+        "intra_op_threads": run_machine.threads(),
+        "inter_op_threads": _inter_op_threads(),
         "load_average": " ".join(f"{load:.1f}" for load in os.getloadavg()),
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
         "tensorflow": tf.__version__,
         "python": platform.python_version(),
     }
+
+
+def _inter_op_threads() -> int:
+    """How many operations TensorFlow runs at once, as `run_machine.threads` says of one's parts."""
+    given = os.environ.get("TF_NUM_INTEROP_THREADS", "")
+    chosen = tf.config.threading.get_inter_op_parallelism_threads()
+    return chosen or (int(given) if given.isdecimal() else 0) or processes.num_cpus()
 
 
 def _processor():

@@ -32,9 +32,18 @@ example: python -m l2o_tf.export --lanes=lanes.txt --widths=16,8 --out=bundle
          python -m l2o_tf.export --results=results --out=runs"""
 
 _WHAT, _SPEED = "What to export", "Speed"
-_KINDS = ("train", "evaluate", "select", "rule")
-# The flags of an evaluation that mean the same for all that is exported.
-_COMMON = ("plugins", "data_dir")
+# The flags of every call, of what run_bundle.py runs, of runs that are measured, and of rules.
+_COMMON = ("what", "out", "plugins", "data_dir")
+_RUN = ("results", "data", "widths")
+_MEASURED = ("optimizees", "dataset", "split", "num_steps", "num_seeds")
+_RULES = ("rules", "init_lr_range")
+# All flags but those of every call, by what is exported.
+_FLAGS = {
+    "train": (*_RUN, "lanes", "validation_width", "blocks"),
+    "evaluate": (*_RUN, *_MEASURED, *_RULES, "optimizee_options", "seed", "tuned_dir"),
+    "select": (*_RUN, *_MEASURED, "runs"),
+    "rule": (*_RULES, "shapes"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,34 +82,39 @@ class ExportConfig(EvaluationFlags):
     )
 
     def __post_init__(self):
-        if self.what not in _KINDS:
-            raise errors.InputError(f"--what={self.what} must be one of {', '.join(_KINDS)}")
+        if self.what not in _FLAGS:
+            raise errors.InputError(f"--what={self.what} must be one of {', '.join(_FLAGS)}")
         flags.require_given(self, "out", "DIR", "where to write to")
         if not self.widths or min(*self.widths, self.validation_width) < 1 or self.blocks < 0:
             raise errors.InputError("--widths and --validation_width must be at least 1")
-        if self.what != "train" and self.lanes:
-            raise errors.InputError(f"--lanes is for --what=train, not {self.what}")
-        if self.what != "select" and self.runs:
-            raise errors.InputError(f"--runs is for --what=select, not {self.what}")
-        if self.what == "evaluate" and not self.results:
+        if self.what == "train" and bool(self.lanes) == bool(self.results):
+            raise errors.InputError("one of --lanes=FILE and --results=DIR is needed")
+        self._check_foreign_flags()
+        if self.results:
+            return
+        if self.what == "evaluate":
             self.evaluation()
-        if self.what == "select" and not self.results:
+        if self.what == "select":
             flags.require_given(self, "runs", "RUN,...", "whose snapshots are measured")
             self.selection()
-        if self.what == "train":
-            self._check_training()
         if self.what == "rule" and len(self.rules) != 1:
             raise errors.InputError("--what=rule needs one rule: --rules=RULE")
         if self.what == "rule" and not self.parameter_shapes():
             raise errors.InputError("--what=rule needs --shapes=784x20,20: of the parameters")
 
-    def _check_training(self):
-        if bool(self.lanes) == bool(self.results):
-            raise errors.InputError("one of --lanes=FILE and --results=DIR is needed")
-        others = {field.name for field in dataclasses.fields(EvaluationFlags)} - set(_COMMON)
-        for field in dataclasses.fields(self):
-            if field.name in others and getattr(self, field.name) != field.default:
-                raise errors.InputError(f"--{field.name} is for --what=evaluate")
+    def _check_foreign_flags(self):
+        """Raises InputError for a flag that would change nothing."""
+        fields = [field for field in dataclasses.fields(self) if field.name not in _COMMON]
+        given = [field.name for field in fields if getattr(self, field.name) != field.default]
+        for name in given:
+            if name not in _FLAGS[self.what]:
+                kinds = " or ".join(what for what, names in _FLAGS.items() if name in names)
+                raise errors.InputError(f"--{name} is for --what={kinds}, not {self.what}")
+        for name in given:
+            if self.results and name != "results":
+                raise errors.InputError(
+                    f"--{name} is not for --results, which have it of their bundle: leave it out"
+                )
 
     def parameter_shapes(self) -> list[tuple[int, ...]]:
         """The shapes of --shapes.
@@ -125,9 +139,8 @@ class ExportConfig(EvaluationFlags):
 
     def selection(self) -> SelectConfig:
         """The selection that is exported, of one rung."""
-        names = ("runs", "optimizees", "dataset", "num_steps", "num_seeds", "data_dir", "plugins")
-        given = {name: getattr(self, name) for name in names}
-        return SelectConfig(**given, split=self.split or None, rungs=(), workdir=self.out)
+        given = {name: getattr(self, name) for name in ("runs", *_MEASURED, "data_dir", "plugins")}
+        return SelectConfig(**{**given, "split": self.split or None}, rungs=(), workdir=self.out)
 
 
 def read_lanes(path: str, data_dir: str | None = None) -> list[config.TrainConfig]:
@@ -167,7 +180,9 @@ def main(export_config: ExportConfig) -> int:
 
     if export_config.what == "rule":
         shapes = export_config.parameter_shapes()
-        rule_bundle.write(export_config.out, export_config.rules[0], shapes)
+        rule_bundle.write(
+            export_config.out, export_config.rules[0], shapes, export_config.init_lr_range
+        )
         cli.say(f"the rule is in {export_config.out}: see exported_rule.py there")
         return 0
     if export_config.what == "evaluate":

@@ -1,5 +1,6 @@
 """What trains: the optimizers of a report, and one training of a task at a time."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -48,18 +49,18 @@ class Wanted(NamedTuple):
         return f"{self.key.task} with {self.optimizer}, seed {self.seed}"
 
 
-class Bench:
-    """Trains tasks with the optimizers of a report, here or in a process of `pool`.
-
-    Attributes:
-        entries: the optimizers by label.
-    """
+class Workbench:
+    """Trains tasks with the optimizers of a report."""
 
     def __init__(self, config: KerasReportConfig):
-        """Loads the rules; raises as `entries`."""
         self._config = config
-        self.entries = {entry.label: entry for entry in entries(config)}
         self._tasks: dict[str, dict[str, Any]] = {}
+
+    # Late, so that a process of `pool` has started when it complains about a rule.
+    @functools.cached_property
+    def entries(self) -> dict[str, Entry]:
+        """The optimizers by label; raises as the function `entries`."""
+        return {entry.label: entry for entry in entries(self._config)}
 
     def identity(self, wanted: Wanted) -> dict[str, Any]:
         """What must be the same for a training to be the same.
@@ -98,6 +99,33 @@ class Bench:
         shown.start(str(wanted))
         optimizer = self.entries[wanted.optimizer].make(num_steps)
         return training.train(task, optimizer, wanted.seed, num_steps, shown)
+
+
+class Bench(Workbench):
+    """A workbench of a process of `pool`, which reads the rules once more."""
+
+    def __init__(self, argument: tuple[KerasReportConfig, dict[str, str]]):
+        """Of a report and the identities of its optimizers by label."""
+        config, self._identities = argument
+        super().__init__(config)
+
+    def measure(
+        self, wanted: Wanted, tell: Callable[[str], None] = lambda line: None
+    ) -> training.Run:
+        """As of a workbench.
+
+        Raises:
+            InputError: if the rule has been replaced since the report began, such as by a run that
+                still trains.
+        """
+        entry = self.entries.get(wanted.optimizer)
+        if entry is None or entry.identity != self._identities[wanted.optimizer]:
+            raise errors.InputError(
+                f"{wanted.optimizer} has become another rule (or has other weights) since this "
+                "report began; what was trained is kept: write newname=RULE or use another "
+                "--workdir"
+            )
+        return super().measure(wanted, tell)
 
 
 def entries(config: KerasReportConfig) -> list[Entry]:

@@ -35,7 +35,7 @@ def report_on(
 
 
 def _report_on(config, tell, prepare) -> str:
-    here = bench.Bench(config)
+    here = bench.Workbench(config)
     chosen = tasks.names() if config.tasks == ("all",) else list(config.tasks)
     for name in chosen:
         tasks.check(name)
@@ -61,11 +61,12 @@ def _report_on(config, tell, prepare) -> str:
 
 
 @contextlib.contextmanager
-def _open(config, here: bench.Bench, missing, tell, prepare) -> Iterator[pool.Measure]:
+def _open(config, here: bench.Workbench, missing, tell, prepare) -> Iterator[pool.Measure]:
     """What trains a task: the bench, which shows how far a training is, or processes."""
     if config.jobs > 1 and missing:
+        recipe = bench.__name__, (config, {name: e.identity for name, e in here.entries.items()})
         # They end with the task, because Keras and TensorFlow keep all that was ever compiled.
-        with pool.open(config.jobs, (bench.__name__, config), prepare) as measure:
+        with pool.open(config.jobs, recipe, prepare) as measure:
             yield measure
         return
     yield lambda wanted: ((one, here.measure(one, tell)) for one in wanted)

@@ -1,6 +1,8 @@
 """What `run_bundle.py` leaves behind, whenever it is killed, and what it does not write over."""
 
+import gzip
 import importlib
+import re
 import shutil
 import sys
 import zipfile
@@ -186,3 +188,38 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, bundled):
     with pytest.raises(output.InputError, match="cannot write to --out=.*file: "):
         with output.held(tmp_path / "file"):
             pass
+
+
+@pytest.mark.parametrize(
+    "flags, images, message",
+    [
+        (["--data=/nowhere"], b"", "/nowhere has no data_0.npz: give the folder that has"),
+        ([], None, "bundle has no data_0.npz: give the folder that has the images, --data=DIR, or"),
+        (["--benchmark=1"], b"junk", "data_0.npz: .*; export the bundle again"),
+        (
+            ["--benchmark=1", "--programs=evaluate_0_2,train_9"],
+            b"",
+            "--programs=evaluate_0_2,train_9 must be some of evaluate_0_2: 'train_9' is none",
+        ),
+        (["--benchmark=1", "--programs=init_0"], b"", "some of evaluate_0_2: 'init_0' is none"),
+    ],
+)
+def test_what_a_bundle_lacks_is_one_line(tmp_path, flags, images, message):
+    pytest.importorskip("jax")
+    from tests.export.running import refusal
+
+    program = {"file": "program.mlir.gz", "inputs": [], "outputs": []}
+    about = {
+        "what": {"kind": "evaluate"},
+        "steps_per_call": 1,
+        "data": {"data_0": {"file": "data_0.npz", "scale": 1.0}},
+        "programs": {"init_0": program, "evaluate_0_2": program},
+        "groups": [{"data": "data_0", "runs": []}],
+    }
+    bundle.finish(tmp_path / "bundle", about, ["evaluating.py"])
+    (tmp_path / "bundle" / "program.mlir.gz").write_bytes(gzip.compress(b""))
+    if images is not None:
+        (tmp_path / "bundle" / "data_0.npz").write_bytes(images)
+    line = refusal(tmp_path / "bundle", f"--out={tmp_path / 'out'}", *flags)
+    assert re.search(message, line)
+    assert not (tmp_path / "out").exists()

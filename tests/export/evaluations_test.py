@@ -1,6 +1,7 @@
 """A bundle that JAX runs gives the results that `evaluate` gives."""
 
 import dataclasses
+import re
 import shlex
 
 import numpy as np
@@ -8,11 +9,14 @@ import pytest
 
 from l2o_tf import artifacts, cli, rules
 from l2o_tf.core import errors, files, seeds
+from l2o_tf.core import flags as core_flags
 from l2o_tf.evaluation import config, results, session, tuning, workbench
 from l2o_tf.export import __main__ as command
 from l2o_tf.export import evaluations
 
 NUM_STEPS, NUM_SEEDS = 7, 2
+SELECT = ["--what=select", "--runs=a"]
+RULE = ["--what=rule", "--rules=scale", "--shapes=2"]
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +145,21 @@ def test_a_folder_without_results_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--lanes=lanes.txt", "--rules=adam:0.1"], "--rules is for --what=evaluate"),
+        (["--lanes=x", "--rules=sgd"], "--rules is for --what=evaluate or rule, not train"),
+        (["--lanes=x", "--shapes=2"], "--shapes is for --what=rule, not train"),
+        (["--lanes=x", "--results=y"], "one of --lanes=FILE and --results=DIR is needed"),
         (["--what=evaluate", "--rules=dm", "--lanes=x"], "--lanes is for --what=train"),
+        (["--what=evaluate", "--rules=dm", "--blocks=2"], "--blocks is for --what=train"),
+        ([*SELECT, '--optimizee_options={"mlp": {}}'], "--optimizee_options is for"),
+        ([*SELECT, "--seed=5"], "--seed is for --what=evaluate, not select"),
+        ([*SELECT, "--init_lr_range=1,1"], "--init_lr_range is for --what=evaluate or rule"),
+        ([*SELECT, "--rules=dm"], "--rules is for --what=evaluate or rule, not select"),
+        ([*SELECT, "--tuned_dir=x"], "--tuned_dir is for --what=evaluate, not select"),
+        ([*RULE, "--num_steps=7"], "--num_steps is for --what=evaluate or select, not rule"),
+        ([*RULE, "--nodata"], "--data is for --what=train or evaluate or select, not rule"),
+        ([*RULE, "--results=x"], "--results is for --what=train or evaluate or select, not rule"),
+        (["--results=x", "--widths=2"], "--widths is not for --results, which have it"),
+        (["--what=select", "--results=x", "--runs=a"], "--runs is not for --results"),
         (["--what=evaluate"], "--rules=A,B is needed"),
         (["--what=rule", "--rules=dm"], "--what=rule needs --shapes"),
         (["--what=rule", "--rules=dm", "--shapes=2xa"], "--shapes=2xa must be such as"),
@@ -150,5 +167,21 @@ def test_a_folder_without_results_is_refused(tmp_path):
     ],
 )
 def test_flags_that_do_not_fit_are_refused(words, message):
-    with pytest.raises(errors.InputError, match=message):
+    with pytest.raises(errors.InputError, match=re.escape(message)):
         cli.parse(command.ExportConfig, ["export", "--out=bundle", *words])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--lanes=x", "--widths=2", "--validation_width=3", "--blocks=4", "--nodata"],
+        ["--what=evaluate", "--rules=scale", "--init_lr_range=1.0,1.0", "--seed=5"],
+        [*SELECT, "--optimizees=mlp_relu", "--dataset=digits", "--split=train", "--num_seeds=3"],
+        [*RULE, "--init_lr_range=0.001,0.001"],
+        ["--what=select", "--results=x", "--data_dir=y"],
+    ],
+)
+def test_flags_that_fit_are_taken(words):
+    parsed = cli.parse(command.ExportConfig, ["export", "--out=bundle", *words])
+    typed = core_flags.to_flags(parsed).split()
+    assert set(typed) == {"--out=bundle", *words}

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from l2o_tf import artifacts, rules
+from l2o_tf import artifacts, cli, rules
 from l2o_tf.core import errors, files, seeds
+from l2o_tf.export import __main__ as command
 from l2o_tf.export import rule_bundle
 
 SHAPES = [(3, 4), (5,)]
@@ -75,6 +76,26 @@ def test_it_is_part_of_compiled_functions_and_takes_other_weights(tmp_path, monk
         np.testing.assert_allclose(update, -0.25 * gradient, rtol=1e-6)
     with pytest.raises(ValueError, match="the rule is for"):
         rule.update(zeros[:1], rule.init(), zeros)
+
+
+def test_first_learning_rates_are_those_that_are_asked_for(tmp_path):
+    arguments = ["--what=rule", "--rules=mine=scale", "--shapes=2", "--init_lr_range=0.001,0.001"]
+    command.main(cli.parse(command.ExportConfig, ["export", f"--out={tmp_path}", *arguments]))
+    about = files.read_json(tmp_path / "bundle.json")
+    assert (about["rule"], about["options"]["init_lr_range"]) == ("scale", [0.001, 0.001])
+
+
+@pytest.mark.parametrize(
+    "source, lr_range, message",
+    [
+        ("adam:0.01", (0.1, 0.1), "--init_lr_range is for the rules scale and coordinatewise_rnn"),
+        ("tuned:adam", None, "--rules=tuned:adam has no learning rate yet: write one, adam:RATE"),
+    ],
+)
+def test_rules_that_cannot_be_exported_as_asked_are_one_line(tmp_path, source, lr_range, message):
+    with pytest.raises(errors.InputError, match=message):
+        rule_bundle.write(str(tmp_path), source, SHAPES, lr_range)
+    assert not list(tmp_path.iterdir())
 
 
 def test_many_parameters_take_no_memory(tmp_path):

@@ -40,12 +40,12 @@ def chosen(lanes: str | None, count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def reading(path: pathlib.Path) -> Iterator[None]:
-    """Turns whatever fails in reading a file of results into an InputError."""
+def reading(path: pathlib.Path, remedy: str = "start anew in another --out") -> Iterator[None]:
+    """Turns whatever fails in reading a file, of results by default, into an InputError."""
     try:
         yield
     except Exception as error:  # Damage surfaces as any of a dozen types from zipfile and NumPy.
-        raise InputError(f"cannot read {path}: {error}; start anew in another --out") from error
+        raise InputError(f"cannot read {path}: {error}; {remedy}") from error
 
 
 @contextlib.contextmanager

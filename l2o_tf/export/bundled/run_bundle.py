@@ -50,11 +50,21 @@ class Bundle:
     """
 
     def __init__(self, data: str | None, tf32: bool):
-        """Reads the bundle; its images from the folder `data` if that is given."""
+        """Reads the bundle; its images from the folder `data` if that is given.
+
+        Raises:
+            InputError: if images are not there.
+        """
         self.about = json.loads((HERE / "bundle.json").read_text())
         self._tf32, self._folder = tf32, pathlib.Path(data) if data else HERE
         self._programs: dict[str, Program] = {}
         self._data: dict[str, list[jax.Array]] = {}
+        for described in self.about["data"].values():
+            if not (self._folder / described["file"]).is_file():
+                raise output.InputError(
+                    f"{self._folder} has no {described['file']}: give the folder that has the "
+                    "images, --data=DIR, or export the bundle without --nodata"
+                )
 
     def program(self, name: str) -> Program:
         """The program of a name."""
@@ -63,10 +73,15 @@ class Bundle:
         return self._programs[name]
 
     def data(self, name: str) -> list[jax.Array]:
-        """Images, labels and the scale of pixels, on the device."""
+        """Images, labels and the scale of pixels, on the device.
+
+        Raises:
+            InputError: if they cannot be read.
+        """
         if name not in self._data:
             described = self.about["data"][name]
-            with np.load(self._folder / described["file"]) as file:
+            path = self._folder / described["file"]
+            with output.reading(path, "export the bundle again"), np.load(path) as file:
                 arrays = [file["images"], file["labels"], np.float32(described["scale"])]
             self._data[name] = [jax.device_put(array) for array in arrays]
         return self._data[name]
@@ -125,8 +140,6 @@ def benchmark(bundle: Bundle, seconds: float, names: list[str]) -> None:
     """Prints the steps per second of programs."""
     length = bundle.about["steps_per_call"]
     for name in names:
-        if name.startswith("init_"):
-            continue
         program = bundle.program(name)
         width = int(name.rpartition("_")[2])
         arguments = [_example(spec) for spec in program.inputs] + bundle.data_of(name)
@@ -179,10 +192,21 @@ def _run(options: argparse.Namespace) -> None:
     say(f"jax {jax.__version__} on {jax.local_devices()[0].device_kind}")
     bundle = Bundle(options.data, options.tf32)
     if options.benchmark:
-        names = options.programs.split(",") if options.programs else bundle.about["programs"]
-        benchmark(bundle, options.benchmark, names)
+        benchmark(bundle, options.benchmark, _chosen(options.programs, bundle))
     else:
         work(bundle, options)
+
+
+def _chosen(programs: str | None, bundle: Bundle) -> list[str]:
+    """The programs that --programs names, or all that take steps."""
+    known = [name for name in bundle.about["programs"] if not name.startswith("init_")]
+    names = programs.split(",") if programs else known
+    for name in names:
+        if name not in known:
+            raise output.InputError(
+                f"--programs={programs} must be some of {','.join(known)}: {name!r} is none"
+            )
+    return names
 
 
 if __name__ == "__main__":
