@@ -64,8 +64,8 @@ class LearnedOptimizer(keras.optimizers.Optimizer):
             learning_rate: a multiplier of the rule's updates.
             seed: of the rule's initial state, and of random weights.
             name: the optimizer's name.
-            total_steps: the steps of the whole training, in the course of which the multiplier
-                falls to 0 along a cosine; None for one that stays.
+            total_steps: the minibatches of the whole training, in the course of which the
+                multiplier falls to 0, where it stays, along a cosine; None for one that does not.
             guard: whether to skip steps whose gradients or updates are not finite, and to limit
                 the updates of learned rules. `skipped_steps` counts what was skipped.
             max_relative_update: with `guard`, the largest root mean square of the update of one

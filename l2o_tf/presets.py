@@ -56,11 +56,12 @@ def save_preset(
 ) -> None:
     """Writes a rule as a directory to share: `rule.npz`, `rule.json` and `README.md`.
 
-    `huggingface-cli upload USER/NAME DIRECTORY` makes a repository of the Hub of it.
+    `hf upload USER/NAME DIRECTORY` makes a repository of the Hub of it.
 
     Args:
         directory: where to; created if needed.
-        rule: an update rule, a `LearnedOptimizer`, or what `l2o_tf.load` takes.
+        rule: an update rule, a `LearnedOptimizer`, also one that Keras has wrapped for mixed
+            precision, or what `l2o_tf.load` takes.
         fit_for: for whom: which models, how many steps.
         licence: of the weights.
         card: further JSON values for the card.
@@ -73,6 +74,7 @@ def save_preset(
     """
     weights = None
     if not isinstance(rule, UpdateRule):
+        rule = getattr(rule, "inner_optimizer", rule)  # Of mixed precision.
         if hasattr(rule, "rule_weights"):
             rule, weights = rule.rule, rule.rule_weights()
         else:

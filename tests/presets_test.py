@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -45,6 +46,14 @@ def test_weights_that_an_optimizer_has_loaded_are_what_is_saved(tmp_path):
     l2o_tf.save_preset(tmp_path, optimizer)
     for key, value in l2o_tf.load(tmp_path).weights().items():
         np.testing.assert_array_equal(value, optimizer.rule_weights()[key])
+
+
+def test_an_optimizer_of_mixed_precision_is_saved_as_what_it_wraps(tmp_path):
+    rule = cases.make_rule("dm")
+    wrapped = keras.optimizers.LossScaleOptimizer(l2o_tf.LearnedOptimizer(rule))
+    l2o_tf.save_preset(tmp_path, wrapped)
+    for key, value in l2o_tf.load(tmp_path).weights().items():
+        np.testing.assert_array_equal(value, rule.weights()[key])
 
 
 @pytest.mark.parametrize("name", ["rnnprop", "trainable_adam"])

@@ -14,6 +14,14 @@ class _Entry(NamedTuple):
     facts: dict[str, Any]
 
 
+def _is_newer(factory: Callable, known: Callable) -> bool:
+    """Whether it is the same definition, which ran again, as a notebook's cell does."""
+    name = getattr(factory, "__qualname__", "<unknown>")
+    if "<" in name:  # What is defined in a function, or a lambda, may be many things.
+        return False
+    return (factory.__module__, name) == (known.__module__, getattr(known, "__qualname__", None))
+
+
 class Registry(Generic[T]):
     """An explicit table from names to factories and to facts about what these make.
 
@@ -33,13 +41,16 @@ class Registry(Generic[T]):
         Args:
             name: the name.
             **facts: what is to be known of it, where that is not the default.
+
+        A definition that ran again, such as a cell of a notebook, takes the place of the former.
         """
         unknown = facts.keys() - self._defaults.keys()
         if unknown:
             raise TypeError(f"{self.kind} {name!r} is registered with unknown {sorted(unknown)}")
 
         def add(factory: Factory) -> Factory:
-            if name in self._entries:
+            known = self._entries.get(name)
+            if known is not None and not _is_newer(factory, known.factory):
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
             self._entries[name] = _Entry(factory, {**self._defaults, **facts})
             return factory

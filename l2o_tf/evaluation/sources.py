@@ -87,7 +87,7 @@ def read(spec: str, window: int = results.WINDOW) -> dict[Key, Source]:
     if path.name in ("results.csv", "losses.npz"):
         path = path.parent
     if files.is_dir(path):
-        directory = _results_directory(path)
+        directory = None if _names_a_training(path, selection) else _results_directory(path)
         if directory is not None:
             return _from_results(spec, directory, selection, window)
     elif path.suffix == ".csv" and published.is_published(path):
@@ -118,6 +118,12 @@ def _selection(parts: list[str]) -> list[str]:
     return [*parts[:1], *([rule] if rule else [])]
 
 
+def _names_a_training(path: pathlib.Path, selection: list[str]) -> bool:
+    """Whether curves of a training are meant, also where its evaluations are in its directory."""
+    kind = next(iter(selection), None)
+    return kind in (_VALIDATION, _SCORE, _META_LOSS) and bool(_trainings([path]))
+
+
 def _results_directory(path: pathlib.Path) -> pathlib.Path | None:
     """The results in a directory; None for a training without any."""
     if results.holds_results(path):
@@ -127,7 +133,10 @@ def _results_directory(path: pathlib.Path) -> pathlib.Path | None:
         return None
     if len(inside) != 1:
         found = ", ".join(map(str, inside)) or "none"
-        raise errors.InputError(f"{path} has no results; directories with results in it: {found}")
+        training = f"; or {path}:{_VALIDATION} of its training" if _trainings([path]) else ""
+        raise errors.InputError(
+            f"{path} has no results; directories with results in it: {found}{training}"
+        )
     return inside[0]
 
 

@@ -43,6 +43,17 @@ def test_a_mistaken_registration_is_an_error_of_the_programmer():
     assert table.names() == ["car", "bike"]
 
 
+def test_a_cell_of_a_notebook_may_run_again():
+    table, cell = registry.Registry("toy", wheels=4), {"__name__": "__main__"}
+    for wheels in (3, 2):
+        exec(f"def make_bike():\n    return {wheels}\n", cell)
+        table.register("bike", wheels=wheels)(cell["make_bike"])
+    assert (table.create("bike"), table.fact("bike", "wheels"), table.names()) == (2, 2, ["bike"])
+    exec("def make_other():\n    return 1\n", cell)
+    with pytest.raises(ValueError, match="toy 'bike' is registered twice"):
+        table.register("bike")(cell["make_other"])
+
+
 def test_a_name_knows_the_module_that_files_it():
     table, make_car = example()
     assert table.plugin("car") == make_car.__module__ and table.plugin("boat") is None

@@ -245,6 +245,19 @@ def test_selected_curves_of_trainings(tmp_path):
         sources.read(str(run))
 
 
+def test_the_training_of_a_directory_that_holds_its_evaluations_too(tmp_path):
+    run = tmp_path / "run"
+    write_metrics(run, {25: 1.0})
+    store(run / "evaluation")
+    validation = [("training", "validation on 200 steps")]
+    assert list(sources.read(f"{run}:validation")) == validation
+    assert list(sources.read(str(run))) == [("dm", "mlp")]
+    store(run / "second")
+    with pytest.raises(errors.InputError, match="evaluation, .*second; or .*:validation of its tr"):
+        sources.read(str(run))
+    assert list(sources.read(f"{run}:validation")) == validation
+
+
 def test_many_files_in_one_argument(tmp_path):
     paths = []
     for seed in range(40):
