@@ -18,7 +18,7 @@ from typing import Any
 
 from absl import flags
 
-from l2o_tf.core import errors, plugins, processes, shipped
+from l2o_tf.core import errors, plugins, processes, shipped, text
 from l2o_tf.core import flags as config_flags
 
 WIDTH = 96
@@ -105,7 +105,7 @@ def parse(config_class: type, argv: list[str]) -> Any:
             that no field takes or is no text, or a plug-in that cannot be imported.
     """
     for argument in argv:
-        if not _is_text(argument):  # A path of the file system, which takes any bytes.
+        if not text.is_utf8(argument):  # A path of the file system, which takes any bytes.
             raise errors.InputError(f"{ascii(argument)} is no text in UTF-8: use another name")
     values = flags.FlagValues()
     values.set_gnu_getopt()  # Flags may follow arguments without one.
@@ -242,14 +242,6 @@ def quietly() -> Iterator[None]:
         os.dup2(saved, 2)
         os.close(saved)
         os.close(nowhere)
-
-
-def _is_text(argument: str) -> bool:
-    try:
-        argument.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _with_shipped_flagfiles(argv: list[str]) -> list[str]:

@@ -285,6 +285,32 @@ def test_a_label_does_not_mix_tuned_rates(tmp_path, capsys):
     assert [r.learning_rate for r in results.load(tmp_path / "results")] == [0.1, 0.1]
 
 
+def test_a_better_rate_that_is_found_meanwhile_is_for_the_next_evaluation(tmp_path, monkeypatch):
+    flags = {"rules": ("tuned:sgd",), "optimizees": ("simple",), "num_seeds": 3, "num_steps": 50}
+    flags["tuned_dir"] = str(tmp_path / "tuned")
+    cache, task = tuning.Cache(flags["tuned_dir"]), tuning.Task("simple", "", "", 50)
+    cache.add("sgd", task, tuning.Record(0.1, 2, {0.1: -1.0}))
+    append = results.append
+
+    def append_and_tune(directory, stored):
+        cache.add("sgd", task, tuning.Record(0.2, 2, {0.2: -2.0}))
+        append(directory, stored)
+
+    monkeypatch.setattr(results, "append", append_and_tune)
+    assert run(tmp_path / "results", **flags) == 0
+    assert [r.learning_rate for r in results.load(tmp_path / "results")] == [0.1] * 3
+
+
+def test_rates_that_are_mixed_already_are_refused_also_without_their_tuning(tmp_path):
+    losses = np.full(50, 0.5, np.float32)
+    for seed, rate in enumerate((0.1, 0.3)):
+        stored = results.Run("tuned:sgd", "simple", "", "", seed, losses, rate)
+        results.append(tmp_path / "results", stored)
+    flags = {"rules": ("tuned:sgd",), "optimizees": ("simple",), "num_seeds": 3, "num_steps": 50}
+    with pytest.raises(errors.InputError, match="the learning rate 0.1 and 0.3: write newname=tu"):
+        run(tmp_path / "results", **flags)
+
+
 def test_an_evaluation_interrupted_between_its_summaries_goes_on(finished, tmp_path):
     workdir = tmp_path / "results"
     shutil.copytree(finished, workdir)

@@ -13,3 +13,12 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 0) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def is_utf8(value: str) -> bool:
+    """Whether it can be written; names in file systems, which take any bytes, may not be."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -9,10 +9,11 @@ side has a spread there is no interval.
 DIFFER: the difference over all windows is beyond the tolerance and its 95 % interval excludes 0;
 or that of a window is, with the Bonferroni interval at 1 - 0.05 / num_windows; or more runs
 diverge on one side, by Fisher's exact test at 5 %. AGREE: nothing differs, the interval over all
-windows is inside the tolerance and the same share of runs diverges. Else UNDECIDED.
+windows is inside the tolerance, the same share of runs diverges, and no window that lacks a run is
+beyond the tolerance. Else UNDECIDED.
 
-Windows are not judged where a side is one run: losses of single runs are too heavy-tailed for so
-small a probability, and the borrowed spread says nothing of that run. How often the verdicts are
+Windows are not judged where a side has one run left: losses of single runs are too heavy-tailed for
+so small a probability, and the borrowed spread says nothing of that run. How often the verdicts are
 right is measured by `benchmarks/verdicts.py`. Digitisation errors of published curves are not in
 the intervals: choose a tolerance above them.
 """
@@ -48,7 +49,7 @@ class Comparison(NamedTuple):
         b: the second side, cut to the common windows.
         difference: mean ln loss of `a` minus that of `b`.
         half_width: half the pointwise 95 % interval of `difference`; nan without one.
-        significant: whether the Bonferroni interval excludes 0 and neither side is one run.
+        significant: whether the Bonferroni interval excludes 0 and neither side is one run there.
         overall: the difference of the means over all windows; nan without a window in which all
             runs are finite.
         overall_half_width: half its 95 % interval; nan without one.
@@ -131,7 +132,7 @@ def compare(
     half_width = error * special.stdtrit(df, 0.5 + LEVEL / 2)
     bonferroni = 1 - (1 - LEVEL) / max(1, len(difference))
     significant = np.abs(difference) > error * special.stdtrit(df, 0.5 + bonferroni / 2)
-    significant &= not (_is_one_run(a) or _is_one_run(b))
+    significant &= ~(_is_one_run(a) | _is_one_run(b))
     overall, overall_error, overall_df = _overall(a, b)
     overall_half_width = overall_error * float(special.stdtrit(overall_df, 0.5 + LEVEL / 2))
     if abs(overall) > tolerance and abs(overall) > overall_half_width:
@@ -151,6 +152,12 @@ def compare(
         else:
             needed = _seeds_for_interval(a, b, overall, tolerance)
             seeds = None if needed is None or seeds is None else max(needed, seeds)
+    apart = ~_complete(a, b) & (np.abs(difference) > tolerance)
+    if apart.any():
+        open_question.append(
+            f"{apart.sum()} windows in which runs are missing or not finite differ by more than "
+            f"{tolerance:g}"
+        )
     if differ:
         verdict, reasons = Verdict.DIFFER, differ
     elif open_question:
@@ -175,8 +182,9 @@ def _mean(source: sources.Source) -> np.ndarray:
     return np.nanmean(source.values, axis=0)
 
 
-def _is_one_run(source: sources.Source) -> bool:
-    return len(source.values) * source.runs_per_row == 1
+def _is_one_run(source: sources.Source) -> np.ndarray:
+    """Whether a window has one run that is finite, [num_windows]."""
+    return np.isfinite(source.values).sum(axis=0) * source.runs_per_row == 1
 
 
 def _why_open(overall: float, half_width: float, tolerance: float) -> str:
@@ -195,7 +203,8 @@ def _divergence(a: sources.Source, b: sources.Source) -> tuple[list[str], list[s
     if a.diverged_at is None or b.diverged_at is None:
         return [], [], 0
     times = np.unique(np.concatenate([a.diverged_at, b.diverged_at]))
-    times = times[np.isfinite(times)]
+    # Nobody knows what a shorter side would have done later.
+    times = times[times <= min(side.steps.max(initial=0) for side in (a, b))]
     if not times.size:
         return [], [], 0
     counts = [[int((side.diverged_at <= time).sum()) for side in (a, b)] for time in times]

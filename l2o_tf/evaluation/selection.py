@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2o_tf import artifacts
-from l2o_tf.core import errors, files
+from l2o_tf.core import errors, files, text
 from l2o_tf.evaluation import results, statistics, tuning
 from l2o_tf.run import snapshots
 
@@ -219,6 +219,9 @@ def _directories(source: str) -> list[pathlib.Path]:
             f"{source} holds no {artifacts.RULE_CARD}: pass the directory of a run that has "
             "validated at least once, or of an exported rule"
         )
+    for child in inside:
+        if not text.is_utf8(child.name):  # It is to stand in tables.
+            raise errors.InputError(f"{ascii(str(child))} is no text in UTF-8: use another name")
     return inside
 
 

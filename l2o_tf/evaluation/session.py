@@ -115,12 +115,13 @@ def _evaluate(config: EvaluateConfig, tell, prepare, show) -> None:
                 shown.skip()  # By another evaluation in the same directory.
                 num_left -= 1
                 continue
-            rule, rate = loaded[label], None
-            if isinstance(rule, tuning.Tuned):
+            rule = loaded[label]
+            if isinstance(rule, tuning.Tuned) and (label, optimizee) not in rates:
                 began = time.monotonic()
-                rate = rates.get((label, optimizee)) or bench.tuned(rule.name, optimizee)
+                # Once: another process may find a better one before the last seed.
+                rates[label, optimizee] = bench.tuned(rule.name, optimizee)
                 searching += time.monotonic() - began
-            yield workbench.Wanted(label, optimizee, seed, rate)
+            yield workbench.Wanted(label, optimizee, seed, rates.get((label, optimizee)))
 
     started, num_done, seconds = time.monotonic(), 0, 0.0
     with _open(config, bench, fingerprints, shown, prepare) as measure:
@@ -241,7 +242,8 @@ def _rates(
     """The learning rates that runs of tuned rules have, by label and optimizee.
 
     Raises:
-        InputError: if a tuning since then has found another, which one label would mix.
+        InputError: if they are several, or a tuning since then has found another, which one label
+            would mix.
     """
     rates: dict[tuple[str, str], set[float]] = {}
     for run in stored:
@@ -254,11 +256,12 @@ def _rates(
             if not used or not isinstance(rule, tuning.Tuned):
                 continue
             known = bench.known_rate(rule.name, optimizee)
-            if known is not None and used != {known}:
+            if len(used) > 1 or known not in (None, *used):
+                now = "" if known is None else f", but {known:g} is tuned now"
                 raise errors.InputError(
                     f"{config.workdir} holds runs of {label} on {optimizee} with the learning rate "
-                    f"{', '.join(f'{rate:g}' for rate in sorted(used))}, but {known:g} is tuned "
-                    f"now: write newname=tuned:{rule.name} or use another --workdir"
+                    f"{' and '.join(f'{rate:g}' for rate in sorted(used))}{now}: write "
+                    f"newname=tuned:{rule.name} or use another --workdir"
                 )
             found[label, optimizee] = max(used)
     return found

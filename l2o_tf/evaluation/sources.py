@@ -192,6 +192,8 @@ def _several(paths: Sequence[pathlib.Path], window: int) -> dict[Key, Source]:
     for path in paths:
         for name, runs in curves.read(path).items():
             losses.setdefault(name, []).extend(runs)
+    if not losses:
+        raise errors.InputError(f"{paths[0]} holds no series")
     title = paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more"
     single = len(losses) == 1
     return {
@@ -317,6 +319,8 @@ def _from_losses(
 
 def _select(spec: str, keys: Mapping[Key, _Named], selection: list[str]) -> dict[Key, _Named]:
     """The entries of `keys` whose name, (optimizee, rule), starts with the selection."""
+    if not keys:
+        raise errors.InputError(f"{spec} holds no series")
     chosen = {name: key for name, key in keys.items() if list(name[: len(selection)]) == selection}
     if not chosen:
         known = ", ".join(":".join(name) for name in keys)

@@ -178,6 +178,40 @@ def test_divergence_by_fishers_exact_test():
     assert compared.reasons == ("5 of 5 runs diverge against 0 of 5 until step 150",)
 
 
+def test_what_diverges_after_the_end_of_the_other_side_does_not_count():
+    longer = np.zeros([5, 10])
+    longer[:, 4:] = np.nan
+    for at, verdict in ((401, Verdict.AGREE), (250, Verdict.DIFFER)):
+        diverging = make(longer, diverged_at=[at] * 5)
+        assert comparison.compare(diverging, make(np.zeros([5, 3]))).verdict is verdict
+        assert comparison.compare(make(np.zeros([5, 3])), diverging).verdict is verdict
+
+
+def test_windows_in_which_runs_are_missing_do_not_agree_unseen():
+    def lacking(shift, num_windows):
+        values = np.zeros([4, 5])
+        values[:, 1:] = shift + np.arange(4)[:, None]  # Too noisy for a single window.
+        values[3, num_windows:] = np.nan
+        return make(values)
+
+    compared = comparison.compare(lacking(0.0, 1), lacking(0.6, 1))
+    assert abs(compared.overall) + compared.overall_half_width <= 0.25
+    assert compared.verdict is Verdict.UNDECIDED
+    assert compared.reasons == (
+        "4 windows in which runs are missing or not finite differ by more than 0.25",
+    )
+    assert comparison.compare(lacking(0.0, 1), lacking(0.1, 1)).verdict is Verdict.AGREE
+
+
+def test_a_window_in_which_one_run_is_left_is_not_judged():
+    rest = np.random.default_rng(5).normal(scale=0.1, size=[10, 5])
+    left = np.zeros([2, 5])
+    left[0, 1:], left[1, 1:] = 3.0, np.nan
+    compared = comparison.compare(make(left), make(rest))
+    assert (abs(compared.difference[1:]) > 10 * compared.half_width[1:]).all()
+    assert not compared.significant[1:].any() and compared.verdict is Verdict.UNDECIDED
+
+
 def test_runs_that_all_diverge_at_once_leave_the_rest_comparable():
     dead = make(np.full([5, 3], np.nan), diverged_at=[1] * 5)
     compared = comparison.compare(dead, make(np.zeros([5, 3])))

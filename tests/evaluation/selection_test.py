@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import pathlib
 import shutil
 
@@ -357,6 +358,13 @@ def test_a_card_without_a_number_of_its_epoch_is_one_line(tmp_path, epoch):
         f"{tmp_path / 'a' / 'rule.json'} is damaged: its epoch is {json.dumps(epoch)}, no integer"
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_whose_name_is_no_text_is_refused_before_it_is_measured(tmp_path, measured):
+    make_run(tmp_path / "runs" / os.fsdecode(b"dm_\xe9"), RATES["a"])
+    with pytest.raises(errors.InputError, match=r"dm_\\udce9' is no text in UTF-8: use another"):
+        select([str(tmp_path / "runs")], tmp_path / "out")
+    assert not measured and not (tmp_path / "out").exists()
 
 
 def test_what_is_no_run_or_no_selection_is_one_line(runs, tmp_path):

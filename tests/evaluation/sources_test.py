@@ -169,6 +169,14 @@ def test_files_that_hold_no_curves(tmp_path, name, content, message):
     assert "\n" not in str(caught.value)
 
 
+def test_files_without_a_series_are_one_line(tmp_path):
+    np.savez(tmp_path / "empty.npz")
+    (tmp_path / "figure.csv").write_text("panel,series,step,ln_loss\n")
+    for name in ("empty.npz", "figure.csv"):
+        with pytest.raises(errors.InputError, match=f"{name} holds no series"):
+            sources.read(str(tmp_path / name))
+
+
 def test_a_file_that_may_not_be_read_is_one_line(tmp_path, monkeypatch):
     def refused(path, *args, **kwargs):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
