@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import math
 import platform
 
 from l2o_tf import cli
@@ -11,7 +12,8 @@ from l2o_tf.run.device_flags import DeviceFlags
 
 DESCRIPTION = """\
 Prints versions and devices, and runs an unroll of L2O-DM that XLA has compiled on each device: its
-losses must be those of the CPU. Ends with exit code 2 and one line if a device cannot do that.
+losses must be finite, and those of the CPU. Ends with exit code 2 and one line if a device cannot
+do that.
 
 usage: python -m l2o_tf.doctor [flags]"""
 
@@ -52,9 +54,11 @@ def main(config: DoctorConfig) -> None:
         if device.device_type not in ("CPU", "GPU", "TPU"):
             continue
         losses = _unroll(name)
+        if not all(map(math.isfinite, losses)):
+            raise errors.InputError(f"{name}: a compiled unroll has losses that are not finite")
         expected = losses if expected is None else expected
         worst = max(abs(a - b) / abs(b) for a, b in zip(losses, expected))
-        if not worst <= _TOLERANCE:
+        if worst > _TOLERANCE:
             raise errors.InputError(
                 f"{name}: a compiled unroll has losses that are {worst:.0%} off those of the CPU"
             )

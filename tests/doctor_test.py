@@ -1,5 +1,6 @@
 """python -m l2o_tf.doctor: what it prints of a machine that can compute, and of one that cannot."""
 
+import math
 import sys
 
 import pytest
@@ -37,13 +38,22 @@ def test_a_device_that_cannot_compute_is_one_line_and_exit_code_2(monkeypatch, c
     assert error == "error: CPU:0: a compiled unroll does not run: no driver\n"
 
 
-def test_other_losses_than_those_of_the_cpu_are_an_error(monkeypatch, capsys):
-    found = iter([[1.0, 0.5], [1.0, 0.6]])
+@pytest.mark.parametrize(
+    "cpu, gpu, error",
+    [
+        ([1.0, 0.5], [1.0, 0.6], "GPU:0: a compiled unroll has losses that are 20% off those of"),
+        ([1.0, 0.5], [1.0, math.nan], "GPU:0: a compiled unroll has losses that are not finite\n"),
+        ([1.0, math.nan], [1.0, 0.5], "CPU:0: a compiled unroll has losses that are not finite\n"),
+        ([math.inf, 0.5], [1.0, 0.5], "CPU:0: a compiled unroll has losses that are not finite\n"),
+    ],
+)
+def test_other_losses_than_those_of_the_cpu_are_an_error(monkeypatch, capsys, cpu, gpu, error):
+    found = iter([cpu, gpu])
     two = [tf.config.LogicalDevice(f"/device:{kind}:0", kind) for kind in ("CPU", "GPU")]
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda *args: two)
     monkeypatch.setattr(doctor, "_unroll", lambda name: next(found))
     assert run(monkeypatch) == 2
-    assert "GPU:0: a compiled unroll has losses that are 20% off" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith(f"error: {error}")
 
 
 def test_the_flags_of_devices_are_off_unless_they_are_given():

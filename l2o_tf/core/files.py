@@ -26,7 +26,6 @@ MAX_ARRAY_BYTES = 2**32  # All arrays of one file.
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _TEMPORARY, _ENDING = ".l2o-", ".tmp"
 
-
 system = file_system.System()
 
 
@@ -98,7 +97,7 @@ def is_temporary(path: pathlib.Path) -> bool:
 
 
 def is_taken(path: pathlib.Path, ignored: Collection[str] = ()) -> bool:
-    """Whether there is a file, or a directory with more than temporaries and `ignored` names."""
+    """Whether a path is a file or holds more than temporaries and `ignored`; raises as `exists`."""
     if not is_dir(path):
         return exists(path)
     return any(p.name not in ignored and not is_temporary(p) for p in matching(path, "*"))
@@ -134,29 +133,33 @@ def exists(path: str | os.PathLike) -> bool:
     Raises:
         InputError: if the system does not say, such as for want of permission.
     """
-    return _status(path) is not None
+    return _answer(os.stat, path) is not None
 
 
 def is_file(path: str | os.PathLike) -> bool:
     """Whether there is a file; raises as `exists`."""
-    status = _status(path)
+    status = _answer(os.stat, path)
     return status is not None and stat.S_ISREG(status.st_mode)
 
 
 def is_dir(path: str | os.PathLike) -> bool:
     """Whether there is a directory; raises as `exists`."""
-    status = _status(path)
+    status = _answer(os.stat, path)
     return status is not None and stat.S_ISDIR(status.st_mode)
 
 
 def matching(directory: str | os.PathLike, pattern: str) -> list[pathlib.Path]:
     """What matches in a directory, sorted; nothing where there is none; raises as `exists`."""
-    return sorted(pathlib.Path(directory).glob(pattern)) if is_dir(directory) else []
+    if (listing := _answer(os.scandir, directory)) is None:
+        return []
+    listing.close()  # `glob` takes a directory that may not be listed for an empty one.
+    return sorted(pathlib.Path(directory).glob(pattern))
 
 
-def _status(path: str | os.PathLike) -> os.stat_result | None:
+def _answer(ask: Callable[[str | os.PathLike], Any], path: str | os.PathLike) -> Any:
+    """What the system says of a path; None of one that is not there or cannot be."""
     try:
-        return os.stat(path)
+        return ask(path)
     except OSError as error:
         if error.errno in _ABSENT:
             return None

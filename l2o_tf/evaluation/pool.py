@@ -81,7 +81,9 @@ def _side_by_side(executor, jobs, measurements):
 def _done(futures, wait):
     """Takes out what is done, of which there is at least one if `wait`."""
     timeout, until = None if wait else 0, concurrent.futures.FIRST_COMPLETED
-    for future in concurrent.futures.wait(futures, timeout, until).done:
+    done = concurrent.futures.wait(futures, timeout, until).done
+    # What failed comes last: it ends all, and the others are to be stored before.
+    for future in sorted(done, key=lambda future: future.exception() is not None):
         yield futures.pop(future), future.result()
 
 

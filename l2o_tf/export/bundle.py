@@ -18,6 +18,19 @@ from l2o_tf.export import programs
 
 FORMAT = 2
 _MODULES = ("run_bundle.py", "program.py", "saving.py", "output.py")
+_ABOUT = "bundle.json"
+
+
+def begin(path: pathlib.Path) -> None:
+    """Makes a bundle that is there an unfinished one, which does not run, until `finish`.
+
+    Else a kill while it is replaced would leave new weights under the former description.
+
+    Raises:
+        InputError: if that cannot be done.
+    """
+    if files.exists(path / _ABOUT):
+        files.remove(path / _ABOUT)
 
 
 def write_programs(
@@ -95,7 +108,7 @@ def finish(
     further: Sequence[str] = (),
     shared: Iterable[str] = _MODULES,
 ) -> None:
-    """Writes bundle.json and the modules of a bundle.
+    """Writes the modules of a bundle, then bundle.json, with which it is complete.
 
     Args:
         path: the bundle.
@@ -109,4 +122,4 @@ def finish(
         files.write_atomically(path / name, (package / name).read_bytes())
     for source in map(pathlib.Path, further):
         files.write_atomically(path / source.name, source.read_bytes())
-    files.write_json(path / "bundle.json", dict(about))
+    files.write_json(path / _ABOUT, dict(about))

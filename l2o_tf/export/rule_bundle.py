@@ -46,6 +46,7 @@ def write(
         "update": programs.rule_update(rule, params),
     }
     weights = {name: np.asarray(value) for name, value in rule.weights().items()}
+    bundle.begin(path)
     files.write_arrays(path / "weights.npz", weights)
     recipe = {"rule": rule.registered_name, "shapes": shapes, "options": rule.options()}
     about = {

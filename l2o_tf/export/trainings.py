@@ -127,6 +127,7 @@ def write(
     exported = {f"train_{w}": programs.train(prepare(w), images, weights) for w in widths}
     name = f"validate_{validation_width}"
     exported[name] = programs.validate(prepare(validation_width), images, weights)
+    bundle.begin(path)
     described = bundle.write_programs(path, exported)
     stacked = {n: tf.stack([rule.weights()[n] for rule in built]) for n in weights}
     initial = programs.initial(prepare(len(configs)), stacked)

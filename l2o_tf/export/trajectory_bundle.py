@@ -88,6 +88,7 @@ def write(
     path, names = pathlib.Path(directory), list(made)
     steps_per_call = min(extent.steps_per_call, extent.num_steps)
     described: dict[str, dict[str, Any]] = {}
+    bundle.begin(path)
     for g, group in enumerate(groups):
         optimizee = made[group.optimizee]
         exported = _programs(g, group.members[0][1], optimizee, extent.widths, steps_per_call)

@@ -42,12 +42,13 @@ class Curve(NamedTuple):
 def curve(runs: Sequence[Sequence[float]], num_steps: int) -> Curve:
     """The curve of runs with several seeds, smoothed over a twentieth of the steps.
 
-    One run that is too short, or that ends at more than twice the loss of its start, makes the
-    whole curve a diverged one. Of a loss below 0 that is more than its size above its start.
+    One run that is too short or has no losses, or that ends at more than twice the loss of its
+    start, makes the whole curve a diverged one. Of a loss below 0 that is more than its size above
+    its start.
     """
     window = max(1, num_steps // 20)
     smooth = [_trailing_means(np.asarray(losses, np.float64), window) for losses in runs]
-    if any(len(losses) < num_steps for losses in runs) or any(map(_rises, smooth)):
+    if any(len(losses) < max(1, num_steps) for losses in runs) or any(map(_rises, smooth)):
         return Curve(np.empty([0]), window, num_steps)
     return Curve(np.mean(smooth, axis=0), window, num_steps)
 
@@ -122,5 +123,5 @@ def _rises(smooth: np.ndarray) -> bool:
 def _trailing_means(losses: np.ndarray, window: int) -> np.ndarray:
     if len(losses) < window:
         return np.array([np.inf])
-    sums = np.cumsum(np.concatenate([[0.0], losses]))
-    return (sums[window:] - sums[:-window]) / window
+    # Not by differences of a running sum, which a single high loss leaves without digits.
+    return np.lib.stride_tricks.sliding_window_view(losses, window).mean(axis=-1)

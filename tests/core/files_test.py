@@ -201,6 +201,28 @@ def test_what_the_system_does_not_say(monkeypatch):
         files.exists("x")
 
 
+def test_a_directory_that_may_not_be_listed_is_not_an_empty_one(tmp_path, monkeypatch):
+    for name in ("closed", "open"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").touch()
+    listed = os.scandir
+
+    def refuse(path):
+        if os.path.basename(path) == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    refusal = f"^cannot use {tmp_path / 'closed'}: Permission denied$"
+    for ask in (lambda path: files.matching(path, "*"), files.is_taken):
+        with pytest.raises(errors.InputError, match=refusal):
+            ask(tmp_path / "closed")
+    assert files.matching(tmp_path, "*") == [tmp_path / "closed", tmp_path / "open"]
+    assert tmp_path / "open" / "x" in files.matching(tmp_path, "*/*")
+    assert files.matching(tmp_path / "absent", "*") == []
+    assert files.matching(tmp_path / "open" / "x", "*") == []
+
+
 def test_arrays_that_unpack_to_too_much_are_refused_unread(tmp_path, monkeypatch):
     files.write_arrays(tmp_path / "x.npz", {"a": np.zeros(10**6)}, compressed=True)
     assert files.read_array_headers(tmp_path / "x.npz") == {"a": ((10**6,), np.dtype(float))}

@@ -1,8 +1,10 @@
 """Processes that measure: what happens when one of them dies."""
 
+import concurrent.futures
 import functools
 import multiprocessing
 import os
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
@@ -48,6 +50,34 @@ def test_bad_input_of_a_process_is_that_of_the_command():
         with pool.open(2, (__name__, "of"), nothing) as measure:
             list(measure([-1]))
     assert not multiprocessing.active_children()
+
+
+class AtOnce(concurrent.futures.Executor):
+    """Has done nothing until it has been given 20 numbers; of every second one `failure` comes."""
+
+    def __init__(self, failure):
+        self._failure, self._futures = failure, []
+
+    def submit(self, function, number):
+        self._futures.append(concurrent.futures.Future())
+        if len(self._futures) == 20:
+            for i, future in enumerate(self._futures):
+                future.set_exception(self._failure) if i % 2 else future.set_result(i**2)
+        return self._futures[-1]
+
+
+@pytest.mark.parametrize(
+    "failure, message",
+    [(errors.InputError("negative"), "^negative$"), (BrokenProcessPool(), "was measured is kept")],
+)
+def test_what_is_measured_when_another_one_fails_is_handed_over(monkeypatch, failure, message):
+    executor, found = AtOnce(failure), []
+    monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", lambda *_, **__: executor)
+    with pytest.raises(errors.InputError, match=message):
+        with pool.open(20, (__name__, "of"), nothing) as measure:
+            for result in measure(range(20)):
+                found.append(result)
+    assert sorted(found) == [(i, i**2) for i in range(0, 20, 2)]
 
 
 def test_a_process_that_dies_is_one_line_and_leaves_no_others():

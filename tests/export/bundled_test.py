@@ -1,9 +1,14 @@
 """What `run_bundle.py` leaves behind, whenever it is killed, and what it does not write over."""
 
+import errno
 import gzip
 import importlib
+import os
+import pathlib
 import re
 import shutil
+import signal
+import subprocess
 import sys
 import zipfile
 
@@ -147,16 +152,58 @@ def test_lanes_are_those_that_there_are(bundled):
 @pytest.mark.parametrize("name", ["checkpoint.npz", "evaluation.npz", "results_0.zip"])
 def test_results_of_another_call_are_not_written_over(tmp_path, bundled, name):
     output, out, other = bundled("output"), tmp_path / "out", tmp_path / "other"
-    for directory in (out, other):
+    for directory in (out, other, tmp_path / "empty"):
         directory.mkdir()
     (other / "checkpoint.npz").touch()
-    with output.held(out), output.held(tmp_path / "new", other):
+    with output.held(tmp_path / "empty"), output.held(tmp_path / "new", other):
         pass
     (out / name).touch()
+    reason = f"{name} and no checkpoint.npz to go on from: choose another --out"
+    if name == "checkpoint.npz":
+        reason = f"the results of another call: go on from them with --resume={out} --out={out}, or"
     for resumed in (None, other):
-        with pytest.raises(output.InputError, match="results of another call.*--resume="):
+        with pytest.raises(output.InputError, match=f"^--out={out} holds {reason}"):
             with output.held(out, resumed):
                 pass
+    assert (out / name).exists()
+
+
+KILLED = """\
+import os, pathlib, signal, sys
+import output
+
+out = pathlib.Path(sys.argv[1])
+with output.held(out):
+    (out / sys.argv[2]).touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("name", ["evaluation.npz", "results_3.zip"])
+def test_a_call_that_was_killed_before_its_first_checkpoint_can_be_repeated(
+    tmp_path, bundled, name
+):
+    output, out = bundled("output"), tmp_path / "out"
+    script = [sys.executable, "-c", KILLED, str(out), name]
+    for _ in range(2):
+        result = subprocess.run(script, cwd=tmp_path / "bundle", capture_output=True)
+        assert result.returncode == -signal.SIGKILL, result.stderr
+        assert (out / name).exists()
+    refusal = f"^--resume={out} has no checkpoint.npz to go on from: start anew without --resume$"
+    with pytest.raises(output.InputError, match=refusal):
+        with output.held(out, out):
+            pass
+    with output.held(out):
+        # Else archives of a bundle of more lanes would stay beside the new ones.
+        assert not (out / name).exists()
+        for written in (name, "checkpoint.npz"):
+            (out / written).touch()
+    # What is finished is not taken for unfinished, even if its checkpoint is lost.
+    (out / "checkpoint.npz").unlink()
+    with pytest.raises(output.InputError, match=f"holds {name} and no checkpoint.npz"):
+        with output.held(out):
+            pass
+    assert (out / name).exists()
 
 
 def test_results_may_be_gone_on_from(tmp_path, bundled):
@@ -180,6 +227,36 @@ def test_two_processes_do_not_write_to_one_folder(tmp_path, bundled):
                 pass
     with output.held(tmp_path / "out"):
         pass
+
+
+@pytest.mark.parametrize(
+    "number, before, message",
+    [
+        (errno.ENOSPC, [], "No space left on device; make room and start again"),
+        (
+            errno.ENOSPC,
+            ["checkpoint.npz"],
+            "No space left on device; make room and go on with --resume='{0}' --out='{0}'",
+        ),
+        (errno.EACCES, [], "Permission denied; make it writable and start again"),
+    ],
+)
+def test_what_cannot_be_written_is_one_line(
+    tmp_path, bundled, monkeypatch, number, before, message
+):
+    out, saving = tmp_path / "my results", bundled("saving")
+    for name in ("results_0.zip", *before):
+        saving.replace(out / name, b"old")
+
+    def fail(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(bundled("output").InputError) as caught:
+        saving.replace(out / "results_0.zip", b"new")
+    assert str(caught.value) == f"cannot write {out}/results_0.zip: {message.format(out)}"
+    assert (out / "results_0.zip").read_bytes() == b"old"
+    assert {path.name for path in out.iterdir()} == {"results_0.zip", *before}
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, bundled):
@@ -208,18 +285,66 @@ def test_what_a_bundle_lacks_is_one_line(tmp_path, flags, images, message):
     pytest.importorskip("jax")
     from tests.export.running import refusal
 
+    write_bundle_without_runs(tmp_path / "bundle", images)
+    line = refusal(tmp_path / "bundle", f"--out={tmp_path / 'out'}", *flags)
+    assert re.search(message, line)
+    assert not (tmp_path / "out").exists()
+
+
+def write_bundle_without_runs(directory, images=b""):
     program = {"file": "program.mlir.gz", "inputs": [], "outputs": []}
     about = {
         "what": {"kind": "evaluate"},
+        "flags": {},
+        "fingerprints": {},
+        "num_steps": 1,
         "steps_per_call": 1,
         "data": {"data_0": {"file": "data_0.npz", "scale": 1.0}},
         "programs": {"init_0": program, "evaluate_0_2": program},
         "groups": [{"data": "data_0", "runs": []}],
     }
-    bundle.finish(tmp_path / "bundle", about, ["evaluating.py"])
-    (tmp_path / "bundle" / "program.mlir.gz").write_bytes(gzip.compress(b""))
+    bundle.finish(directory, about, ["evaluating.py"])
+    (directory / "program.mlir.gz").write_bytes(gzip.compress(b""))
+    np.savez(directory / "initial.npz")
     if images is not None:
-        (tmp_path / "bundle" / "data_0.npz").write_bytes(images)
-    line = refusal(tmp_path / "bundle", f"--out={tmp_path / 'out'}", *flags)
-    assert re.search(message, line)
+        (directory / "data_0.npz").write_bytes(images)
+
+
+def test_a_bundle_that_is_not_complete_is_one_line(tmp_path):
+    pytest.importorskip("jax")
+    from tests.export.running import refusal
+
+    write_bundle_without_runs(tmp_path / "bundle")
+    path = tmp_path / "bundle" / "bundle.json"
+    path.unlink()
+    line = refusal(tmp_path / "bundle", f"--out={tmp_path / 'out'}")
+    assert line == (
+        f"error: cannot read {path}: No such file or directory; export the bundle again"
+    )
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="/dev/full is of Linux")
+def test_a_full_disk_is_one_line_after_which_the_same_command_goes_on(tmp_path):
+    pytest.importorskip("jax")
+    from tests.export.running import refusal, run_bundle
+
+    write_bundle_without_runs(tmp_path / "bundle")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".checkpoint.npz").symlink_to("/dev/full")
+    line = refusal(tmp_path / "bundle", f"--out={out}")
+    path = out / "checkpoint.npz"
+    assert line == (
+        f"error: cannot write {path}: No space left on device; make room and start again"
+    )
+    assert {path.name for path in out.iterdir()} == {".lock", "evaluation.npz"}
+    run_bundle(tmp_path / "bundle", f"--out={out}")
+    assert path.exists()
+    (out / ".evaluation.npz").symlink_to("/dev/full")
+    before = (out / "evaluation.npz").read_bytes()
+    again = f"--resume={out} --out={out}"
+    line = refusal(tmp_path / "bundle", *again.split())
+    assert line.endswith(f": No space left on device; make room and go on with {again}")
+    assert (out / "evaluation.npz").read_bytes() == before
+    run_bundle(tmp_path / "bundle", *again.split())

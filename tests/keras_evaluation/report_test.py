@@ -78,6 +78,15 @@ def test_files_say_what_was_assessed(runs, tmp_path):
     assert "inf" in by_rule["gone"] and math.inf == found.cells["one"]["gone"].train
 
 
+def test_a_task_that_no_optimizer_can_train_is_one_of_divergences(runs, tmp_path):
+    none = {key: run(0.01, diverged_at=1) for key in runs if key.task == "one"}
+    none = {key: found._replace(losses=[]) for key, found in none.items()}
+    found = report.write(tmp_path, runs | none, KINDS)
+    for label, cell in found.cells["one"].items():
+        assert (cell.diverged, cell.train, cell.speed_up, cell.steps) == (2, math.inf, 0, None)
+        assert found.cells["two"][label].diverged == (label == "gone")
+
+
 def changed(runs, losses):
     """Trainings with other losses of a task and an optimizer, in training and after it."""
     return {

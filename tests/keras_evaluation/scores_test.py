@@ -34,6 +34,22 @@ def test_divergence_counts_as_no_speed():
     assert not scores.curve([[1.0, 0.5, 1.9]], 3).diverged  # Minibatches differ.
 
 
+def test_runs_without_any_loss_have_diverged():
+    """As all of a task do whose first loss is not finite."""
+    gone = scores.curve([[], []], 0)
+    assert gone.diverged and gone.final == math.inf
+    assert scores.speed_up(gone, gone) == 0
+
+
+def test_a_high_loss_hides_none_that_follow():
+    losses = np.exp(-0.05 * np.arange(200))
+    losses[30] = 1e18
+    found = scores.curve([losses], 200)
+    assert not found.diverged
+    expected = [losses[i - 10 : i].mean() for i in range(41, 201)]
+    np.testing.assert_allclose(found.losses[31:], expected, rtol=1e-12)
+
+
 def test_a_loss_below_zero_that_falls_has_not_diverged():
     """Such as a cosine similarity, which Keras' loss takes the negative of."""
     falls, rises = np.linspace(-0.6, -0.95, 100), np.linspace(-0.6, 0.8, 100)

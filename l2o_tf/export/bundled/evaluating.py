@@ -130,7 +130,11 @@ class Work:
     # Files.
 
     def write(self) -> None:
-        """Writes the runs that are done, then the checkpoint that goes on from them."""
+        """Writes the runs that are done, then the checkpoint that goes on from them.
+
+        Raises:
+            InputError: as `saving.replace`.
+        """
         about = self._bundle.about
         kept = {name: about[name] for name in ("what", "flags", "fingerprints")}
         losses = {str(i): value for i, value in self._done.items()}

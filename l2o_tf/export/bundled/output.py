@@ -13,8 +13,10 @@ except ImportError:  # Windows: nothing is locked.
     fcntl = None
 
 CHECKPOINT = "checkpoint.npz"
-_RESULTS = (CHECKPOINT, "evaluation.npz", "results_*.zip")
+_RESULTS = ("evaluation.npz", "results_*.zip")
 _LOCK = ".lock"
+_UNFINISHED = b"no checkpoint yet\n"  # In the lock file, of a call that has just begun.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # What the system says where it has no locks, such as some network file systems.
 _LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 
@@ -45,14 +47,30 @@ def reading(path: pathlib.Path, remedy: str = "start anew in another --out") -> 
     try:
         yield
     except Exception as error:  # Damage surfaces as any of a dozen types from zipfile and NumPy.
-        raise InputError(f"cannot read {path}: {error}; {remedy}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read {path}: {reason}; {remedy}") from error
+
+
+def unwritable(path: pathlib.Path, error: OSError) -> InputError:
+    """What to say where a file of results cannot be written: how to go on without them."""
+    mend = "make room" if error.errno in _NO_ROOM else "make it writable"
+    has_checkpoint = (path.parent / CHECKPOINT).is_file()
+    go_on = f"go on with {_resuming(path.parent)}" if has_checkpoint else "start again"
+    return InputError(f"cannot write {path}: {error.strerror}; {mend} and {go_on}")
+
+
+def _resuming(directory: pathlib.Path) -> str:
+    """The flags that go on from the results of a folder, in it."""
+    name = shlex.quote(str(directory))
+    return f"--resume={name} --out={name}"
 
 
 @contextlib.contextmanager
 def held(directory: pathlib.Path, resumed: pathlib.Path | None = None) -> Iterator[None]:
     """Holds a folder for the results of this process while its body runs.
 
-    The lock file stays afterwards: to remove it would let two processes lock two files of one name.
+    Results of a call that was killed before its first checkpoint are removed, as nothing can go on
+    from them; others without a checkpoint, such as copied ones, stay.
 
     Args:
         directory: where results go; created if needed.
@@ -64,24 +82,60 @@ def held(directory: pathlib.Path, resumed: pathlib.Path | None = None) -> Iterat
     """
     if resumed is not None and not (resumed / CHECKPOINT).is_file():
         raise InputError(
-            f"--resume={resumed} has no {CHECKPOINT} to go on from: start anew in another --out"
+            f"--resume={resumed} has no {CHECKPOINT} to go on from: start anew without --resume"
         )
+    with _locked(directory) as lock:
+        # Once it is locked: another process may have written here in the meantime.
+        if resumed is None or resumed.resolve() != directory.resolve():
+            _begin(directory, lock)
+        try:
+            yield
+        finally:
+            if (directory / CHECKPOINT).is_file():
+                with contextlib.suppress(OSError):  # Beside a checkpoint it says nothing.
+                    os.ftruncate(lock, 0)
+
+
+def _begin(directory: pathlib.Path, lock: int) -> None:
+    """Takes a folder for the results of a call that does not go on from what is in it."""
+    name = shlex.quote(str(directory))
+    if (directory / CHECKPOINT).exists():
+        raise InputError(
+            f"--out={name} holds the results of another call: go on from them with "
+            f"{_resuming(directory)}, or choose another --out"
+        )
+    found = [path for pattern in _RESULTS for path in directory.glob(pattern)]
+    if found and not os.fstat(lock).st_size:
+        raise InputError(
+            f"--out={name} holds {found[0].name} and no {CHECKPOINT} to go on from: choose another "
+            "--out"
+        )
+    with _writing(directory):
+        for path in found:
+            path.unlink()
+        os.write(lock, _UNFINISHED)
+
+
+@contextlib.contextmanager
+def _writing(directory: pathlib.Path) -> Iterator[None]:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        yield
     except OSError as error:
         raise InputError(f"cannot write to --out={directory}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _locked(directory: pathlib.Path) -> Iterator[int]:
+    """Yields the lock file of a folder, which is created if needed, as it is locked.
+
+    It stays afterwards: to remove it would let two processes lock two files of one name.
+    """
+    with _writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         _lock(descriptor, directory)
-        # Once it is locked: another process may have written here in the meantime.
-        is_resumed = resumed is not None and resumed.resolve() == directory.resolve()
-        if not is_resumed and any(any(directory.glob(pattern)) for pattern in _RESULTS):
-            name = shlex.quote(str(directory))
-            raise InputError(
-                f"--out={name} holds the results of another call: go on from them with "
-                f"--resume={name} --out={name}, or choose another --out"
-            )
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

@@ -29,6 +29,9 @@ def write(
         lanes: all lanes.
         metas: for each lane, what it trains on from, by name.
         about: the contents of bundle.json.
+
+    Raises:
+        InputError: as `saving.replace`.
     """
     count = min(_MAX_ARCHIVES, len(lanes))
     for i in range(count):

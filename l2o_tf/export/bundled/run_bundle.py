@@ -53,9 +53,11 @@ class Bundle:
         """Reads the bundle; its images from the folder `data` if that is given.
 
         Raises:
-            InputError: if images are not there.
+            InputError: if the bundle is not complete, or images are not there.
         """
-        self.about = json.loads((HERE / "bundle.json").read_text())
+        path = HERE / "bundle.json"
+        with output.reading(path, "export the bundle again"):
+            self.about = json.loads(path.read_text())
         self._tf32, self._folder = tf32, pathlib.Path(data) if data else HERE
         self._programs: dict[str, Program] = {}
         self._data: dict[str, list[jax.Array]] = {}
@@ -104,7 +106,8 @@ def work(bundle: Bundle, options: argparse.Namespace) -> None:
     """Does what the bundle has, as far as the time allows.
 
     Raises:
-        InputError: if the folder of the results, or that to go on from, cannot be used.
+        InputError: if the folder of the results, or that to go on from, cannot be used, or results
+            cannot be written.
     """
     module = importlib.import_module(_WORK[bundle.about["what"]["kind"]])
     resumed = pathlib.Path(options.resume) if options.resume else None

@@ -1,5 +1,6 @@
 """Files that are never half written."""
 
+import contextlib
 import io
 import json
 import os
@@ -18,18 +19,27 @@ def under(arrays: Arrays, prefix: str) -> Arrays:
 
 
 def replace(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file under another name first; the disk has it before what is written next."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes a file under another name first; the disk has it before what is written next.
+
+    Raises:
+        InputError: if it cannot be written; the one that was there stays.
+    """
     temporary = path.with_name(f".{path.name}")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise output.unwritable(path, error) from error
 
 
 def save(path: pathlib.Path, arrays: Arrays, about: Any) -> None:
-    """Writes arrays by name, and JSON values under the name "about"."""
+    """Writes arrays by name, and JSON values under the name "about"; raises as `replace`."""
     buffer = io.BytesIO()
     np.savez(buffer, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
     replace(path, buffer.getvalue())

@@ -50,7 +50,11 @@ class Work:
         self._training.advance()
 
     def write(self) -> None:
-        """Writes the results, then the checkpoint that goes on from them."""
+        """Writes the results, then the checkpoint that goes on from them.
+
+        Raises:
+            InputError: as `saving.replace`.
+        """
         self._training.save()
         results.write(self._out, self._lanes, self._metas, self._about)
 
