@@ -1,4 +1,5 @@
 import json
+import types
 
 import pytest
 
@@ -7,11 +8,58 @@ from l2o_tf.benchmarks import evaluation, measuring, replicas, scaling
 from l2o_tf.core import errors, flags
 
 
-def test_cpu_time_and_wall_time_are_per_step():
-    measured = measuring.measure(lambda: sum(range(10**6)), num_steps=2)
-    assert 0 < measured.cpu_ms < 1000 and 0 < measured.wall_ms < 1000
-    again = measuring.medians({"a": lambda: None}, 1, 3)["a"]
-    assert again.wall_ms < measured.wall_ms
+class Clocks:
+    """Seconds that pass as tests want it: on the wall, in the process and in the kernel for it."""
+
+    def __init__(self):
+        self.wall, self.user, self.system = 100.0, 10.0, 1.0
+
+    def work(self, wall, user, system):
+        self.wall += wall
+        self.user += user
+        self.system += system
+
+    def getrusage(self, who):
+        assert who == "this process"
+        return types.SimpleNamespace(ru_utime=self.user, ru_stime=self.system)
+
+
+@pytest.fixture
+def clocks(monkeypatch):
+    found = Clocks()
+    time = types.SimpleNamespace(perf_counter=lambda: found.wall)
+    resource = types.SimpleNamespace(RUSAGE_SELF="this process", getrusage=found.getrusage)
+    monkeypatch.setattr(measuring, "time", time)
+    monkeypatch.setattr(measuring, "resource", resource)
+    return found
+
+
+def test_cpu_time_and_wall_time_are_per_step(clocks):
+    measured = measuring.measure(lambda: clocks.work(wall=1, user=1.5, system=0.5), num_steps=4)
+    # One second of two busy threads.
+    assert measured == measuring.Measurement(cpu_ms=500, wall_ms=250)
+
+
+def test_functions_are_timed_in_turn_and_the_median_repetition_counts(clocks):
+    order = []
+    # On the wall and of the CPUs; the medians are of different repetitions: 3 and 5, 16 and 7.
+    seconds = {
+        "a": iter([(9, 2), (3, 8), (1, 5), (2, 1), (20, 30)]),
+        "b": iter([(4, 9), (16, 6), (64, 7), (32, 5), (8, 40)]),
+    }
+
+    def function(name):
+        def run():
+            order.append(name)
+            wall, cpu = next(seconds[name])
+            clocks.work(wall, user=cpu, system=0)
+
+        return run
+
+    measured = measuring.medians({name: function(name) for name in "ab"}, 2, repetitions=5)
+    assert order == ["a", "b"] * 5
+    assert measured["a"] == measuring.Measurement(cpu_ms=2500, wall_ms=1500)
+    assert measured["b"] == measuring.Measurement(cpu_ms=3500, wall_ms=8000)
 
 
 def test_threads_that_the_environment_gives_are_recorded(monkeypatch):

@@ -71,6 +71,18 @@ def test_gradient_descent_has_cosine_1_and_events_come_when_due(tmp_path):
         assert events["update_norm/model"][step] == pytest.approx(0.1 * norm)
 
 
+def test_updates_come_without_weight_decay():
+    variable = keras.Variable([4.0])
+    optimizer = l2o_tf.LearnedOptimizer("sgd:0.1", weight_decay=0.5)
+    seen = []
+    optimizer.monitor = lambda *of_step: seen.append(of_step)
+    optimizer.apply([tf.constant([1.0])], [variable])
+    (((gradient,), (update,)),) = seen
+    np.testing.assert_allclose([gradient, update], [[1.0], [-0.1]], rtol=1e-6)
+    # Decay takes a half of 4.
+    np.testing.assert_allclose(variable, [4 - 2 - 0.1], rtol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["input", "deferred"])
 def test_compiled_by_xla(kind, tmp_path):
     """As Keras does it by itself where there is a GPU."""

@@ -11,7 +11,9 @@ import sys
 import pytest
 
 from l2o_tf import cli
-from l2o_tf.core import errors, flags, shipped
+from l2o_tf.core import errors, flags, processes, shipped
+from l2o_tf.evaluation.config import EvaluateConfig, SelectConfig, TuneConfig
+from l2o_tf.run.config import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,3 +254,30 @@ def test_home_directories_and_commas_in_names(monkeypatch):
     assert config == Paths("/home/me/a,b", ("/home/me/a,b", "x=/home/me/c", "d=e~", "/home/me"))
     typed = shlex.split(flags.to_flags(config))
     assert cli.parse(Paths, ["p", *typed]) == config
+
+
+@pytest.mark.parametrize(
+    "config, shares",
+    [
+        (TrainConfig(workdir="x", deterministic=True), False),
+        (TrainConfig(workdir="x", seeds=(0, 1)), True),
+        (TrainConfig(workdir="x", seeds=(0, 1), jobs=2), True),
+        (EvaluateConfig(rules=("adam",), workdir="x", tf32=True), False),
+        (EvaluateConfig(rules=("adam",), workdir="x", jobs=2), True),
+        (SelectConfig(runs=("run",), workdir="x"), False),
+        (SelectConfig(runs=("run",), workdir="x", jobs=2), True),
+        (TuneConfig(), False),  # It has neither flag.
+    ],
+)
+def test_the_gpu_is_shared_by_commands_that_start_others_before_it_is_opened(
+    monkeypatch, config, shares
+):
+    from l2o_tf.core import devices
+
+    called = []
+    monkeypatch.setattr(processes, "share_gpu", lambda: called.append("share"))
+    monkeypatch.setattr(cli, "prepare", lambda plugins: called.append(("prepare", plugins)))
+    monkeypatch.setattr(devices, "set_up", lambda *how: called.append(("set up", *how)))
+    cli.prepare_as(config)
+    expected = [("prepare", config.plugins), ("set up", config.deterministic, config.tf32)]
+    assert called == (["share", *expected] if shares else expected)

@@ -98,6 +98,21 @@ def test_the_options_of_keras_mean_what_they_mean_for_keras_adam(options):
     np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("by", ["var_names", "var_list"])
+def test_variables_that_are_excluded_from_weight_decay_rest(by):
+    for optimizer in (
+        l2o_tf.LearnedOptimizer("sgd:1.0", 0.5, weight_decay=0.1),
+        keras.optimizers.SGD(0.5, weight_decay=0.1),
+    ):
+        kernel, bias = keras.Variable([2.0], name="kernel"), keras.Variable([4.0], name="bias")
+        excluded = {"var_names": ["bias"], "var_list": [bias]}[by]
+        optimizer.exclude_from_weight_decay(**{by: excluded})
+        for steps in (1, 2):
+            optimizer.apply([tf.zeros([1]), tf.zeros([1])], [kernel, bias])
+            np.testing.assert_allclose(kernel, [2 * (1 - 0.5 * 0.1) ** steps], rtol=1e-6)
+            np.testing.assert_array_equal(bias, [4])
+
+
 def test_variables_of_other_dtypes():
     expected = trajectory(adam(), dtype="float64", dense=True)
     np.testing.assert_allclose(trajectory(learned(), dtype="float64"), expected, atol=2e-6)
@@ -490,6 +505,21 @@ def test_the_learning_rate_falls_along_a_cosine():
             l2o_tf.LearnedOptimizer("sgd:1.0", **options)
     with pytest.raises(errors.InputError, match="max_relative_update='0.1' must be a positive"):
         l2o_tf.LearnedOptimizer("sgd:1.0", max_relative_update="0.1")
+
+
+def test_the_cosine_counts_minibatches_where_gradients_are_accumulated():
+    variable = keras.Variable([0.0])
+    optimizer = l2o_tf.LearnedOptimizer("sgd:1.0", total_steps=8, gradient_accumulation_steps=2)
+    places = [0.0]
+    for _ in range(10):
+        optimizer.apply([tf.constant([-1.0])], [variable])
+        places.append(float(variable.numpy()[0]))
+    # Every second minibatch takes a step, with the rate of its own number: 0.9619, 0.6913, 0.3087,
+    # 0.0381 at 1, 3, 5, 7, and 0 at 9, after the end.
+    minibatch = np.arange(10)
+    rates = (1 + np.cos(np.pi * np.minimum(minibatch, 8) / 8)) / 2
+    expected = np.where(minibatch % 2 == 1, rates, 0)
+    np.testing.assert_allclose(np.diff(places), expected, rtol=0, atol=1e-6)
 
 
 def test_what_it_says_of_a_rule_it_says_once(caplog):

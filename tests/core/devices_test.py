@@ -1,4 +1,4 @@
-"""What devices are called."""
+"""What devices are called, and how they compute."""
 
 import pytest
 import tensorflow as tf
@@ -28,3 +28,15 @@ def test_products_are_exact_unless_rounding_is_asked_for():
     for tf32 in (True, False):
         devices.set_up(deterministic=False, tf32=tf32)
         assert tf.config.experimental.tensor_float_32_execution_enabled() == tf32
+
+
+def test_operations_give_the_same_bits_only_where_that_is_asked_for(monkeypatch):
+    asked = []
+    experimental = tf.config.experimental
+    # Nothing can undo it within a process.
+    monkeypatch.setattr(experimental, "enable_op_determinism", lambda: asked.append(True))
+    tf32 = experimental.tensor_float_32_execution_enabled()
+    devices.set_up(deterministic=False, tf32=tf32)
+    assert not asked
+    devices.set_up(deterministic=True, tf32=tf32)
+    assert asked == [True]
