@@ -3,6 +3,7 @@
 import functools
 
 from l2o_tf import cli
+from l2o_tf.core import processes
 from l2o_tf.keras_evaluation.config import KerasReportConfig
 
 DESCRIPTION = """\
@@ -24,6 +25,8 @@ def main(config: KerasReportConfig) -> None:
     """Runs the command."""
     # Late, because --help and a wrong flag must not wait for TensorFlow.
     prepare = functools.partial(cli.prepare, config.plugins)
+    if config.jobs > 1:
+        processes.share_gpu()  # With the processes that it starts.
     prepare()
     from l2o_tf.keras_evaluation import session
 

@@ -10,9 +10,10 @@ import sys
 
 import pytest
 
-from l2o_tf import cli
+from l2o_tf import cli, keras_report
 from l2o_tf.core import errors, flags, processes, shipped
 from l2o_tf.evaluation.config import EvaluateConfig, SelectConfig, TuneConfig
+from l2o_tf.keras_evaluation.config import KerasReportConfig
 from l2o_tf.run.config import TrainConfig
 
 
@@ -281,3 +282,15 @@ def test_the_gpu_is_shared_by_commands_that_start_others_before_it_is_opened(
     cli.prepare_as(config)
     expected = [("prepare", config.plugins), ("set up", config.deterministic, config.tf32)]
     assert called == (["share", *expected] if shares else expected)
+
+
+@pytest.mark.parametrize("jobs, expected", [(1, ["prepare"]), (2, ["share", "prepare"])])
+def test_a_report_shares_the_gpu_with_its_processes(monkeypatch, jobs, expected):
+    from l2o_tf.keras_evaluation import session
+
+    called = []
+    monkeypatch.setattr(processes, "share_gpu", lambda: called.append("share"))
+    monkeypatch.setattr(cli, "prepare", lambda plugins: called.append("prepare"))
+    monkeypatch.setattr(session, "report_on", lambda *_: None)
+    keras_report.main(KerasReportConfig(rules=("dm",), jobs=jobs, workdir="report"))
+    assert called == expected
