@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How many images a rule is chosen on: snapshots of L2O-DM and L2O-DM-IL with the drift of the package,
+# How many images a rule is chosen on: snapshots of L2O-DM and L2O-DM-IL with a drift of 2e-4,
 # on the 5,000 held-out images of MNIST and on 10,000, as many as the test has; half an hour on two
 # cores.
 #   run_scripts/images.sh [FLAGS]     FLAGS are those of evaluate, such as --data_dir=DIR
