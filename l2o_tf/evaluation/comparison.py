@@ -57,6 +57,7 @@ class Comparison(NamedTuple):
         reasons: why they differ or why it is undecided; empty if they agree.
         seeds: how many seeds on each side would decide if means and spread stay as they are;
             None if it is decided, or no number up to `MAX_SEEDS` would.
+        num_lacking: the number of windows beyond the tolerance in which not every run is finite.
     """
 
     a: sources.Source
@@ -69,6 +70,7 @@ class Comparison(NamedTuple):
     verdict: Verdict
     reasons: tuple[str, ...]
     seeds: int | None
+    num_lacking: int
 
     @property
     def name(self) -> str:
@@ -152,12 +154,13 @@ def compare(
         else:
             needed = _seeds_for_interval(a, b, overall, tolerance)
             seeds = None if needed is None or seeds is None else max(needed, seeds)
-    apart = ~_complete(a, b) & (np.abs(difference) > tolerance)
-    if apart.any():
+    num_lacking = int((~_complete(a, b) & (np.abs(difference) > tolerance)).sum())
+    if num_lacking:
         open_question.append(
-            f"{apart.sum()} windows in which runs are missing or not finite differ by more than "
+            f"{num_lacking} windows in which runs are missing or not finite differ by more than "
             f"{tolerance:g}"
         )
+        seeds = seeds or None  # More of the same leave such windows.
     if differ:
         verdict, reasons = Verdict.DIFFER, differ
     elif open_question:
@@ -175,6 +178,7 @@ def compare(
         verdict,
         tuple(reasons),
         seeds if verdict is Verdict.UNDECIDED else None,
+        num_lacking,
     )
 
 
@@ -204,7 +208,7 @@ def _divergence(a: sources.Source, b: sources.Source) -> tuple[list[str], list[s
         return [], [], 0
     times = np.unique(np.concatenate([a.diverged_at, b.diverged_at]))
     # Nobody knows what a shorter side would have done later.
-    times = times[times <= min(side.steps.max(initial=0) for side in (a, b))]
+    times = times[times <= min(map(_end, (a, b)))]
     if not times.size:
         return [], [], 0
     counts = [[int((side.diverged_at <= time).sum()) for side in (a, b)] for time in times]
@@ -226,6 +230,10 @@ def _divergence(a: sources.Source, b: sources.Source) -> tuple[list[str], list[s
         if _fisher(grown, (seeds, seeds)) < 1 - LEVEL:
             return [], [f"{said(counts[-1])}, which may be chance"], int(seeds)
     return [], [f"{said(counts[-1])}, which may be chance"], None
+
+
+def _end(source: sources.Source) -> int:
+    return source.steps.max(initial=0) if source.end is None else source.end
 
 
 def _fisher(counts, sizes) -> float:

@@ -107,6 +107,8 @@ def _sentence(one: comparison.Comparison) -> str:
             advice = f"about {one.seeds} seeds would decide"
     elif np.isnan(one.overall):
         advice = "no number of seeds decides while runs diverge in the first window"
+    elif one.num_lacking:
+        advice = "no number of seeds decides while runs are missing there"
     elif np.isnan(one.overall_half_width):
         advice = "evaluate at least two seeds on one side"
     elif max(one.a.runs_per_row, one.b.runs_per_row) > 1:

@@ -30,6 +30,8 @@ class Source(NamedTuple):
             None where unknown.
         notes: what a reader of a comparison should know, such as the data.
         unit: what `steps` counts: "step" or "epoch".
+        end: the last step of the longest run, which may be in no whole window; None where it is
+            that of the last one.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Source(NamedTuple):
     diverged_at: np.ndarray | None
     notes: tuple[str, ...]
     unit: str = "step"
+    end: int | None = None
 
 
 Key = tuple[str, str]  # (rule, optimizee)
@@ -314,6 +317,7 @@ def _from_losses(
         runs_per_row=1,
         diverged_at=np.array([steps[0] + 1 if steps.size else np.inf for steps in bad], float),
         notes=notes,
+        end=max(map(len, losses)),
     )
 
 

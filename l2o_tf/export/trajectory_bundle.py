@@ -88,10 +88,10 @@ def write(
     path, names = pathlib.Path(directory), list(made)
     steps_per_call = min(extent.steps_per_call, extent.num_steps)
     described: dict[str, dict[str, Any]] = {}
-    bundle.begin(path)
     for g, group in enumerate(groups):
         optimizee = made[group.optimizee]
         exported = _programs(g, group.members[0][1], optimizee, extent.widths, steps_per_call)
+        bundle.begin(path)  # Where the first can be exported, so can the others.
         described.update(bundle.write_programs(path, exported))
     recipes = [_recipe(group, names.index(group.optimizee), seeds_of_runs) for group in groups]
     arrays = {**_first_params(made.values(), seeds_of_runs), **_weights(groups)}

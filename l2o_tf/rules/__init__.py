@@ -1,7 +1,9 @@
 """Update rules by name: `create("adam", learning_rate=0.01)`, `from_spec("adam:0.01")`."""
 
+import contextlib
 import inspect
 import json
+from collections.abc import Iterator
 from typing import Any, cast
 
 import sonnet as snt
@@ -29,6 +31,7 @@ __all__ = [
     "names",
     "recipe",
     "register",
+    "symbolic",
     "symbolic_weights",
     "tunable_names",
     "with_options",
@@ -48,17 +51,24 @@ def create(name: str, *args: Any, **options: Any) -> UpdateRule:
     Raises:
         InputError: for an unknown name, and options of another type or out of their range.
     """
-    option_types.check(name, options, _rule_class(name).option_types())
+    option_types.check(name, options, _rule_class(name).option_parameters())
     return RULES.create(name, *args, **options)
 
 
-def symbolic_weights(name: str, **options: Any) -> Weights:
-    """The weights of the rule that `create` makes of this, without the memory that they take.
+@contextlib.contextmanager
+def symbolic() -> Iterator[None]:
+    """Lets rules be created for the shapes of their weights, which take no memory then.
 
     What a person types and what a damaged file holds may ask for more than there is.
     """
     snt.Module()  # Sonnet checks with the first module of a process that TensorFlow is eager.
     with tf.Graph().as_default():
+        yield
+
+
+def symbolic_weights(name: str, **options: Any) -> Weights:
+    """The weights of the rule that `create` makes of this, see `symbolic`."""
+    with symbolic():
         return create(name, **options).weights()
 
 
@@ -148,7 +158,7 @@ def with_options(rule: UpdateRule, **changes: Any) -> UpdateRule:
             f"a rule {type(rule).__name__} cannot be created again: give the class a name with"
             " l2o_tf.rules.register"
         )
-    known = list(dict.fromkeys([*rule.options(), *rule.option_types()]))
+    known = list(dict.fromkeys([*rule.options(), *rule.option_parameters()]))
     unknown = changes.keys() - set(known)
     if unknown:
         raise errors.InputError(

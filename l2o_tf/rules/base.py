@@ -83,10 +83,10 @@ class UpdateRule(snt.Module):
         return {}
 
     @classmethod
-    def option_types(cls) -> dict[str, Any]:
-        """Annotations of the constructor's arguments, which `options()` may leave out, by name."""
-        arguments = inspect.signature(cls.__init__).parameters.items()
-        return {key: a.annotation for key, a in arguments if key not in ("self", "seed", "name")}
+    def option_parameters(cls) -> dict[str, inspect.Parameter]:
+        """The constructor's arguments, which `options()` may leave out at their defaults."""
+        arguments = inspect.signature(cls.__init__).parameters
+        return {key: a for key, a in arguments.items() if key not in ("self", "seed", "name")}
 
     def keras_route(self) -> dict[str, list[str]]:
         """Which variables of a Keras model it leaves to formulas: the default of `route` there."""

@@ -5,7 +5,7 @@ features-major, [features, num_coordinates], over the coordinates of all tensors
 tensors' GRUs are one batch [units, num_tensors].
 """
 
-import dataclasses
+import inspect
 import math
 from typing import Any, NamedTuple
 
@@ -113,8 +113,8 @@ class HierarchicalRNN(base.UpdateRule):
         return self.settings.values()
 
     @classmethod
-    def option_types(cls):
-        return {field.name: field.type for field in dataclasses.fields(Options)}
+    def option_parameters(cls):
+        return dict(inspect.signature(Options).parameters)
 
     def init_tensors(
         self, params: Params, seed: seeds.Seed | None, weights: base.Weights

@@ -23,10 +23,11 @@ class LSTMState(NamedTuple):
     cell: tf.Tensor
 
 
-def check_units(units: Sequence[int]) -> None:
-    """Raises InputError unless there is a layer and each has at least one unit."""
-    if not units or min(units) < 1:
-        raise errors.InputError(f"units must be one or more positive integers, got {list(units)}")
+def check_units(units: Sequence[int], fewest_layers: int = 0) -> None:
+    """Raises InputError unless there are so many layers and each has at least one unit."""
+    if len(units) < fewest_layers or min(units, default=1) < 1:
+        expected = "one or more positive integers" if fewest_layers else "positive integers"
+        raise errors.InputError(f"units must be {expected}, got {list(units)}")
 
 
 def initial_weights(
@@ -40,7 +41,7 @@ def initial_weights(
     Args:
         seed: int32 [2].
         num_features: features per coordinate.
-        units: hidden units of each LSTM layer.
+        units: hidden units of each LSTM layer, of which legacy files may have none.
         num_projected: units of a linear layer before the LSTM; none for no such layer.
 
     Returns:
@@ -49,7 +50,7 @@ def initial_weights(
         `input_projection/w` [num_features, num_projected], `input_projection/b`.
 
     Raises:
-        InputError: if there is no layer, or a number of units is not positive.
+        InputError: if a number of units is not positive.
     """
     check_units(units)
     if num_projected is not None and num_projected < 1:

@@ -81,7 +81,7 @@ class RecurrentRule(base.CoordinatewiseRule):
 
     @property
     def differentiator(self):
-        return _Differentiator(self)
+        return _Differentiator(self) if self.units else None
 
     @loops.compiled
     def feature_sequence(

@@ -68,7 +68,7 @@ class CoordinatewiseRNN(base.CoordinatewiseRule):
             InputError: unless 0 < low <= high, and if there is no layer or one without units.
         """
         check_lr_range(init_lr_range)
-        recurrent.check_units(units)
+        recurrent.check_units(units, fewest_layers=1)
         self.units = tuple(units)
         self.init_lr_range = tuple(init_lr_range)
         self.dynamic_output_scale = dynamic_output_scale

@@ -107,12 +107,15 @@ def fresh_rule(config: TrainConfig) -> rules.UpdateRule:
         InputError: if there is none, or if --rule_options do not fit it or ask for too much.
     """
     options, name = config.options_of_rule(), rules.find(config.rule)
+
+    def create():
+        return rules.create_learned(name, seeds.make_seed(config.seed, "rule"), **options)
+
     try:
-        symbolic = rules.symbolic_weights(name, **options)
-        size = sum(math.prod(value.shape) for value in symbolic.values())
+        with rules.symbolic():
+            size = sum(math.prod(value.shape) for value in create().weights().values())
         if size <= _MAX_WEIGHTS:
-            seed = seeds.make_seed(config.seed, "rule")
-            return rules.create_learned(name, seed, **options)
+            return create()
     except errors.InputError:
         raise
     except Exception as error:  # Wrong options surface as errors of Python or of TensorFlow.

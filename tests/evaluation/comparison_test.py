@@ -187,6 +187,16 @@ def test_what_diverges_after_the_end_of_the_other_side_does_not_count():
         assert comparison.compare(make(np.zeros([5, 3])), diverging).verdict is verdict
 
 
+def test_what_diverges_after_the_last_whole_window_counts():
+    whole = make(np.zeros([10, 10]))._replace(end=1050)
+    late = make(np.zeros([10, 10]), diverged_at=[1031] * 8 + [np.inf] * 2)._replace(end=1050)
+    compared = comparison.compare(late, whole)
+    assert compared.reasons == ("8 of 10 runs diverge against 0 of 10",)
+    longer = make(np.zeros([10, 30]))._replace(end=3000)  # That of the other side has stopped.
+    assert comparison.compare(late, longer).verdict is Verdict.DIFFER
+    assert comparison.compare(late, make(np.zeros([10, 10]))._replace(end=1000)).reasons == ()
+
+
 def test_windows_in_which_runs_are_missing_do_not_agree_unseen():
     def lacking(shift, num_windows):
         values = np.zeros([4, 5])
@@ -200,6 +210,9 @@ def test_windows_in_which_runs_are_missing_do_not_agree_unseen():
     assert compared.reasons == (
         "4 windows in which runs are missing or not finite differ by more than 0.25",
     )
+    assert (compared.seeds, compared.num_lacking) == (None, 4)
+    text = comparison_report.summary([compared], ("a", "b"), 0.25)
+    assert "than 0.25; no number of seeds decides while runs are missing there." in text
     assert comparison.compare(lacking(0.0, 1), lacking(0.1, 1)).verdict is Verdict.AGREE
 
 

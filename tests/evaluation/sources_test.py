@@ -24,6 +24,7 @@ def test_results_directory(tmp_path):
     dm = read["dm", "mlp"]
     assert (dm.name, dm.notes) == ("dm on mlp", ("mnist/test",))
     assert (dm.runs_per_row, dm.unit, dm.diverged_at.tolist()) == (1, "step", [np.inf] * 2)
+    assert (dm.end, read["tuned:adam", "mlp"].end) == (300, 150)
     np.testing.assert_array_equal(dm.steps, [100, 200, 300])
     np.testing.assert_allclose(dm.values, [[0, 0, 0], [1, 1, 1]], atol=1e-6)
     assert read["tuned:adam", "mlp"].diverged_at.tolist() == [1]

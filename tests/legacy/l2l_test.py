@@ -12,9 +12,12 @@ import pytest
 import tensorflow as tf
 
 from l2o_tf import rules
-from l2o_tf.core import errors
+from l2o_tf.core import errors, seeds
 from l2o_tf.legacy import l2l
+from l2o_tf.training import meta_loss, unrolls
+from l2o_tf.training.segment import Segment
 from tests import reference
+from tests.training import problems
 
 DM_SHAPES = {
     "lstm_1/w_gates": (22, 80),
@@ -150,6 +153,23 @@ def test_any_consistent_layers_are_accepted(tmp_path, layers):
     shapes |= {"linear/w": (inputs, 1), "linear/b": (1,)}
     l2l.write(tmp_path / "file", _weights(shapes))
     assert _shapes(l2l.read(tmp_path / "file")) == shapes
+
+
+def test_a_rule_without_layers_is_a_rate_that_can_be_trained_on(tmp_path):
+    """The network of the legacy problem "simple"."""
+    l2l.write(tmp_path / "file", {"linear/w": np.float32([[0.5]]), "linear/b": np.float32([0.1])})
+    rule, params = l2l.load_rule(tmp_path / "file"), [tf.zeros([3])]
+    updates, _ = rule.update([tf.constant([1.0, 2.0, -4.0])], rule.init(params), params)
+    np.testing.assert_allclose(updates[0], [0.6, 1.1, -1.9], rtol=1e-6)
+    optimizee = problems.Bowl()
+    segment = Segment(rule, optimizee, lambda t: (), 1)
+    start = unrolls.start(optimizee, rule, seeds.make_seed(0, "test"))
+    run = meta_loss.meta_gradient(segment, start, rule.weights())
+    # Of the loss after one step: sum_i c_i (x_i + w c_i x_i + b) (c_i x_i, 1).
+    c, x = problems.BOWL_CURVATURES, problems.BOWL_START
+    slope = c * (x + 0.5 * c * x + 0.1)
+    np.testing.assert_allclose(run.gradient["linear/w"], [[(slope * c * x).sum()]], rtol=1e-5)
+    np.testing.assert_allclose(run.gradient["linear/b"], [slope.sum()], rtol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:numpy.core")

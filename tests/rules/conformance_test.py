@@ -1,13 +1,17 @@
 """What holds for every registered rule."""
 
 import json
+import typing
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from l2o_tf import rules
-from l2o_tf.core import coordinates, errors, plugins
+from l2o_tf.core import coordinates, errors, plugins, seeds
+from l2o_tf.rules import option_types
+from l2o_tf.run import build
+from l2o_tf.run.config import TrainConfig
 
 plugins.load(plugins.requested(()))  # Those of L2O_TF_PLUGINS.
 
@@ -206,25 +210,79 @@ def test_fresh_weights_follow_from_the_seed_alone():
     "name, options, message",
     [
         ("dm", {"output_scale": "x"}, "the option output_scale of the rule dm must be a number"),
-        ("dm", {"output_scale": True}, "output_scale of the rule dm must be a number, got True"),
         ("dm", {"centered": "yes"}, "the option centered of the rule dm must be true or false, go"),
         ("dm", {"preprocess": 3}, "the option preprocess of the rule dm must be a text, got 3"),
         ("dm", {"units": [2.5]}, "the option units of the rule dm must be a list of integers, got"),
         ("dm", {"units": "20"}, "the option units of the rule dm must be a list of integers, got "),
-        ("dm", {"units": []}, "units must be one or more positive integers, got []"),
+        ("dm", {"units": [-1]}, "units must be positive integers, got [-1]"),
         ("coordinatewise_rnn", {"units": []}, "units must be one or more positive integers, got"),
-        ("rnnprop", {"units": [20, 0]}, "units must be one or more positive integers, got [20, 0]"),
+        ("rnnprop", {"units": [20, 0]}, "units must be positive integers, got [20, 0]"),
         ("rnnprop", {"num_projected": 2.0}, "num_projected of the rule rnnprop must be an integer"),
         ("rnnprop", {"num_projected": 0}, "num_projected must be at least 1, got 0"),
         ("scale", {"max_log_lr": "a"}, "the option max_log_lr of the rule scale must be a number"),
         ("scale", {"init_lr_range": [1, "a"]}, "init_lr_range of the rule scale must be a list of"),
         ("adam", {"learning_rate": None}, "learning_rate of the rule adam must be a number, got "),
+        ("dm", {"units": [[1] * 50]}, "must be a list of integers, got [[1, 1, 1, 1, 1, "),
     ],
 )
 def test_options_of_another_type_are_one_line_that_names_them(name, options, message):
     with pytest.raises(errors.InputError) as raised:
         rules.create(name, **options)
     assert message in str(raised.value) and "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 160
+
+
+class Own(rules.UpdateRule):
+    """A plug-in with annotations of all sorts."""
+
+    def __init__(
+        self,
+        seed,
+        clip: float = None,
+        sizes: typing.Tuple = (3,),  # noqa: UP006
+        mixed: tuple[int, float] = (3, 0.5),
+        quoted: "float" = 0.5,
+        either: int | None = None,
+        **further: int,
+    ):
+        super().__init__({"w": seeds.uniform(seed, [2])})
+        self.given = (clip, sizes, mixed, quoted, either, further)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"clip": None, "sizes": [4], "mixed": [3, 0.5]},
+        {"clip": np.float32(1), "quoted": 3, "either": None, "more": "x"},
+    ],
+)
+def test_whatever_else_is_annotated_is_the_business_of_the_rule(options):
+    parameters = Own.option_parameters()
+    assert option_types.check("own", options, parameters) is None
+    assert Own(SEED, **options).given
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("dm", {"units": np.array([4, 4]), "centered": 1, "drift": False}),
+        ("dm", {"units": (np.int64(4),), "output_scale": np.float32(0.1)}),
+        ("rnnprop", {"num_projected": np.array(3), "output_scale": tf.constant(0.1)}),
+        ("scale", {"init_lr_range": np.array([1e-3, 1e-2]), "use_attention": 1}),
+    ],
+)
+def test_options_may_be_arrays_and_numbers_that_mean_the_same(name, options):
+    assert rules.create(name, **options).weights()
+
+
+def test_a_plugin_may_need_its_seed(monkeypatch):
+    monkeypatch.setitem(
+        rules.RULES._entries, "own", rules.RULES._entries["dm"]._replace(factory=Own)
+    )
+    monkeypatch.setattr(Own, "learned", True)
+    made = build.fresh_rule(TrainConfig(rule="own", rule_options='{"clip": 0.5}'))
+    assert made.given[0] == 0.5
 
 
 @pytest.mark.parametrize("units", [[10**6], [20], [20, 20, 20]])

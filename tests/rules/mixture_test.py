@@ -202,3 +202,10 @@ def test_a_trajectory_is_scored_where_the_drawn_rule_is():
     _, state = taught.update(grads, taught.init(params, tf.constant([3, 4])), params)
     expected = attending.true_params(params, state.learned)
     np.testing.assert_array_equal(taught.true_params(params, state)[0], expected[0])
+
+
+def test_a_teacher_that_looks_at_the_parameters_needs_the_general_way(monkeypatch):
+    learned, teachers = rules.create("dm"), [rules.from_spec("adam:0.01")]
+    assert mixture.PerStep(learned, teachers).differentiator is not None
+    monkeypatch.setattr(teachers[0], "looks_at_params", True)  # Such as by a weight decay.
+    assert mixture.PerStep(learned, teachers).differentiator is None

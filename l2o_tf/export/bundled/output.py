@@ -91,8 +91,9 @@ def held(directory: pathlib.Path, resumed: pathlib.Path | None = None) -> Iterat
         try:
             yield
         finally:
-            if (directory / CHECKPOINT).is_file():
-                with contextlib.suppress(OSError):  # Beside a checkpoint it says nothing.
+            # Beside a checkpoint the mark says nothing, without results it would be of later ones.
+            if (directory / CHECKPOINT).is_file() or not _results_in(directory):
+                with contextlib.suppress(OSError):
                     os.ftruncate(lock, 0)
 
 
@@ -104,7 +105,7 @@ def _begin(directory: pathlib.Path, lock: int) -> None:
             f"--out={name} holds the results of another call: go on from them with "
             f"{_resuming(directory)}, or choose another --out"
         )
-    found = [path for pattern in _RESULTS for path in directory.glob(pattern)]
+    found = _results_in(directory)
     if found and not os.fstat(lock).st_size:
         raise InputError(
             f"--out={name} holds {found[0].name} and no {CHECKPOINT} to go on from: choose another "
@@ -114,6 +115,10 @@ def _begin(directory: pathlib.Path, lock: int) -> None:
         for path in found:
             path.unlink()
         os.write(lock, _UNFINISHED)
+
+
+def _results_in(directory: pathlib.Path) -> list[pathlib.Path]:
+    return [path for pattern in _RESULTS for path in directory.glob(pattern)]
 
 
 @contextlib.contextmanager
