@@ -2,7 +2,7 @@
 
 import os
 
-_GPU_GROWTH = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+_GPU_GROWTH = "TF_FORCE_GPU_ALLOW_GROWTH"
 
 
 def num_cpus() -> int:
@@ -23,7 +23,7 @@ def shared_machine(num_processes: int) -> dict[str, str]:
         "TF_NUM_INTRAOP_THREADS": threads,
         "TF_NUM_INTEROP_THREADS": threads,
         "OMP_NUM_THREADS": threads,
-        **_GPU_GROWTH,
+        _GPU_GROWTH: "true",
     }
 
 
@@ -33,5 +33,4 @@ def share_gpu() -> None:
     TensorFlow takes almost all of it by default, so that processes that this one starts would find
     none. To be called before TensorFlow opens its devices.
     """
-    for name, value in _GPU_GROWTH.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault(_GPU_GROWTH, "true")

@@ -29,10 +29,11 @@ def check(
     Raises:
         InputError: for the first that is of another type.
     """
-    for name in options.keys() & parameters.keys():
-        value, parameter = options[name], parameters[name]
-        expected = None if value is parameter.default else _missed(value, parameter.annotation)
-        if expected:
+    for name, value in options.items():
+        parameter = parameters.get(name)
+        if parameter is None or value is parameter.default:
+            continue
+        if expected := _missed(value, parameter.annotation):
             shown = repr(value)
             shown = shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}..."
             raise errors.InputError(

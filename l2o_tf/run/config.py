@@ -235,36 +235,31 @@ class TrainConfig(
             )
 
     def _check_steps(self) -> None:
-        if self.validation_steps is not None and not self.curriculum:
+        if self.curriculum:
+            self._check_stages()
+            return
+        if self.validation_steps is not None:
             raise errors.InputError(
                 f"--validation_steps={to_text(self.validation_steps)} needs --curriculum; without,"
                 " a validation has as many steps as an epoch, --num_steps"
             )
-        lengths: dict[str, tuple[int, ...]] = {"num_steps": (self.num_steps,)}
-        if self.curriculum:
-            lengths = {
-                "curriculum_steps": self.curriculum_steps,
-                "validation_steps": self.validation_steps or (),
-            }
-        for name, steps in lengths.items():
-            for value in steps:
-                require(
-                    value > 0 and value % self.unroll_length == 0,
-                    name,
-                    value,
-                    f"a multiple of --unroll_length={self.unroll_length}",
-                )
-        if self.curriculum:
-            self._check_stages()
+        self._check_lengths("num_steps", (self.num_steps,))
 
     def _check_stages(self) -> None:
-        stages = self.curriculum_steps
+        stages, validations = self.curriculum_steps, self.validation_steps
+        self._check_lengths("curriculum_steps", stages)
+        self._check_lengths("validation_steps", validations or ())
         increasing = all(a < b for a, b in zip(stages, stages[1:]))
         require(increasing, "curriculum_steps", to_text(stages), "increasing from stage to stage")
-        if self.validation_steps is not None:
+        if validations is not None:
             expected = f"one number for each of the {len(stages)} stages"
-            same = len(self.validation_steps) == len(stages)
-            require(same, "validation_steps", to_text(self.validation_steps), expected)
+            same = len(validations) == len(stages)
+            require(same, "validation_steps", to_text(validations), expected)
+
+    def _check_lengths(self, name: str, lengths: tuple[int, ...]) -> None:
+        expected = f"a multiple of --unroll_length={self.unroll_length}"
+        for length in lengths:
+            require(length > 0 and length % self.unroll_length == 0, name, length, expected)
 
     def schedule(self, num_replicas: int = 1) -> Schedule:
         """The schedule that the flags describe for so many replicas.
