@@ -39,9 +39,10 @@ class Drift:
             )
 
     def options(self) -> dict[str, float | str]:
-        """A rule's `drift` and `drift_of` where they are set: older cards stay valid."""
-        of = {} if self.of == "coordinates" else {"drift_of": self.of}
-        return ({"drift": self.size} if self.size else {}) | of
+        """A rule's `drift` and `drift_of` where they are in use: older cards stay valid."""
+        if not self.size:
+            return {}
+        return {"drift": self.size} | ({} if self.of == "coordinates" else {"drift_of": self.of})
 
     def add(
         self, updates: coordinates.Params, grads: coordinates.Params, leading: int = 0

@@ -96,6 +96,10 @@ def test_the_options_are_kept_with_a_rule(name, options):
     assert rules.create(name, **expected).options() == expected
     coordinatewise = make(name, options, drift=1e-3, drift_of="coordinates")
     assert coordinatewise.options() == {**plain.options(), "drift": 1e-3}  # As in older cards.
+    # Of what there is no drift is nothing that a card, or a legacy file, would have to hold.
+    assert (
+        rules.with_options(rules.create(name, **expected), drift=0.0).options() == plain.options()
+    )
 
 
 @each_rule
