@@ -187,13 +187,14 @@ def prepare(plugin_names: Iterable[str], open_devices: bool = True) -> None:
 
 
 def prepare_as(config: Any) -> None:
-    """`prepare` for the flags of a command, those of devices included."""
+    """`prepare` for the flags of a command, those of devices included where it has them."""
     if getattr(config, "jobs", 1) > 1 or getattr(config, "seeds", ()):
         processes.share_gpu()  # With the processes that it starts.
     prepare(config.plugins)
-    from l2o_tf.core import devices
+    if hasattr(config, "tf32"):
+        from l2o_tf.core import devices
 
-    devices.set_up(config.deterministic, config.tf32)
+        devices.set_up(config.deterministic, config.tf32)
 
 
 @contextlib.contextmanager

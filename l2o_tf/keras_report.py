@@ -3,7 +3,6 @@
 import functools
 
 from l2o_tf import cli
-from l2o_tf.core import processes
 from l2o_tf.keras_evaluation.config import KerasReportConfig
 
 DESCRIPTION = """\
@@ -24,9 +23,7 @@ seeds."""
 def main(config: KerasReportConfig) -> None:
     """Runs the command."""
     # Late, because --help and a wrong flag must not wait for TensorFlow.
-    prepare = functools.partial(cli.prepare, config.plugins)
-    if config.jobs > 1:
-        processes.share_gpu()  # With the processes that it starts.
+    prepare = functools.partial(cli.prepare_as, config)
     prepare()
     from l2o_tf.keras_evaluation import session
 

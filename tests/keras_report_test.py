@@ -202,7 +202,7 @@ def test_processes_refuse_a_rule_that_is_replaced_meanwhile(module, tmp_path, mo
     else:
         assert str(raised.value) == (
             "mine has become another rule (or has other weights) since this report began; what "
-            "was trained is kept: write newname=RULE or use another --workdir"
+            "was measured is kept: write newname=RULE or use another --workdir"
         )
 
 

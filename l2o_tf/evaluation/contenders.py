@@ -44,6 +44,22 @@ def fingerprint(rule: Contender) -> str:
     return f"{rule.registered_name}-{digest.hexdigest()[:16]}"
 
 
+def check_unchanged(label: str, identity: str | None, expected: str, what: str) -> None:
+    """Raises an InputError if the rule that a process has read is not that which work began with.
+
+    Args:
+        label: the rule's.
+        identity: of what has been read, such as its fingerprint; None if there is no such rule.
+        expected: the identity that the work began with.
+        what: the work, for the message.
+    """
+    if identity != expected:
+        raise errors.InputError(
+            f"{label} has become another rule (or has other weights) since this {what} began; what "
+            "was measured is kept: write newname=RULE or use another --workdir"
+        )
+
+
 def _sources(entries: Iterable[str]) -> dict[str, str]:
     """Where each rule comes from, by label."""
     sources: dict[str, str] = {}

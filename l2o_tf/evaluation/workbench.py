@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2o_tf import optimizees, rules
-from l2o_tf.core import errors, flags, seeds
+from l2o_tf.core import flags, seeds
 from l2o_tf.data import datasets
 from l2o_tf.evaluation import contenders, runner, tuning
 from l2o_tf.evaluation.config import EvaluateConfig, EvaluationFlags, TuneConfig
@@ -134,12 +134,9 @@ class Bench(Workbench):
             InputError: if the rule has been replaced since the evaluation began, such as by a run
                 that still trains.
         """
-        if contenders.fingerprint(self.rules()[wanted.label]) != self._fingerprints[wanted.label]:
-            raise errors.InputError(
-                f"{wanted.label} has become another rule (or has other weights) since this "
-                "evaluation began; what was measured is kept: write newname=RULE or use another "
-                "--workdir"
-            )
+        label = wanted.label
+        found = contenders.fingerprint(self.rules()[label])
+        contenders.check_unchanged(label, found, self._fingerprints[label], "evaluation")
         return super().measure(wanted, progress)
 
 

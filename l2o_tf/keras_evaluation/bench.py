@@ -118,13 +118,9 @@ class Bench(Workbench):
             InputError: if the rule has been replaced since the report began, such as by a run that
                 still trains.
         """
-        entry = self.entries.get(wanted.optimizer)
-        if entry is None or entry.identity != self._identities[wanted.optimizer]:
-            raise errors.InputError(
-                f"{wanted.optimizer} has become another rule (or has other weights) since this "
-                "report began; what was trained is kept: write newname=RULE or use another "
-                "--workdir"
-            )
+        label = wanted.optimizer
+        found = self.entries[label].identity if label in self.entries else None
+        contenders.check_unchanged(label, found, self._identities[label], "report")
         return super().measure(wanted, tell)
 
 
