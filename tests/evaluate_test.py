@@ -16,7 +16,7 @@ import tensorflow as tf
 from l2o_tf import artifacts, cli, evaluate, optimizees, rules
 from l2o_tf.core import errors, seeds
 from l2o_tf.data import datasets
-from l2o_tf.evaluation import report, results, runner, session, statistics, tuning, workbench
+from l2o_tf.evaluation import report, results, runner, session, statistics, tasks, tuning, workbench
 from l2o_tf.evaluation.config import EvaluateConfig
 from tests import ctrl_c, reference
 
@@ -240,7 +240,7 @@ def test_options_of_optimizees_are_recorded_and_not_mixed(tmp_path, capsys):
     workdir, flags = tmp_path / "results", {"rules": ("tuned:sgd",), "optimizees": ("quadratic",)}
     flags |= {"num_seeds": 1, "num_steps": 50, "optimizee_options": '{"num_dims": 3}'}
     options = '{"num_dims":3}'
-    task = tuning.Task("quadratic", "", "", 50, options)
+    task = tasks.Task("quadratic", "", "", 50, options)
     cache = tuning.Cache(str(workdir) + "_tuned")
     cache.add("sgd", task, tuning.Record(0.01, 2, {0.01: -1.0}))
     assert run(workdir, **flags) == 0
@@ -265,7 +265,7 @@ def test_options_of_optimizees_are_recorded_and_not_mixed(tmp_path, capsys):
 def test_a_label_does_not_mix_tuned_rates(tmp_path, capsys):
     flags = {"rules": ("tuned:sgd",), "optimizees": ("simple",), "num_seeds": 1, "num_steps": 50}
     flags["tuned_dir"] = str(tmp_path / "tuned")
-    cache, task = tuning.Cache(flags["tuned_dir"]), tuning.Task("simple", "", "", 50)
+    cache, task = tuning.Cache(flags["tuned_dir"]), tasks.Task("simple", "", "", 50)
     cache.add("sgd", task, tuning.Record(0.1, 2, {0.1: -1.0}))
     assert run(tmp_path / "results", **flags) == 0
     assert results.load(tmp_path / "results")[0].learning_rate == 0.1
@@ -288,7 +288,7 @@ def test_a_label_does_not_mix_tuned_rates(tmp_path, capsys):
 def test_a_better_rate_that_is_found_meanwhile_is_for_the_next_evaluation(tmp_path, monkeypatch):
     flags = {"rules": ("tuned:sgd",), "optimizees": ("simple",), "num_seeds": 3, "num_steps": 50}
     flags["tuned_dir"] = str(tmp_path / "tuned")
-    cache, task = tuning.Cache(flags["tuned_dir"]), tuning.Task("simple", "", "", 50)
+    cache, task = tuning.Cache(flags["tuned_dir"]), tasks.Task("simple", "", "", 50)
     cache.add("sgd", task, tuning.Record(0.1, 2, {0.1: -1.0}))
     append = results.append
 

@@ -1,5 +1,6 @@
 """Text for people to read."""
 
+import hashlib
 from collections.abc import Sequence
 
 
@@ -13,6 +14,14 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 0) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def bounded(name: str, most: int) -> str:
+    """The name; of one with more than `most` characters the beginning, and a digest of all."""
+    if len(name) <= most:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"{name[: most - len(digest) - 1]}-{digest}"
 
 
 def is_utf8(value: str) -> bool:

@@ -178,6 +178,7 @@ class SelectConfig(CommandFlags, DeviceFlags):
     optimizees: tuple[str, ...] = flag(
         ("mlp", "mlp_relu"), "What to measure on; each counts alike.", WHAT
     )
+    optimizee_options: str = shared_flags.optimizee_options()
     dataset: str | None = _dataset_flag()
     split: str | None = flag(
         None,
@@ -253,7 +254,7 @@ def _check_common(config: EvaluateConfig | TuneConfig | SelectConfig) -> None:
         raise errors.InputError("--optimizees is empty: name at least one")
     if len(set(config.optimizees)) < len(config.optimizees):
         raise errors.InputError("--optimizees names one twice: remove it")
-    json_object("optimizee_options", getattr(config, "optimizee_options", ""))
+    json_object("optimizee_options", config.optimizee_options)
     if config.split is not None:
         try:
             datasets.parse_split(config.split)

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from l2o_tf import artifacts, optimizees
+from l2o_tf import artifacts
 from l2o_tf.core import seeds
 from l2o_tf.data import datasets
-from l2o_tf.evaluation import runner, selection
+from l2o_tf.evaluation import runner, selection, tasks
 from l2o_tf.rules.base import UpdateRule
 
 
@@ -20,7 +20,7 @@ class Bench:
     def __init__(self, data_dir: str | None = None):
         self._data_dir = data_dir
         self._datasets: dict[tuple[str, str], datasets.Dataset] = {}
-        self._runners: dict[str, runner.Runner] = {}
+        self._runners: dict[tasks.Task, runner.Runner] = {}
         self._loaded: tuple[selection.Snapshot, UpdateRule | None] | None = None
 
     def measure(self, measurement: selection.Measurement) -> selection.Measured:
@@ -34,15 +34,16 @@ class Bench:
         rule = self._rule(snapshot)
         if rule is None:
             return selection.measured(np.full([task.num_steps], np.nan, np.float32))
-        on = self.runner(*task[:3])
+        on = self.runner(task)
         return selection.measured(on.run(rule, seed_of_run(seed), task.num_steps))
 
-    def runner(self, optimizee: str, dataset: str, split: str) -> runner.Runner:
-        """The runner of an optimizee; data set and split are empty where its loss needs none."""
-        if optimizee not in self._runners:
-            data = self._dataset(dataset, split) if dataset else None
-            self._runners[optimizee] = runner.Runner(optimizees.create(optimizee, data))
-        return self._runners[optimizee]
+    def runner(self, task: tasks.Task) -> runner.Runner:
+        """The runner of a task, the same for any number of steps."""
+        key = task._replace(num_steps=0)
+        if key not in self._runners:
+            data = self._dataset(task.dataset, task.split) if task.dataset else None
+            self._runners[key] = runner.Runner(task.create(data))
+        return self._runners[key]
 
     def _dataset(self, name: str, split: str) -> datasets.Dataset:
         if (name, split) not in self._datasets:

@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 import tqdm
 
-from l2o_tf import artifacts, optimizees
+from l2o_tf import artifacts
 from l2o_tf.core import errors, files, flags
 from l2o_tf.data import datasets
-from l2o_tf.evaluation import pool, selection, selection_report, tuning
+from l2o_tf.evaluation import pool, selection, selection_report
 from l2o_tf.evaluation.config import SelectConfig
+from l2o_tf.evaluation.tasks import Task, held_out
 
 _SCORES = "scores"
 _BENCH = "l2o_tf.evaluation.measuring"
 _SECONDS_BETWEEN_LINES = 10
-_Tasks = Mapping[str, tuning.Task]  # By optimizee.
+_Tasks = Mapping[str, Task]  # By optimizee.
 _Measure = pool.Measure[selection.Measurement]
 
 
@@ -53,7 +54,7 @@ def _select(config: SelectConfig, tell, prepare, show) -> None:
     for folder in (workdir, workdir / _SCORES):
         files.remove_temporaries(folder)
     candidates = selection.find(config.runs, workdir)
-    tasks = {name: task_of(config, name) for name in config.optimizees}
+    tasks = held_out(config)
     runs = len({snapshot.run for snapshot in candidates})
     tell(f"selecting among {len(candidates)} snapshots of {runs} runs on {_what(tasks)}")
     files.write_json(workdir / selection.RECORD, config.to_json())
@@ -88,17 +89,6 @@ def adopt(
     store = selection.Store(workdir / _SCORES)
     for measurement, found in measured:
         store.write(measurement, found)
-
-
-def task_of(config: SelectConfig, optimizee: str) -> tuning.Task:
-    """What is optimized; for how long is decided rung by rung."""
-    optimizees.get(optimizee)
-    default = optimizees.default_dataset(optimizee)
-    if default is None:
-        return tuning.Task(optimizee, "", "", 0)
-    dataset = config.dataset or default
-    split = config.split or datasets.held_out_split(dataset, config.data_dir)
-    return tuning.Task(optimizee, dataset, split, 0)
 
 
 def _what(tasks: _Tasks) -> str:

@@ -19,11 +19,12 @@ import numpy as np
 
 from l2o_tf import artifacts
 from l2o_tf.core import errors, files, text
-from l2o_tf.evaluation import results, statistics, tuning
+from l2o_tf.evaluation import results, statistics, tasks
 from l2o_tf.run import snapshots
 
 SURVIVORS = 3  # One of so many goes on to the next rung.
 RECORD = "selection.json"  # In the directory of a selection.
+_MAX_NAME = 200  # Characters of a file's name; file systems take 255, with those of a temporary.
 
 
 class Snapshot(NamedTuple):
@@ -53,7 +54,7 @@ class Measurement(NamedTuple):
     """One trajectory of one snapshot; the task is what is optimized and for how long."""
 
     snapshot: Snapshot
-    task: tuning.Task
+    task: tasks.Task
     seed: int
 
 
@@ -200,7 +201,8 @@ class Store:
         """The file of a measurement, the same for equal rules."""
         snapshot, task, seed = measurement
         parts = [snapshot.fingerprint, *filter(None, map(str, task)), f"seed{seed}"]
-        return self._directory / ("-".join(parts).replace("/", "_").replace(":", ".") + ".json")
+        name = text.bounded("-".join(parts).replace("/", "_").replace(":", "."), _MAX_NAME)
+        return self._directory / f"{name}.json"
 
 
 def _directories(source: str) -> list[pathlib.Path]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -12,8 +13,9 @@ from matplotlib.figure import Figure
 
 from l2o_tf import artifacts
 from l2o_tf.core import files, text
-from l2o_tf.evaluation import drawing, results, selection, tuning
+from l2o_tf.evaluation import drawing, results, selection
 from l2o_tf.evaluation.config import SelectConfig
+from l2o_tf.evaluation.tasks import Task
 
 _BEST = 10  # Rows of the table that is printed.
 
@@ -44,7 +46,7 @@ class Table:
     def __init__(
         self,
         rungs: Sequence[selection.Rung],
-        tasks: Mapping[str, tuning.Task],
+        tasks: Mapping[str, Task],
         num_seeds: int,
         store: selection.Store,
     ):
@@ -135,6 +137,7 @@ class Table:
                 "num_seeds": config.num_seeds,
                 "optimizees": {
                     name: {"dataset": task.dataset, "split": task.split}
+                    | ({"options": json.loads(task.options)} if task.options else {})
                     for name, task in self._tasks.items()
                 },
                 "rungs": [

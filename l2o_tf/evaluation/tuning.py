@@ -7,7 +7,6 @@ or is repeated with more rates, runs only what is new.
 """
 
 import contextlib
-import hashlib
 import math
 import pathlib
 import urllib.parse
@@ -17,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from l2o_tf import rules
-from l2o_tf.core import errors, files, locks, seeds
-from l2o_tf.evaluation import progress, runner, statistics
+from l2o_tf.core import errors, files, locks, seeds, text
+from l2o_tf.evaluation import progress, runner, statistics, tasks
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
 DEFAULT_NUM_SEEDS = 2
@@ -34,30 +33,6 @@ class Tuned(NamedTuple):
     """An analytical rule that is yet to be given its best learning rate, "tuned:NAME"."""
 
     name: str
-
-
-class Task(NamedTuple):
-    """What a rule is tuned for.
-
-    Attributes:
-        optimizee: its name.
-        dataset: the name of its data set; empty where the loss needs no data.
-        split: the images that it is trained on; empty as well.
-        num_steps: optimizee steps per run.
-        options: the optimizee's options as JSON; empty if there are none.
-    """
-
-    optimizee: str
-    dataset: str
-    split: str
-    num_steps: int
-    options: str = ""
-
-    @property
-    def title(self) -> str:
-        """The optimizee and its data, such as "mlp (mnist, test images)"."""
-        data = f" ({self.dataset}, {self.split} images)" if self.dataset else ""
-        return f"{self.optimizee}{data}"
 
 
 class Record(NamedTuple):
@@ -161,13 +136,11 @@ class Cache:
     def __init__(self, directory: str):
         self.directory = pathlib.Path(directory)
 
-    def path(self, rule: str, task: Task) -> pathlib.Path:
+    def path(self, rule: str, task: tasks.Task) -> pathlib.Path:
         """The file of one rule and task."""
         parts = [urllib.parse.quote(str(part), safe="") for part in (rule, *task) if part != ""]
         name = "-".join(parts)
-        if len(name) > _MAX_NAME:  # The file itself says what it is of.
-            digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-            name = f"{name[: _MAX_NAME - len(digest) - 1]}-{digest}"
+        name = text.bounded(name, _MAX_NAME)  # The file itself says what it is of.
         return self.directory / f"{name}.json"
 
     def prepare(self) -> None:
@@ -179,7 +152,7 @@ class Cache:
         with self._lock():
             files.remove_temporaries(self.directory)
 
-    def read(self, rule: str, task: Task) -> Record | None:
+    def read(self, rule: str, task: tasks.Task) -> Record | None:
         """What is known; None where nothing is.
 
         Raises:
@@ -194,7 +167,7 @@ class Cache:
             raise errors.InputError(f"{path} is damaged: delete it to tune again") from None
         return record
 
-    def add(self, rule: str, task: Task, record: Record) -> None:
+    def add(self, rule: str, task: tasks.Task, record: Record) -> None:
         """Stores what is new beside what is known; a winner replaces one.
 
         Several searches may share a directory, also with different numbers of seeds.
@@ -203,7 +176,7 @@ class Cache:
             known = self.read(rule, task)
             self._write(rule, task, _merged(known, record) if known else record)
 
-    def decide(self, rule: str, task: Task, num_seeds: int, scores: Scores) -> Winner:
+    def decide(self, rule: str, task: tasks.Task, num_seeds: int, scores: Scores) -> Winner:
         """Stores the scores of a grid, and as the winner the best of all with so many seeds.
 
         Raises:
@@ -219,7 +192,7 @@ class Cache:
     def _lock(self) -> contextlib.AbstractContextManager:
         return locks.exclusive(self.directory / ".lock", f"{self.directory}", wait=True)
 
-    def _write(self, rule: str, task: Task, record: Record) -> None:
+    def _write(self, rule: str, task: tasks.Task, record: Record) -> None:
         content = {
             "rule": rule,
             **task._asdict(),
@@ -234,7 +207,7 @@ class Cache:
 
 def search(
     rule: str,
-    task: Task,
+    task: tasks.Task,
     runner_of_task: Callable[[], runner.Runner],
     rates: Collection[float],
     num_seeds: int,

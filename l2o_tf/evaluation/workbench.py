@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l2o_tf import optimizees, rules
-from l2o_tf.core import flags, seeds
+from l2o_tf.core import seeds
 from l2o_tf.data import datasets
-from l2o_tf.evaluation import contenders, runner, tuning
+from l2o_tf.evaluation import contenders, runner, tasks, tuning
 from l2o_tf.evaluation.config import EvaluateConfig, EvaluationFlags, TuneConfig
 
 
@@ -45,23 +45,18 @@ class Workbench:
     @functools.cached_property
     def _options(self) -> dict[str, dict[str, Any]]:
         """The optimizees' own options; raises InputError for unknown ones of either."""
-        config = self._config
-        for name in config.optimizees:
-            optimizees.get(name)
-        given = flags.json_object("optimizee_options", config.optimizee_options)
-        options = optimizees.options(config.optimizees, given)
+        options = tasks.options(self._config.optimizees, self._config.optimizee_options)
         for name, own in options.items():
             if own:
                 self._tell(f"{name} with {json.dumps(own, sort_keys=True)}")
         return options
 
-    def task(self, optimizee: str) -> tuning.Task:
+    def task(self, optimizee: str) -> tasks.Task:
         """What is optimized: the optimizee and its data."""
         default = optimizees.default_dataset(optimizee)
         data = (self._config.dataset or default, self._config.split) if default else ("", "")
-        own = self._options[optimizee]
-        options = json.dumps(own, sort_keys=True, separators=(",", ":")) if own else ""
-        return tuning.Task(optimizees.label(optimizee), *data, self._config.num_steps, options)
+        options = tasks.text_of(self._options[optimizee])
+        return tasks.Task(optimizees.label(optimizee), *data, self._config.num_steps, options)
 
     def runner(self, optimizee: str) -> runner.Runner:
         """The runner of an optimizee."""

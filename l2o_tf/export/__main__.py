@@ -35,12 +35,19 @@ _WHAT, _SPEED = "What to export", "Speed"
 # The flags of every call, of what run_bundle.py runs, of runs that are measured, and of rules.
 _COMMON = ("what", "out", "plugins", "data_dir")
 _RUN = ("results", "data", "widths")
-_MEASURED = ("optimizees", "dataset", "split", "num_steps", "num_seeds")
+_MEASURED = (
+    "optimizees",
+    "optimizee_options",
+    "dataset",
+    "split",
+    "num_steps",
+    "num_seeds",
+)
 _RULES = ("rules", "init_lr_range")
 # All flags but those of every call, by what is exported.
 _FLAGS = {
     "train": (*_RUN, "lanes", "validation_width", "blocks"),
-    "evaluate": (*_RUN, *_MEASURED, *_RULES, "optimizee_options", "seed", "tuned_dir"),
+    "evaluate": (*_RUN, *_MEASURED, *_RULES, "seed", "tuned_dir"),
     "select": (*_RUN, *_MEASURED, "runs"),
     "rule": (*_RULES, "shapes"),
 }

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from l2o_tf import artifacts, optimizees
+from l2o_tf import artifacts
 from l2o_tf.core import errors
 from l2o_tf.data import datasets
-from l2o_tf.evaluation import config, measuring, selecting, selection, tuning
+from l2o_tf.evaluation import config, measuring, selecting, selection, tasks
 from l2o_tf.export import bundle, classifiers, trajectory_bundle
 
 _KIND = "select"
@@ -32,12 +32,12 @@ def write(
         InputError: for runs, an optimizee or data that cannot be used or cannot run in lanes.
     """
     candidates = selection.find(flags.runs)
-    tasks = {name: selecting.task_of(flags, name) for name in flags.optimizees}
-    made = {name: _optimizee(name, task, flags.data_dir) for name, task in tasks.items()}
+    to_measure = tasks.held_out(flags)
+    made = {name: _optimizee(task, flags.data_dir) for name, task in to_measure.items()}
     groups = trajectory_bundle.Groups()
     for snapshot in {one.fingerprint: one for one in candidates}.values():
         rule = artifacts.load_rule(snapshot.directory, snapshot.path)
-        for name, task in tasks.items():
+        for name, task in to_measure.items():
             described = {"run": snapshot.run, "epoch": snapshot.epoch, **task._asdict()}
             groups.add(name, snapshot.fingerprint, rule, described)
     return trajectory_bundle.write(
@@ -51,11 +51,11 @@ def write(
     )
 
 
-def _optimizee(name: str, task: tuning.Task, data_dir: str | None) -> classifiers.Classifier:
+def _optimizee(task: tasks.Task, data_dir: str | None) -> classifiers.Classifier:
     if not task.dataset:
-        raise errors.InputError(f"{name} cannot run in lanes: it has no images")
+        raise errors.InputError(f"{task.optimizee} cannot run in lanes: it has no images")
     data = datasets.load(task.dataset, task.split, data_dir)
-    return classifiers.vectorizable(optimizees.create(name, data))
+    return classifiers.vectorizable(task.create(data))
 
 
 def take_back(directory: str, workdir: str) -> list[str]:
@@ -89,6 +89,6 @@ def take_back(directory: str, workdir: str) -> list[str]:
 def _measurement(run: dict[str, Any], num_steps: int) -> selection.Measurement:
     nowhere = pathlib.Path()
     snapshot = selection.Snapshot(run["run"], run["epoch"], nowhere, nowhere, run["rule"])
-    fields = {name: run[name] for name in tuning.Task._fields}
-    task = tuning.Task(**{**fields, "num_steps": num_steps})
+    fields = {name: run[name] for name in tasks.Task._fields}
+    task = tasks.Task(**{**fields, "num_steps": num_steps})
     return selection.Measurement(snapshot, task, run["seed"])

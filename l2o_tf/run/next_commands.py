@@ -14,7 +14,6 @@ def after_run(run_config: config.TrainConfig) -> str:
     parts = [
         _typed("rules", (workdir, "tuned:adam", "tuned:sgd")),
         *_problem(run_config),
-        _typed("optimizee_options", run_config.optimizee_options),
         _typed("workdir", f"{workdir}/evaluation"),
     ]
     logdir = _typed("logdir", workdir)
@@ -36,6 +35,7 @@ def _problem(run_config: config.TrainConfig) -> list[str]:
     plugins = (*run_config.plugins, *([own] if own else []))
     return [
         _typed("optimizees", run_config.optimizee),
+        _typed("optimizee_options", run_config.optimizee_options),
         _typed("plugins", tuple(dict.fromkeys(plugins))),
         _typed("dataset", run_config.dataset),
         _typed("data_dir", run_config.data_dir),

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import l2o_tf
-from l2o_tf import artifacts, cli, loading, rules
+from l2o_tf import artifacts, cli, loading, optimizees, rules
 from l2o_tf.core import errors, files
-from l2o_tf.evaluation import measuring, runner, selecting, selection
+from l2o_tf.evaluation import measuring, runner, selecting, selection, tasks
 from l2o_tf.evaluation.config import SelectConfig
 
 # The larger, the faster; from 1 on they diverge.
@@ -36,10 +36,11 @@ def compiled_once():
     """Selections on an optimizee share its runner, which takes long to compile."""
     runners, make = {}, measuring.Bench.runner
 
-    def shared(self, *task):
-        if task not in runners:
-            runners[task] = make(self, *task)
-        return runners[task]
+    def shared(self, task):
+        key = task._replace(num_steps=0)
+        if key not in runners:
+            runners[key] = make(self, task)
+        return runners[key]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measuring.Bench, "runner", shared)
@@ -135,6 +136,42 @@ def test_optimizees_count_alike(tmp_path):
     parts = [float(row["score simple"]), float(row["score simple_multi"])]
     assert parts[0] == pytest.approx(score_of(0.05, 100), abs=2e-4) and parts[1] > parts[0]
     assert float(row["score@100"]) == pytest.approx(np.mean(parts), abs=1e-4)
+
+
+def test_optimizees_have_their_options(runs, tmp_path, measured):
+    wrong = {"optimizees": ("quadratic",), "optimizee_options": '{"num_dimensions": 2}'}
+    with pytest.raises(errors.InputError, match="quadratic has no option 'num_dimensions'; it has"):
+        select(runs, tmp_path / "wrong", **wrong)
+    assert measured == []
+    flags = {"optimizees": ("simple", "quadratic"), "num_steps": 20, "rungs": ()}
+    flags["optimizee_options"] = '{"quadratic": {"num_dims": 2}}'
+    assert select(runs, tmp_path / "out", **flags) == 0
+    on = runner.Runner(optimizees.create("quadratic", num_dims=2))
+    for row in rows_of(tmp_path / "out"):
+        rate = RATES[row["run"]][int(row["epoch"])]
+        losses = on.run(rules.create("sgd", learning_rate=rate), measuring.seed_of_run(0), 20)
+        expected = float(np.mean(np.log(losses[-2:])))
+        assert float(row["score quadratic"]) == pytest.approx(expected, abs=1e-4)
+    card = json.loads((tmp_path / "out" / "rule.json").read_text())
+    nothing = {"dataset": "", "split": ""}
+    assert card["selection"]["optimizees"] == {
+        "simple": nothing,
+        "quadratic": {**nothing, "options": {"num_dims": 2}},
+    }
+    # Another value is another measurement.
+    del measured[:]
+    flags["optimizee_options"] = '{"quadratic": {"num_dims": 3}}'
+    assert select(runs, tmp_path / "out", **flags) == 0
+    assert len(measured) == 5
+
+
+def test_measurements_have_names_that_file_systems_take():
+    store, one = selection.Store("scores"), snapshot(1)
+    options = [json.dumps({"sizes": [20] * 60, "scale": scale}) for scale in (1.0, 2.0)]
+    wanted = [tasks.Task("mlp", "mnist", "train", 100, of_task) for of_task in ("", *options)]
+    names = [store.path(selection.Measurement(one, task, 0)).name for task in wanted]
+    assert names[0] == f"{one.fingerprint}-mlp-mnist-train-100-seed0.json"  # As before.
+    assert len(set(names)) == 3 and max(map(len, names)) < 210
 
 
 def test_divergence_loses_and_is_counted(tmp_path, capsys):

@@ -8,7 +8,7 @@ import pytest
 
 from l2o_tf import artifacts, cli, optimizees, rules
 from l2o_tf.core import errors, seeds
-from l2o_tf.evaluation import results, runner, session, tuning, workbench
+from l2o_tf.evaluation import results, runner, session, tasks, tuning, workbench
 from l2o_tf.evaluation.config import EvaluateConfig
 
 
@@ -35,7 +35,7 @@ def test_searches_are_over_before_processes_begin(tmp_path, monkeypatch, capsys)
         def open(self, jobs, recipe, prepare):
             cache = tuning.Cache(str(tmp_path / "results_tuned"))
             for rule in ("sgd", "adam"):
-                assert cache.read(rule, tuning.Task("simple", "", "", 50)).learning_rate
+                assert cache.read(rule, tasks.Task("simple", "", "", 50)).learning_rate
             yield self.measure
 
         def measure(self, wanted):

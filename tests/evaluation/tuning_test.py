@@ -9,7 +9,7 @@ import pytest
 from l2o_tf import cli, rules
 from l2o_tf import tune as tune_command
 from l2o_tf.core import errors
-from l2o_tf.evaluation import runner, session, statistics, tuning
+from l2o_tf.evaluation import runner, session, statistics, tasks, tuning
 from l2o_tf.evaluation.config import EvaluateConfig, TuneConfig
 
 RATES = (0.05, 0.1, 0.2, 0.9)
@@ -176,7 +176,7 @@ def test_an_interrupted_search_goes_on(tmp_path, monkeypatch, rates_run, capsys)
 
 
 def test_searches_in_one_directory_lose_nothing(tmp_path):
-    task, cache = tuning.Task("simple", "", "", 50), tuning.Cache(str(tmp_path))
+    task, cache = tasks.Task("simple", "", "", 50), tuning.Cache(str(tmp_path))
     cache.add("sgd", task, tuning.Record(None, 2, {0.1: -1.0}))
     cache.add("sgd", task, tuning.Record(0.2, 2, {0.2: -2.0}))
     cache.add("sgd", task, tuning.Record(None, 2, {0.3: math.inf}))
@@ -185,7 +185,7 @@ def test_searches_in_one_directory_lose_nothing(tmp_path):
 
 
 def test_searches_with_other_numbers_of_seeds_lose_nothing(tmp_path):
-    task, cache = tuning.Task("simple", "", "", 50), tuning.Cache(str(tmp_path))
+    task, cache = tasks.Task("simple", "", "", 50), tuning.Cache(str(tmp_path))
     cache.add("sgd", task, tuning.Record(0.2, 2, {0.2: -2.0}))
     cache.add("sgd", task, tuning.Record(None, 1, {0.4: math.inf}))  # Has no winner yet.
     cache.add("sgd", task, tuning.Record(None, 2, {0.3: -1.0}))
@@ -219,7 +219,7 @@ def test_a_search_takes_over_what_another_ran_meanwhile(tmp_path, monkeypatch, r
     run, other = runner.Runner.run, tuning.Cache(str(tmp_path))
 
     def meanwhile(self, *args):
-        task = tuning.Task("simple", "", "", 50)
+        task = tasks.Task("simple", "", "", 50)
         other.add("sgd", task, tuning.Record(None, 1, {0.2: -100.0}))
         return run(self, *args)
 
@@ -230,7 +230,7 @@ def test_a_search_takes_over_what_another_ran_meanwhile(tmp_path, monkeypatch, r
 
 
 def test_a_name_of_a_task_is_no_path(tmp_path):
-    task = tuning.Task("simple", "../../x", "test", 50)
+    task = tasks.Task("simple", "../../x", "test", 50)
     assert tuning.Cache(str(tmp_path)).path("sgd", task).parent == tmp_path
 
 
@@ -285,7 +285,7 @@ GOOD = {"learning_rate": 0.2, "num_seeds": 1, "scores": {"0.2": -1.0, "3.0": Non
 
 
 def test_a_cache_file_as_written_can_be_read(tmp_path):
-    task = tuning.Task("simple", "", "", 50)
+    task = tasks.Task("simple", "", "", 50)
     (tmp_path / FILE).write_text(json.dumps(GOOD))
     assert tuning.Cache(tmp_path).read("sgd", task) == (0.2, 1, {0.2: -1.0, 3.0: math.inf}, {})
     assert tuning.Cache(tmp_path).read("adam", task) is None
@@ -328,14 +328,14 @@ def test_a_damaged_cache_file_is_named(tmp_path, rates_run, content):
 
 def test_files_of_many_options_have_names_that_file_systems_take(tmp_path):
     cache = tuning.Cache(str(tmp_path))
-    tasks = [
-        tuning.Task("mlp", "mnist", "train", 100, json.dumps({"sizes": [20] * 60, "scale": scale}))
+    wanted = [
+        tasks.Task("mlp", "mnist", "train", 100, json.dumps({"sizes": [20] * 60, "scale": scale}))
         for scale in (1.0, 2.0)
     ]
-    for rate, task in enumerate(tasks, 1):
+    for rate, task in enumerate(wanted, 1):
         cache.add("adam", task, tuning.Record(None, 1, {float(rate): 0.5}))
-    assert [cache.read("adam", task).scores for task in tasks] == [{1.0: 0.5}, {2.0: 0.5}]
-    for task in tasks:
+    assert [cache.read("adam", task).scores for task in wanted] == [{1.0: 0.5}, {2.0: 0.5}]
+    for task in wanted:
         path = cache.path("adam", task)
         assert path.name.startswith("adam-mlp-mnist-train-100-") and len(path.name) < 210
         assert json.loads(path.read_text())["options"] == task.options

@@ -150,7 +150,10 @@ def test_a_folder_without_results_is_refused(tmp_path):
         (["--lanes=x", "--results=y"], "one of --lanes=FILE and --results=DIR is needed"),
         (["--what=evaluate", "--rules=dm", "--lanes=x"], "--lanes is for --what=train"),
         (["--what=evaluate", "--rules=dm", "--blocks=2"], "--blocks is for --what=train"),
-        ([*SELECT, '--optimizee_options={"mlp": {}}'], "--optimizee_options is for"),
+        (
+            [*RULE, '--optimizee_options={"mlp": {}}'],
+            "--optimizee_options is for --what=evaluate or",
+        ),
         ([*SELECT, "--seed=5"], "--seed is for --what=evaluate, not select"),
         ([*SELECT, "--init_lr_range=1,1"], "--init_lr_range is for --what=evaluate or rule"),
         ([*SELECT, "--rules=dm"], "--rules is for --what=evaluate or rule, not select"),

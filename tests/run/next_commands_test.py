@@ -48,8 +48,15 @@ def test_the_evaluation_of_a_run(plugin):
 
 
 def test_the_selection_among_seeds(plugin):
-    run = TrainConfig(plugins=(plugin,), optimizee=("mlp",), data_dir="a, b", workdir="runs/x")
+    run = TrainConfig(
+        plugins=(plugin,),
+        optimizee=("mlp",),
+        optimizee_options='{"mlp": {}}',
+        data_dir="a, b",
+        workdir="runs/x",
+    )
     found = parsed(SelectConfig, next_commands.after_seeds(run))
     assert (found.runs, found.workdir) == (("runs/x",), "runs/x_selected")
     assert (found.optimizees, found.plugins) == (("mlp",), (plugin,))
+    assert found.optimizee_options == '{"mlp": {}}'
     assert (found.dataset, found.data_dir) == ("mnist", "a, b")
