@@ -49,10 +49,14 @@ def write_data(
     path: pathlib.Path, name: str, data: datasets.Dataset, with_images: bool = True
 ) -> dict[str, Any]:
     """Writes the images of a bundle; returns what bundle.json says of them."""
+    file = f"{name}.npz"
     if with_images:
         arrays = {"images": data.images, "labels": data.labels}
-        files.write_arrays(path / f"{name}.npz", arrays, compressed=True)
-    return {"file": f"{name}.npz", "scale": float(np.float32(data.scale))}
+        files.write_arrays(path / file, arrays, compressed=True)
+    elif files.exists(path / file):  # Of the bundle that was here before.
+        files.remove(path / file)
+    checksum = zlib.crc32(data.labels.tobytes(), zlib.crc32(data.images.tobytes()))
+    return {"file": file, "scale": float(np.float32(data.scale)), "checksum": checksum}
 
 
 def identity(kind: str, recipe: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import pytest
 
 from l2o_tf.core import errors, file_system, files
+from l2o_tf.data import datasets
 from l2o_tf.evaluation import config as evaluation_config
 from l2o_tf.export import bundle, evaluations, programs, rule_bundle, trainings
 from l2o_tf.run import config
@@ -42,6 +43,14 @@ def test_a_bundle_that_is_written_anew_has_no_description_until_it_is_complete(
     write(str(tmp_path))
     assert len(written) > 3 and not any(is_described for _, is_described in written)
     assert written[-1][0] == "bundle.json"
+
+
+def test_images_are_left_out_and_those_of_the_former_bundle_go(tmp_path):
+    data = datasets.load("digits", "test")
+    described = bundle.write_data(tmp_path, "data_0", data)
+    assert described["file"] == "data_0.npz" and (tmp_path / "data_0.npz").exists()
+    assert bundle.write_data(tmp_path, "data_0", data, with_images=False) == described
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bundle_where_a_file_is_is_one_line(tmp_path):

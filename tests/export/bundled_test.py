@@ -3,6 +3,7 @@
 import errno
 import gzip
 import importlib
+import json
 import os
 import pathlib
 import re
@@ -15,6 +16,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from l2o_tf.data import datasets
 from l2o_tf.export import bundle
 from l2o_tf.training import curriculum
 
@@ -308,6 +310,22 @@ def write_bundle_without_runs(directory, images=b""):
     np.savez(directory / "initial.npz")
     if images is not None:
         (directory / "data_0.npz").write_bytes(images)
+
+
+def test_images_of_another_bundle_are_one_line(tmp_path):
+    pytest.importorskip("jax")
+    from tests.export.running import refusal
+
+    write_bundle_without_runs(tmp_path / "bundle", images=None)
+    about = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
+    about["data"]["data_0"] = bundle.write_data(
+        tmp_path / "bundle", "data_0", datasets.load("digits", "test"), with_images=False
+    )
+    (tmp_path / "bundle" / "bundle.json").write_text(json.dumps(about))
+    bundle.write_data(tmp_path, "data_0", datasets.load("digits", "train"))
+    flags = [f"--out={tmp_path / 'out'}", f"--data={tmp_path}", "--benchmark=1"]
+    line = refusal(tmp_path / "bundle", *flags)
+    assert f"{tmp_path}/data_0.npz has other images than those that the bundle is for" in line
 
 
 def test_a_bundle_that_is_not_complete_is_one_line(tmp_path):

@@ -15,6 +15,7 @@ import pathlib
 import signal
 import sys
 import time
+import zlib
 
 BEGAN = time.monotonic()
 os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92")
@@ -78,13 +79,20 @@ class Bundle:
         """Images, labels and the scale of pixels, on the device.
 
         Raises:
-            InputError: if they cannot be read.
+            InputError: if they cannot be read, or are not those that were exported.
         """
         if name not in self._data:
             described = self.about["data"][name]
             path = self._folder / described["file"]
             with output.reading(path, "export the bundle again"), np.load(path) as file:
-                arrays = [file["images"], file["labels"], np.float32(described["scale"])]
+                images, labels = file["images"], file["labels"]
+            checksum = zlib.crc32(labels.tobytes(), zlib.crc32(images.tobytes()))
+            if checksum != described.get("checksum", checksum):
+                raise output.InputError(
+                    f"{path} has other images than those that the bundle is for: give the folder "
+                    "of theirs, --data=DIR, or export the bundle without --nodata"
+                )
+            arrays = [images, labels, np.float32(described["scale"])]
             self._data[name] = [jax.device_put(array) for array in arrays]
         return self._data[name]
 
