@@ -42,12 +42,7 @@ for system in dm dm_il dm_cl dm_cl_il dm_aug; do
   runs+=("$system")
 done
 for system in scale scale_il scale_si scale_meta scale_cl_il; do
-  options=()
-  case $system in
-    scale_meta) options=(--rule_options='{"drift": 0.0002}') ;;
-    scale_cl_il) options=(--rule_options="{$units}") ;;
-  esac
-  train --flagfile="flags/l2o_${system}_fixed_lr.flags" ${options[@]+"${options[@]}"} \
+  train --flagfile="flags/l2o_${system}_fixed_lr.flags" --rule_options="{$units}" \
     --seeds=0,1,2,3 --jobs=2 --workdir="$directory/$system"
   select_best "$system" mlp,mlp_relu,mlp_deeper "${images[@]}"
   runs+=("$system")
