@@ -53,8 +53,6 @@ def write_data(
     if with_images:
         arrays = {"images": data.images, "labels": data.labels}
         files.write_arrays(path / file, arrays, compressed=True)
-    elif files.exists(path / file):  # Of the bundle that was here before.
-        files.remove(path / file)
     checksum = zlib.crc32(data.labels.tobytes(), zlib.crc32(data.images.tobytes()))
     return {"file": file, "scale": float(np.float32(data.scale)), "checksum": checksum}
 

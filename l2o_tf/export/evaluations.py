@@ -77,6 +77,7 @@ def _groups(flags, bench, loaded) -> trajectory_bundle.Groups:
                 "optimizee": task.optimizee,
                 "dataset": task.dataset,
                 "split": task.split,
+                "options": task.options,
                 "learning_rate": rate,
             }
             groups.add(optimizee, label, rule, described)

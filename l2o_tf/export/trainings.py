@@ -135,7 +135,7 @@ def write(
     described_data = bundle.write_data(path, "data", data, with_data)
     recipes = [_recipe(c) for c in configs]
     about = {
-        "what": bundle.identity("train", recipes, initial),
+        "what": bundle.identity("train", [recipes, described_data], initial),
         "unroll_length": shared.unroll_length,
         "steps_per_call": shared.unroll_length,
         "columns": metrics.COLUMNS,

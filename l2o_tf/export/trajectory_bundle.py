@@ -101,7 +101,7 @@ def write(
     }
     files.write_arrays(path / "initial.npz", arrays, compressed=True)
     content: dict[str, Any] = {
-        "what": bundle.identity(kind, recipes, arrays),
+        "what": bundle.identity(kind, [recipes, data_sets], arrays),
         **about,
         "num_steps": extent.num_steps,
         "steps_per_call": steps_per_call,

@@ -1,5 +1,7 @@
 """What all kinds of bundles are written by."""
 
+import json
+
 import pytest
 
 from l2o_tf.core import errors, file_system, files
@@ -45,12 +47,34 @@ def test_a_bundle_that_is_written_anew_has_no_description_until_it_is_complete(
     assert written[-1][0] == "bundle.json"
 
 
-def test_images_are_left_out_and_those_of_the_former_bundle_go(tmp_path):
+def test_images_that_are_left_out_are_described_alike(tmp_path):
     data = datasets.load("digits", "test")
-    described = bundle.write_data(tmp_path, "data_0", data)
-    assert described["file"] == "data_0.npz" and (tmp_path / "data_0.npz").exists()
-    assert bundle.write_data(tmp_path, "data_0", data, with_images=False) == described
-    assert list(tmp_path.iterdir()) == []
+    described = bundle.write_data(tmp_path, "data_0", data, with_images=False)
+    assert described["file"] == "data_0.npz" and list(tmp_path.iterdir()) == []
+    assert bundle.write_data(tmp_path, "data_0", data) == described
+    assert (tmp_path / "data_0.npz").exists()
+    others = bundle.write_data(tmp_path, "data_1", datasets.load("digits", "train"))
+    assert others["checksum"] != described["checksum"] and others["scale"] == described["scale"]
+
+
+def identity_of(directory):
+    return json.loads((directory / "bundle.json").read_text())["what"]
+
+
+def test_bundles_on_other_images_or_options_are_others(tmp_path, monkeypatch):
+    for kind in ("train", "validate", "evaluate", "rule_init"):
+        monkeypatch.setattr(programs, kind, lambda *args: programs.Program("", [], []))
+    shared = {"rules": ("sgd:0.1",), "dataset": "digits", "num_seeds": 1, "workdir": "x"}
+    shared |= {"optimizees": ("conv_mnist",), "split": "train[:50]"}
+    options = '{"relu_logits": false}'
+    found = []
+    for i, changes in enumerate([{}, {"optimizee_options": options}, {"split": "train[:60]"}]):
+        given = evaluation_config.EvaluateConfig(**{**shared, **changes})
+        evaluations.write(str(tmp_path / f"{i}"), given, (1,))
+        found.append(identity_of(tmp_path / f"{i}"))
+    evaluations.write(str(tmp_path / "again"), evaluation_config.EvaluateConfig(**shared), (1,))
+    assert identity_of(tmp_path / "again") == found[0]
+    assert len({what["checksum"] for what in found}) == 3
 
 
 def test_a_bundle_where_a_file_is_is_one_line(tmp_path):

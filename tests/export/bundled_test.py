@@ -272,15 +272,15 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, bundled):
 @pytest.mark.parametrize(
     "flags, images, message",
     [
-        (["--data=/nowhere"], b"", "/nowhere has no data_0.npz: give the folder that has"),
-        ([], None, "bundle has no data_0.npz: give the folder that has the images, --data=DIR, or"),
-        (["--benchmark=1"], b"junk", "data_0.npz: .*; export the bundle again"),
+        (["--data=/nowhere"], None, "/nowhere has no data_0.npz: give the folder that has"),
+        ([], b"", "bundle has no data_0.npz: give the folder that has the images, --data=DIR, or"),
+        ([], b"junk", "data_0.npz: .*; export the bundle again"),
         (
             ["--benchmark=1", "--programs=evaluate_0_2,train_9"],
-            b"",
+            None,
             "--programs=evaluate_0_2,train_9 must be some of evaluate_0_2: 'train_9' is none",
         ),
-        (["--benchmark=1", "--programs=init_0"], b"", "some of evaluate_0_2: 'init_0' is none"),
+        (["--benchmark=1", "--programs=init_0"], None, "some of evaluate_0_2: 'init_0' is none"),
     ],
 )
 def test_what_a_bundle_lacks_is_one_line(tmp_path, flags, images, message):
@@ -293,7 +293,8 @@ def test_what_a_bundle_lacks_is_one_line(tmp_path, flags, images, message):
     assert not (tmp_path / "out").exists()
 
 
-def write_bundle_without_runs(directory, images=b""):
+def write_bundle_without_runs(directory, images=None):
+    """With images of zeros, or with a file of these bytes, or for none, b"", without."""
     program = {"file": "program.mlir.gz", "inputs": [], "outputs": []}
     about = {
         "what": {"kind": "evaluate"},
@@ -308,7 +309,9 @@ def write_bundle_without_runs(directory, images=b""):
     bundle.finish(directory, about, ["evaluating.py"])
     (directory / "program.mlir.gz").write_bytes(gzip.compress(b""))
     np.savez(directory / "initial.npz")
-    if images is not None:
+    if images is None:
+        np.savez(directory / "data_0.npz", images=np.zeros([2, 1]), labels=np.zeros([2]))
+    elif images:
         (directory / "data_0.npz").write_bytes(images)
 
 
@@ -316,16 +319,17 @@ def test_images_of_another_bundle_are_one_line(tmp_path):
     pytest.importorskip("jax")
     from tests.export.running import refusal
 
-    write_bundle_without_runs(tmp_path / "bundle", images=None)
+    write_bundle_without_runs(tmp_path / "bundle", images=b"")
     about = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
     about["data"]["data_0"] = bundle.write_data(
         tmp_path / "bundle", "data_0", datasets.load("digits", "test"), with_images=False
     )
     (tmp_path / "bundle" / "bundle.json").write_text(json.dumps(about))
     bundle.write_data(tmp_path, "data_0", datasets.load("digits", "train"))
-    flags = [f"--out={tmp_path / 'out'}", f"--data={tmp_path}", "--benchmark=1"]
-    line = refusal(tmp_path / "bundle", *flags)
+    # Before anything runs, and before a folder of results is made.
+    line = refusal(tmp_path / "bundle", f"--out={tmp_path / 'out'}", f"--data={tmp_path}")
     assert f"{tmp_path}/data_0.npz has other images than those that the bundle is for" in line
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_bundle_that_is_not_complete_is_one_line(tmp_path):

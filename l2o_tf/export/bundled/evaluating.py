@@ -88,7 +88,7 @@ class Work:
         self._piece, self._width = piece, width
         group = self._runs[piece[0]]["group"]
         self._program = self._bundle.program(f"evaluate_{group}_{width}")
-        self._data = self._bundle.data(self._bundle.about["groups"][group]["data"])
+        self._data = self._bundle.data[self._bundle.about["groups"][group]["data"]]
         self._names = [spec["name"] for spec in self._program.inputs]
         self._moving = [
             name for name in self._names if name.partition("/")[0] in ("params", "rule_state")

@@ -1,10 +1,11 @@
 """Runs a bundle that `python -m l2o_tf.export` wrote: needs Python, NumPy and JAX only.
 
-usage: python run_bundle.py --out=DIR [--seconds=N] [--resume=DIR] [--benchmark=N] [--tf32]
+usage: python run_bundle.py --out=DIR [--seconds=N] [--resume=DIR] [--data=DIR] [--benchmark=N]
+           [--tf32]
 
 It does all that the bundle has, or works for N seconds, whichever comes first, and leaves results
 and a checkpoint in DIR; --resume goes on from those of an earlier call. Only the call that goes on
-from them writes over results that DIR holds.
+from them writes over results that DIR holds. --data has the images of a bundle without any.
 """
 
 import argparse
@@ -48,26 +49,25 @@ class Bundle:
 
     Attributes:
         about: the contents of `bundle.json`.
+        data: images, labels and the scale of pixels, on the device, by the name of the data.
     """
 
     def __init__(self, data: str | None, tf32: bool):
         """Reads the bundle; its images from the folder `data` if that is given.
 
         Raises:
-            InputError: if the bundle is not complete, or images are not there.
+            InputError: if the bundle is not complete, or images are not there, cannot be read, or
+                are not those that were exported.
         """
         path = HERE / "bundle.json"
         with output.reading(path, "export the bundle again"):
             self.about = json.loads(path.read_text())
-        self._tf32, self._folder = tf32, pathlib.Path(data) if data else HERE
+        self._tf32, folder = tf32, pathlib.Path(data) if data else HERE
         self._programs: dict[str, Program] = {}
-        self._data: dict[str, list[jax.Array]] = {}
-        for described in self.about["data"].values():
-            if not (self._folder / described["file"]).is_file():
-                raise output.InputError(
-                    f"{self._folder} has no {described['file']}: give the folder that has the "
-                    "images, --data=DIR, or export the bundle without --nodata"
-                )
+        # All at once: wrong ones are to be seen before the first run, not after it.
+        self.data = {
+            name: _images(folder, described) for name, described in self.about["data"].items()
+        }
 
     def program(self, name: str) -> Program:
         """The program of a name."""
@@ -75,39 +75,37 @@ class Bundle:
             self._programs[name] = Program(HERE, self.about["programs"][name], self._tf32)
         return self._programs[name]
 
-    def data(self, name: str) -> list[jax.Array]:
-        """Images, labels and the scale of pixels, on the device.
-
-        Raises:
-            InputError: if they cannot be read, or are not those that were exported.
-        """
-        if name not in self._data:
-            described = self.about["data"][name]
-            path = self._folder / described["file"]
-            with output.reading(path, "export the bundle again"), np.load(path) as file:
-                images, labels = file["images"], file["labels"]
-            checksum = zlib.crc32(labels.tobytes(), zlib.crc32(images.tobytes()))
-            if checksum != described.get("checksum", checksum):
-                raise output.InputError(
-                    f"{path} has other images than those that the bundle is for: give the folder "
-                    "of theirs, --data=DIR, or export the bundle without --nodata"
-                )
-            arrays = [images, labels, np.float32(described["scale"])]
-            self._data[name] = [jax.device_put(array) for array in arrays]
-        return self._data[name]
-
     def data_of(self, program: str) -> list[jax.Array]:
-        """The data that a program is given; none where it takes none."""
+        """Images, labels and scale of pixels that a program is given; none where it takes none."""
         kind, *rest = program.split("_")
         if kind == "init":
             return []
         group = self.about["groups"][int(rest[0])] if kind == "evaluate" else {}
-        return self.data(group.get("data", "data"))
+        return self.data[group.get("data", "data")]
 
     def initial(self) -> Arrays:
         """What all begins with."""
         with np.load(HERE / "initial.npz") as file:
             return {name: file[name] for name in file.files}
+
+
+def _images(folder: pathlib.Path, described: dict) -> list[jax.Array]:
+    """Images, labels and the scale of pixels, on the device; raises as `Bundle`."""
+    path = folder / described["file"]
+    remedy = (
+        "give the folder that has the images, --data=DIR, or export the bundle without --nodata"
+    )
+    if not path.is_file():
+        raise output.InputError(f"{folder} has no {described['file']}: {remedy}")
+    with output.reading(path, "export the bundle again"), np.load(path) as file:
+        images, labels = file["images"], file["labels"]
+    checksum = zlib.crc32(labels.tobytes(), zlib.crc32(images.tobytes()))
+    if checksum != described.get("checksum", checksum):
+        raise output.InputError(
+            f"{path} has other images than those that the bundle is for: {remedy}"
+        )
+    arrays = (images, labels, np.float32(described["scale"]))
+    return [jax.device_put(array) for array in arrays]
 
 
 def work(bundle: Bundle, options: argparse.Namespace) -> None:

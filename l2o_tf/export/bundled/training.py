@@ -142,7 +142,7 @@ class Training:
             unrolls.append((slot, lane, unroll))
         arguments = [self._carry[name] for name in self._names]
         outputs = self._program(
-            [*arguments, jax.device_put(control), self._average, *self._bundle.data("data")]
+            [*arguments, jax.device_put(control), self._average, *self._bundle.data["data"]]
         )
         self._carry.update(zip(self._names, outputs))
         self._calls.append(unrolls)
@@ -223,7 +223,7 @@ class Training:
                 np.concatenate([seeds, np.full([width, 1], k, np.int32)], axis=1)
             )
             arguments = [{**fixed, **trajectory}[name] for name in names]
-            *moved, loss = program([*arguments, *self._bundle.data("data")])
+            *moved, loss = program([*arguments, *self._bundle.data["data"]])
             trajectory = dict(zip(trajectory, moved))
             losses.append(loss)
         for i, (lane, _) in enumerate(jobs):
