@@ -19,7 +19,7 @@ from l2o_tf import rules
 WITHOUT = {"drift": 0.0}
 UNITS = [{"drift": drift, "drift_of": "units"} for drift in (5e-4, 2e-3, 5e-3)]
 SMALL, LARGE = ({"drift": drift, "drift_of": "coordinates"} for drift in (2e-4, 5e-4))
-VARIANTS = {"rnnprop_cl_il": (WITHOUT, LARGE, *UNITS)}
+VARIANTS = {"rnnprop": (WITHOUT, UNITS[1]), "rnnprop_cl_il": (WITHOUT, SMALL, LARGE, *UNITS)}
 for name in ("dm", "dm_cl_il", "scale", "scale_cl_il"):
     VARIANTS[name] = (WITHOUT, SMALL, UNITS[1])
 for name, variants in VARIANTS.items():
