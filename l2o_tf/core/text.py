@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Sequence
 
+_MOST_OF_FILE = 200  # File systems take 255, with the ending and what temporaries add.
+
 
 def aligned(rows: Sequence[Sequence[str]], left: int = 0) -> list[str]:
     """Rows of cells as lines with aligned columns; the first `left` columns are left-justified."""
@@ -16,12 +18,12 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 0) -> list[str]:
     ]
 
 
-def bounded(name: str, most: int) -> str:
-    """The name; of one with more than `most` characters the beginning, and a digest of all."""
-    if len(name) <= most:
+def file_name(name: str) -> str:
+    """The name; of one too long for a file's the beginning, and a digest of all."""
+    if len(name) <= _MOST_OF_FILE:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-    return f"{name[: most - len(digest) - 1]}-{digest}"
+    return f"{name[: _MOST_OF_FILE - len(digest) - 1]}-{digest}"
 
 
 def is_utf8(value: str) -> bool:

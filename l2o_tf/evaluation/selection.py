@@ -24,7 +24,6 @@ from l2o_tf.run import snapshots
 
 SURVIVORS = 3  # One of so many goes on to the next rung.
 RECORD = "selection.json"  # In the directory of a selection.
-_MAX_NAME = 200  # Characters of a file's name; file systems take 255, with those of a temporary.
 
 
 class Snapshot(NamedTuple):
@@ -201,7 +200,7 @@ class Store:
         """The file of a measurement, the same for equal rules."""
         snapshot, task, seed = measurement
         parts = [snapshot.fingerprint, *filter(None, map(str, task)), f"seed{seed}"]
-        name = text.bounded("-".join(parts).replace("/", "_").replace(":", "."), _MAX_NAME)
+        name = text.file_name("-".join(parts).replace("/", "_").replace(":", "."))
         return self._directory / f"{name}.json"
 
 

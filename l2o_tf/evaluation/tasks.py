@@ -14,7 +14,7 @@ class Task(NamedTuple):
     """What is optimized, and for how long.
 
     Attributes:
-        optimizee: its name.
+        optimizee: its name, or its `optimizees.label` where tasks name files and results only.
         dataset: the name of its data set; empty where the loss needs no data.
         split: the images that it is trained on; empty as well.
         num_steps: optimizee steps per run.

@@ -24,7 +24,6 @@ DEFAULT_NUM_SEEDS = 2
 # Here the smallest losses still decide between rates, so that only those that float32 does not
 # resolve count alike.
 LOSS_FLOOR = float(np.finfo(np.float32).tiny)
-_MAX_NAME = 200  # Characters of a file's name; file systems take 255, with those of a temporary.
 
 Scores = Mapping[float, float]  # By learning rate; infinite if a run diverged.
 
@@ -140,7 +139,7 @@ class Cache:
         """The file of one rule and task."""
         parts = [urllib.parse.quote(str(part), safe="") for part in (rule, *task) if part != ""]
         name = "-".join(parts)
-        name = text.bounded(name, _MAX_NAME)  # The file itself says what it is of.
+        name = text.file_name(name)  # The file itself says what it is of.
         return self.directory / f"{name}.json"
 
     def prepare(self) -> None:
