@@ -12,6 +12,7 @@ import json
 import math
 import os
 import pathlib
+import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -199,6 +200,7 @@ class Store:
     def path(self, measurement: Measurement) -> pathlib.Path:
         """The file of a measurement, the same for equal rules."""
         snapshot, task, seed = measurement
+        task = task._replace(options=urllib.parse.quote(task.options, safe=""))
         parts = [snapshot.fingerprint, *filter(None, map(str, task)), f"seed{seed}"]
         name = text.file_name("-".join(parts).replace("/", "_").replace(":", "."))
         return self._directory / f"{name}.json"

@@ -172,6 +172,7 @@ def test_measurements_have_names_that_file_systems_take():
     names = [store.path(selection.Measurement(one, task, 0)).name for task in wanted]
     assert names[0] == f"{one.fingerprint}-mlp-mnist-train-100-seed0.json"  # As before.
     assert len(set(names)) == 3 and max(map(len, names)) < 210
+    assert not set('":{}/') & set("".join(names))
 
 
 def test_divergence_loses_and_is_counted(tmp_path, capsys):
