@@ -5,7 +5,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,8 @@ from l2o_tf.evaluation import paper_figures, published, results, statistics
 
 DESCRIPTION = """\
 Prints the losses at the end of evaluations beside the paper's: a Markdown table of rules and
-optimizees, means and standard deviations over seeds of the mean ln loss of the last 100 steps.
+optimizees, means and standard deviations over seeds of the mean ln loss of the last 100 steps, or
+with --statistic=log_of_mean of ln of their mean loss, which the worst minibatches decide.
 
 In parentheses: the seeds, where they are not ten.
 
@@ -36,24 +37,36 @@ _FIGURES = {
     "scale_meta": 2,
 }
 _ANALYTICAL = {"tuned:adam": "Adam", "tuned:rmsprop": "RMSProp", "tuned:sgd": "SGD"}
+_STATISTICS = {"mean_of_log": statistics.mean_of_log, "log_of_mean": statistics.log_of_mean}
 
 
 @dataclasses.dataclass(frozen=True)
 class CellsConfig:
-    """The flags of the command."""
+    """The flags of the command.
+
+    Raises:
+        InputError: for a statistic that is unknown.
+    """
 
     ours: str = flags.flag("data/results/trained", "An evaluation of our rules.", "Input")
     authors: str = flags.flag(
         "data/results/legacy_weights", "An evaluation of the authors' rules.", "Input"
     )
+    statistic: str = flags.flag(
+        "mean_of_log", f"Of the last 100 steps: {' or '.join(_STATISTICS)}.", "What to show"
+    )
     out: str | None = flags.flag(None, "A file for the table. Default: none.", "Output")
+
+    def __post_init__(self):
+        known = " or ".join(_STATISTICS)
+        flags.require(self.statistic in _STATISTICS, "statistic", self.statistic, known)
 
 
 class Measured(NamedTuple):
     """The end of an evaluation.
 
     Attributes:
-        mean: over the seeds, of the mean ln loss over the last 100 steps.
+        mean: over the seeds, of the statistic over the last 100 steps.
         deviation: its standard deviation; nan for one seed.
         num_seeds: the seeds that did not diverge.
     """
@@ -78,11 +91,14 @@ class System(NamedTuple):
     published: Mapping[str, float]
 
 
-def ends(runs: Sequence[results.Run]) -> dict[tuple[str, str], Measured]:
+def ends(
+    runs: Sequence[results.Run],
+    statistic: Callable[[np.ndarray], np.ndarray] = statistics.mean_of_log,
+) -> dict[tuple[str, str], Measured]:
     """What evaluations end with, by rule and optimizee."""
     found = {}
     for key, members in statistics.group(runs).items():
-        last = [statistics.mean_of_log(run.losses)[-1:] for run in members]
+        last = [statistic(run.losses)[-1:] for run in members]
         mean, deviation, count = (value[0] for value in statistics.over_seeds(np.array(last)))
         found[key] = Measured(float(mean), float(deviation), int(count))
     return found
@@ -164,7 +180,9 @@ def _count(counts: list[int], mine: Measured | None, bound: float | None) -> Non
 
 def main(config: CellsConfig) -> None:
     """Prints the table."""
-    shown = table(ends(results.load(config.ours)), ends(results.load(config.authors)))
+    statistic = _STATISTICS[config.statistic]
+    ours, authors = (ends(results.load(d), statistic) for d in (config.ours, config.authors))
+    shown = table(ours, authors)
     if config.out:
         files.write_atomically(pathlib.Path(config.out), shown.encode())
     cli.show(shown)

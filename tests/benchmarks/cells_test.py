@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from l2o_tf.benchmarks import cells
-from l2o_tf.evaluation import results
+from l2o_tf.core import errors
+from l2o_tf.evaluation import results, statistics
 
 RESULTS = pathlib.Path(__file__).parents[2] / "data" / "results"
 
@@ -23,6 +24,18 @@ def test_the_last_window_counts_and_seeds_are_averaged():
     assert found["dm", "mlp"] == pytest.approx((-2, np.sqrt(2), 2), rel=1e-6)
     assert str(found["dm", "mlp"]) == "-2.0 ± 1.4 (2)"
     assert str(found["dm", "mlp_relu"]) == "0.0 (1)"
+
+
+def test_ln_of_the_mean_is_what_the_worst_losses_have():
+    run = results.Run("dm", "mlp", "mnist", "test", 0, np.float32([9.0] * 100 + [1e-9, 1.0] * 50))
+    found = cells.ends([run], statistics.log_of_mean)
+    assert found["dm", "mlp"].mean == pytest.approx(np.log(0.5), rel=1e-6)
+    assert cells.ends([run])["dm", "mlp"].mean == pytest.approx(np.log(1e-9) / 2, rel=1e-6)
+
+
+def test_a_statistic_that_is_unknown_is_refused():
+    with pytest.raises(errors.InputError, match="--statistic=mean must be mean_of_log or"):
+        cells.CellsConfig(statistic="mean")
 
 
 def test_the_paper_has_49_cells_but_that_in_doubt():
