@@ -59,6 +59,12 @@ def text_of(own: Mapping[str, Any]) -> str:
     return json.dumps(own, sort_keys=True, separators=(",", ":")) if own else ""
 
 
+def dataset_of(optimizee: str, given: str | None) -> str:
+    """The data set of an optimizee: --dataset, or its own; empty where its loss needs no data."""
+    default = optimizees.default_dataset(optimizee)
+    return (given or default) if default else ""
+
+
 def held_out(config: SelectConfig) -> dict[str, Task]:
     """What a selection measures on, by optimizee; for how long is decided rung by rung.
 
@@ -67,9 +73,8 @@ def held_out(config: SelectConfig) -> dict[str, Task]:
     """
     tasks = {}
     for name, own in options(config.optimizees, config.optimizee_options).items():
-        dataset, split = optimizees.default_dataset(name) or "", ""
+        dataset, split = dataset_of(name, config.dataset), ""
         if dataset:
-            dataset = config.dataset or dataset
             split = config.split or datasets.held_out_split(dataset, config.data_dir)
         tasks[name] = Task(name, dataset, split, 0, text_of(own))
     return tasks

@@ -53,10 +53,10 @@ class Workbench:
 
     def task(self, optimizee: str) -> tasks.Task:
         """What is optimized: the optimizee and its data."""
-        default = optimizees.default_dataset(optimizee)
-        data = (self._config.dataset or default, self._config.split) if default else ("", "")
-        options = tasks.text_of(self._options[optimizee])
-        return tasks.Task(optimizees.label(optimizee), *data, self._config.num_steps, options)
+        config, options = self._config, tasks.text_of(self._options[optimizee])
+        dataset = tasks.dataset_of(optimizee, config.dataset)
+        split = config.split if dataset else ""
+        return tasks.Task(optimizees.label(optimizee), dataset, split, config.num_steps, options)
 
     def runner(self, optimizee: str) -> runner.Runner:
         """The runner of an optimizee."""
